@@ -1,0 +1,386 @@
+//! Every answer the filter gives itself: status, header, JSON-RPC body and reason label.
+//!
+//! The texts are fixed and echo nothing a client sent but the JSON-RPC id. No answer ever carries an
+//! `Mcp-Session-Id`: some clients adopt one even from an error.
+
+use crate::mcp::json_rpc::{BodyError, RequestId};
+use core::time::Duration;
+use std::borrow::Cow;
+
+/// An answer in place of the server's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer<'a> {
+    /// The VM or the endpoint has no place for another session.
+    Capacity {
+        /// The endpoint's `capacity_status`, 429 or 503.
+        status: u16,
+        /// When to try again, in whole seconds; see [`whole_seconds`].
+        retry_after_s: u32,
+        /// The request's id, where its message was read.
+        id: Option<RequestId<'a>>,
+    },
+    /// The principal has as many sessions as it may have. Never a 503: another gateway would not help.
+    PrincipalQuota {
+        /// When to try again, in whole seconds; see [`whole_seconds`].
+        retry_after_s: u32,
+        /// The request's id, where its message was read.
+        id: Option<RequestId<'a>>,
+    },
+    /// The session is unknown, has ended, or belongs to another principal: the same bytes in every case, so
+    /// that nobody can find out which ids exist. Without the id, or Go's client would keep the dead session.
+    SessionNotFound,
+    /// `Mcp-Session-Id` is no session id, or came more than once.
+    InvalidSessionId,
+    /// The body is not JSON.
+    ParseError,
+    /// The body is JSON but no message, or a batch that must not be.
+    InvalidRequest,
+    /// The body is longer than `max_request_bytes`.
+    TooLarge,
+    /// Headers and body disagree, or a required header is missing (MCP 2026-07-28,
+    /// `basic/transports/streamable-http` § Server Validation).
+    HeaderMismatch {
+        /// The request's id.
+        id: Option<RequestId<'a>>,
+    },
+}
+
+impl<'a> Answer<'a> {
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Capacity { status, .. } => *status,
+            Self::PrincipalQuota { .. } => 429,
+            Self::SessionNotFound => 404,
+            Self::InvalidSessionId => 400,
+            Self::ParseError => 400,
+            Self::InvalidRequest => 400,
+            Self::TooLarge => 413,
+            Self::HeaderMismatch { .. } => 400,
+        }
+    }
+
+    /// The reason under which the answer is counted and logged.
+    pub fn label(&self) -> Reason {
+        match self {
+            Self::Capacity { .. } => Reason::Capacity,
+            Self::PrincipalQuota { .. } => Reason::PrincipalQuota,
+            Self::SessionNotFound => Reason::SessionNotFound,
+            Self::InvalidSessionId => Reason::InvalidSessionId,
+            Self::ParseError | Self::InvalidRequest => Reason::InvalidMessage,
+            Self::TooLarge => Reason::TooLarge,
+            Self::HeaderMismatch { .. } => Reason::HeaderMismatch,
+        }
+    }
+
+    /// The headers, names in lower case: the content type, and `retry-after` where waiting helps.
+    pub fn headers(&self) -> Vec<(&'static str, Cow<'static, str>)> {
+        let mut headers = vec![("content-type", Cow::Borrowed("application/json"))];
+        if let Some(seconds) = self.retry_after_s() {
+            headers.push(("retry-after", Cow::Owned(seconds.to_string())));
+        }
+        headers
+    }
+
+    /// The body: a JSON-RPC error, with the request's id where it is known and without the member where not
+    /// (`null` is invalid in every revision's schema).
+    pub fn body(&self) -> Vec<u8> {
+        let (code, message) = self.error();
+        let id = self
+            .id()
+            .map(|id| format!(r#""id":{},"#, id.as_str()))
+            .unwrap_or_default();
+        format!(r#"{{"jsonrpc":"2.0",{id}"error":{{"code":{code},"message":"{message}"}}}}"#).into_bytes()
+    }
+
+    /// JSON-RPC code and message. The messages need no escaping in JSON.
+    fn error(&self) -> (i32, &'static str) {
+        match self {
+            Self::Capacity { .. } => (INTERNAL_ERROR, "Too many open sessions"),
+            Self::PrincipalQuota { .. } => (INTERNAL_ERROR, "Too many open sessions for this client"),
+            Self::SessionNotFound => (INVALID_REQUEST, "Session not found"),
+            Self::InvalidSessionId => (INVALID_REQUEST, "Invalid session id"),
+            Self::ParseError => (PARSE_ERROR, "Parse error"),
+            Self::InvalidRequest => (INVALID_REQUEST, "Invalid request"),
+            Self::TooLarge => (INVALID_REQUEST, "Request too large"),
+            Self::HeaderMismatch { .. } => (HEADER_MISMATCH, "Header mismatch"),
+        }
+    }
+
+    fn id(&self) -> Option<RequestId<'a>> {
+        match self {
+            Self::Capacity { id, .. } | Self::PrincipalQuota { id, .. } | Self::HeaderMismatch { id } => *id,
+            Self::SessionNotFound
+            | Self::InvalidSessionId
+            | Self::ParseError
+            | Self::InvalidRequest
+            | Self::TooLarge => None,
+        }
+    }
+
+    fn retry_after_s(&self) -> Option<u32> {
+        match self {
+            Self::Capacity { retry_after_s, .. } | Self::PrincipalQuota { retry_after_s, .. } => {
+                Some(*retry_after_s)
+            }
+            Self::SessionNotFound
+            | Self::InvalidSessionId
+            | Self::ParseError
+            | Self::InvalidRequest
+            | Self::TooLarge
+            | Self::HeaderMismatch { .. } => None,
+        }
+    }
+}
+
+impl From<BodyError> for Answer<'_> {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Parse => Self::ParseError,
+            BodyError::Invalid => Self::InvalidRequest,
+        }
+    }
+}
+
+/// JSON-RPC 2.0, section 5.1.
+const PARSE_ERROR: i32 = -32700;
+const INVALID_REQUEST: i32 = -32600;
+const INTERNAL_ERROR: i32 = -32603;
+/// MCP 2026-07-28, `schema.ts`, `HEADER_MISMATCH`.
+const HEADER_MISMATCH: i32 = -32020;
+
+/// A wait as `Retry-After` states it: whole seconds, rounded up, so that nobody comes back too early.
+pub fn whole_seconds(wait: Duration) -> u32 {
+    let begun = u64::from(wait.subsec_nanos() > 0);
+    u32::try_from(wait.as_secs().saturating_add(begun)).unwrap_or(u32::MAX)
+}
+
+/// Why a request was not forwarded: the label of `rejected` counters and of the outcome in access logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The VM's or the endpoint's cap.
+    Capacity,
+    /// The principal's quota.
+    PrincipalQuota,
+    /// No such session for this caller.
+    SessionNotFound,
+    /// A session id that cannot be one.
+    InvalidSessionId,
+    /// A body that is no message, or not one allowed here.
+    InvalidMessage,
+    /// A body too long to hold.
+    TooLarge,
+    /// Headers that disagree with the body.
+    HeaderMismatch,
+}
+
+impl Reason {
+    /// Every reason, each at its [`Self::index`].
+    pub const ALL: [Self; 7] = [
+        Self::Capacity,
+        Self::PrincipalQuota,
+        Self::SessionNotFound,
+        Self::InvalidSessionId,
+        Self::InvalidMessage,
+        Self::TooLarge,
+        Self::HeaderMismatch,
+    ];
+
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Capacity => "capacity",
+            Self::PrincipalQuota => "principal_quota",
+            Self::SessionNotFound => "session_not_found",
+            Self::InvalidSessionId => "invalid_session_id",
+            Self::InvalidMessage => "invalid_message",
+            Self::TooLarge => "too_large",
+            Self::HeaderMismatch => "header_mismatch",
+        }
+    }
+
+    /// Position in [`Self::ALL`], for arrays with one place per reason.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::json_rpc::{Body, read};
+
+    /// The id of a request that carries this JSON token as its id.
+    fn with_id<T>(token: &str, check: impl FnOnce(Option<RequestId<'_>>) -> T) -> T {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":{token},"method":"initialize"}}"#);
+        let id = match read(body.as_bytes()) {
+            Ok(Body::Single(message)) => message.id,
+            Ok(Body::Batch(_)) | Err(_) => None,
+        };
+        check(id)
+    }
+
+    fn every_answer(id: Option<RequestId<'_>>) -> [Answer<'_>; 8] {
+        [
+            Answer::Capacity {
+                status: 503,
+                retry_after_s: 5,
+                id,
+            },
+            Answer::PrincipalQuota { retry_after_s: 7, id },
+            Answer::SessionNotFound,
+            Answer::InvalidSessionId,
+            Answer::ParseError,
+            Answer::InvalidRequest,
+            Answer::TooLarge,
+            Answer::HeaderMismatch { id },
+        ]
+    }
+
+    fn body(answer: &Answer<'_>) -> String {
+        String::from_utf8_lossy(&answer.body()).into_owned()
+    }
+
+    #[test]
+    fn answers_are_those_of_the_contract() {
+        let expected = [
+            (
+                503,
+                "capacity",
+                r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"Too many open sessions"}}"#,
+            ),
+            (
+                429,
+                "principal_quota",
+                r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"Too many open sessions for this client"}}"#,
+            ),
+            (
+                404,
+                "session_not_found",
+                r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"Session not found"}}"#,
+            ),
+            (
+                400,
+                "invalid_session_id",
+                r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid session id"}}"#,
+            ),
+            (
+                400,
+                "invalid_message",
+                r#"{"jsonrpc":"2.0","error":{"code":-32700,"message":"Parse error"}}"#,
+            ),
+            (
+                400,
+                "invalid_message",
+                r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid request"}}"#,
+            ),
+            (
+                413,
+                "too_large",
+                r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"Request too large"}}"#,
+            ),
+            (
+                400,
+                "header_mismatch",
+                r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32020,"message":"Header mismatch"}}"#,
+            ),
+        ];
+        with_id("1", |id| {
+            for (answer, (status, label, text)) in every_answer(id).iter().zip(expected) {
+                assert_eq!((answer.status(), answer.label().as_str()), (status, label));
+                assert_eq!(body(answer), text);
+            }
+        });
+    }
+
+    #[test]
+    fn leaves_the_id_out_where_it_is_not_known() {
+        for answer in every_answer(None) {
+            assert!(!body(&answer).contains("\"id\""), "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn echoes_the_id_as_the_bytes_that_came() {
+        for token in [
+            "-1.50e+3",
+            "123456789012345678901234567890",
+            r#""a\u0041\"\\\n""#,
+            "\"Zürich\"",
+            "\"\"",
+        ] {
+            with_id(token, |id| {
+                let text = body(&Answer::HeaderMismatch { id });
+                assert!(
+                    text.starts_with(&format!(r#"{{"jsonrpc":"2.0","id":{token},"error""#)),
+                    "{text}"
+                );
+            });
+        }
+    }
+
+    #[test]
+    fn every_body_is_json() {
+        with_id(r#""\"},{""#, |id| {
+            for answer in every_answer(id) {
+                assert!(
+                    serde_json::from_slice::<serde_json::Value>(&answer.body()).is_ok(),
+                    "{answer:?}"
+                );
+            }
+        });
+    }
+
+    #[test]
+    fn says_when_to_come_back_only_where_waiting_helps() {
+        let waits: Vec<_> = every_answer(None)
+            .iter()
+            .filter_map(|answer| {
+                answer
+                    .headers()
+                    .into_iter()
+                    .find(|(name, _)| *name == "retry-after")
+            })
+            .map(|(_, value)| value)
+            .collect();
+        assert_eq!(waits, ["5", "7"]);
+    }
+
+    #[test]
+    fn every_answer_is_json_by_its_content_type_and_mints_no_session() {
+        for answer in every_answer(None) {
+            let headers = answer.headers();
+            assert!(
+                headers.contains(&("content-type", Cow::Borrowed("application/json"))),
+                "{answer:?}"
+            );
+            assert!(
+                headers.iter().all(|(name, _)| *name != "mcp-session-id"),
+                "{answer:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn rounds_waits_up_to_whole_seconds() {
+        let wait = |millis| whole_seconds(Duration::from_millis(millis));
+        assert_eq!(
+            [wait(0), wait(1), wait(1000), wait(1001), wait(5000)],
+            [0, 1, 1, 2, 5]
+        );
+        assert_eq!(whole_seconds(Duration::MAX), u32::MAX);
+    }
+
+    #[test]
+    fn every_reason_stands_at_its_index() {
+        for (position, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), position);
+        }
+    }
+
+    #[test]
+    fn body_errors_have_their_answers() {
+        assert_eq!(Answer::from(BodyError::Parse), Answer::ParseError);
+        assert_eq!(Answer::from(BodyError::Invalid), Answer::InvalidRequest);
+    }
+}

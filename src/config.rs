@@ -1,0 +1,401 @@
+//! The filter's configuration: from the bytes Envoy hands over to a [`Config`] that is valid by construction.
+//!
+//! ```text
+//! bytes --json--> Json --read--> Config      mistakes are noted on the way and
+//!                        |                   all reported at once
+//!                        +--> Mistakes --> ConfigError
+//! ```
+//!
+//! [`Endpoint::default`] and [`Config::default`] hold every default, `bounds` every range.
+
+mod bounds;
+mod claims;
+mod duration;
+mod fields;
+mod json;
+mod mistakes;
+mod nearest;
+mod not_yet;
+mod place;
+mod read;
+
+use core::fmt;
+use core::time::Duration;
+
+pub use mistakes::{ConfigError, Mistake};
+
+use crate::endpoint::{self, Endpoint, PathPattern};
+use json::Json;
+use mistakes::Mistakes;
+use place::Place;
+
+/// Everything the operator decides. [`Config::default`] is what an empty configuration means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Cap on sessions alive plus initializations in flight of the whole VM, 1 to 1,000,000.
+    pub max_sessions: u32,
+    /// The MCP endpoints governed, 1 to 64; every other request passes untouched.
+    pub endpoints: Vec<Endpoint>,
+    /// How often expired sessions are looked for, 100ms to 60s.
+    pub sweep_interval: Duration,
+    /// How a session id appears in logs, access logs and the status view.
+    pub log_session_id: LogSessionId,
+    /// What is left for access logs, RBAC and routing.
+    pub filter_state: FilterState,
+    /// Where the status view answers; `None` is nowhere.
+    pub status: Option<StatusPath>,
+}
+
+impl Config {
+    /// Reads JSON text or a serialised `google.protobuf.Struct`; nothing but white space is the default.
+    ///
+    /// # Errors
+    ///
+    /// Names every mistake there is, each with its place, what was wrong and what is allowed.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
+        Self::parse_and(bytes, not_yet::refuse)
+    }
+
+    /// As [`Config::parse`], with what the filter does not support yet let through.
+    #[cfg(test)]
+    pub(crate) fn parse_all(bytes: &[u8]) -> Result<Self, ConfigError> {
+        Self::parse_and(bytes, |_| ())
+    }
+
+    fn parse_and(bytes: &[u8], refuse: impl Fn(&Place<'_>)) -> Result<Self, ConfigError> {
+        let json = Json::parse(bytes).map_err(ConfigError::unreadable)?;
+        let mistakes = Mistakes::default();
+        let root = Place::root(&json, &mistakes);
+        let config = read::config(&root);
+        refuse(&root);
+        mistakes.none_or_error().map(|()| config)
+    }
+
+    /// The endpoint that governs a request, as its place in `endpoints`. Takes the `:authority` and `:path` headers
+    /// as they came, port and query included; allocates nothing.
+    pub fn endpoint_for(&self, authority: &[u8], path: &[u8]) -> Option<usize> {
+        endpoint::find(&self.endpoints, authority, path)
+    }
+
+    /// The configuration in a few `key=value` words for the log line at start-up; no secrets.
+    pub fn summary(&self) -> String {
+        let endpoints: Vec<&str> = self
+            .endpoints
+            .iter()
+            .map(|endpoint| endpoint.name.as_str())
+            .collect();
+        format!(
+            "max_sessions={} endpoints={} sweep_interval={} log_session_id={} filter_state={} status={}",
+            self.max_sessions,
+            endpoints.join(","),
+            duration::Words(self.sweep_interval),
+            self.log_session_id.as_str(),
+            self.filter_state.count(),
+            self.status.as_ref().map_or("off", StatusPath::as_str),
+        )
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_sessions: 10_000,
+            endpoints: vec![Endpoint::default()],
+            sweep_interval: Duration::from_secs(1),
+            log_session_id: LogSessionId::Hash,
+            filter_state: FilterState::default(),
+            status: None,
+        }
+    }
+}
+
+/// How a session id appears in logs, access logs and the status view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogSessionId {
+    /// The first 16 hex digits of the SHA-256 of the id, so that whoever holds an id can find it.
+    Hash,
+    /// The id itself, which lets every reader of the log take the session over.
+    Plain,
+    /// Not at all.
+    Off,
+}
+
+impl LogSessionId {
+    /// The configuration's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hash => "hash",
+            Self::Plain => "plain",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// What the filter leaves in the filter state; each costs a host call. All by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilterState {
+    /// `mcp.session.id`, as `log_session_id` says.
+    pub session_id: bool,
+    /// `mcp.method.name`
+    pub method_name: bool,
+    /// `mcp.tool.name`
+    pub tool_name: bool,
+    /// `mcp.protocol.version`
+    pub protocol_version: bool,
+    /// `mcp.endpoint`
+    pub endpoint: bool,
+    /// `mcp.outcome`
+    pub outcome: bool,
+}
+
+impl FilterState {
+    /// Nothing is left.
+    pub(crate) const NONE: Self = Self::uniform(false);
+
+    const fn uniform(on: bool) -> Self {
+        Self {
+            session_id: on,
+            method_name: on,
+            tool_name: on,
+            protocol_version: on,
+            endpoint: on,
+            outcome: on,
+        }
+    }
+
+    fn count(self) -> usize {
+        let Self {
+            session_id,
+            method_name,
+            tool_name,
+            protocol_version,
+            endpoint,
+            outcome,
+        } = self;
+        let all = [
+            session_id,
+            method_name,
+            tool_name,
+            protocol_version,
+            endpoint,
+            outcome,
+        ];
+        all.into_iter().filter(|on| *on).count()
+    }
+}
+
+impl Default for FilterState {
+    fn default() -> Self {
+        Self::uniform(true)
+    }
+}
+
+/// The one path on which the status view answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusPath(PathPattern);
+
+impl StatusPath {
+    /// Takes one path without query and fragment.
+    ///
+    /// # Errors
+    ///
+    /// What the text must be, in words to go after its place.
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        let path = PathPattern::parse(text)?;
+        if path.is_exact() {
+            Ok(Self(path))
+        } else {
+            Err("must be one exact path")
+        }
+    }
+
+    /// The path as it was written.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// Whether it is this path, given without its query ([`endpoint::without_query`]).
+    pub fn matches(&self, path: &[u8]) -> bool {
+        self.0.matches(path)
+    }
+}
+
+/// Which of MCP's HTTP transports an endpoint speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// MCP 2025-03-26 and later: one path for everything.
+    StreamableHttp,
+    /// MCP 2024-11-05: a GET for events, POSTs to a second path.
+    HttpSse {
+        /// Where the POSTs go.
+        message_path: PathPattern,
+    },
+}
+
+/// What happens to a session id that the table does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownSession {
+    /// It passes, and is tracked once the server has answered 2xx.
+    Adopt,
+    /// It is answered 404.
+    Reject,
+}
+
+/// What happens to a newcomer at a cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFull {
+    /// The newcomer is refused.
+    Reject,
+    /// The session that has been idle longest ends; the newcomer is refused only if all are in use.
+    EvictIdle,
+}
+
+/// Where a POST without a session is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// At its headers: nothing is held, and no JSON-RPC id can be echoed.
+    Headers,
+    /// At its JSON-RPC message, which is held until it is read.
+    Body,
+}
+
+/// The status of a refusal at the VM's or the endpoint's cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CapacityStatus {
+    /// 429
+    TooManyRequests,
+    /// 503, for a front tier that retries at another gateway.
+    ServiceUnavailable,
+}
+
+/// A place where the caller's identity may be found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PrincipalSource {
+    /// A request header, its name in lower case.
+    Header(String),
+    /// These claims, in this order, of the payload that `jwt_authn` verified; at least one.
+    JwtClaims(Vec<String>),
+    /// The identity in the client's verified certificate.
+    MtlsPeer,
+    /// The client's address without its port.
+    SourceAddress,
+}
+
+/// How the server hears that the filter ended a session: a DELETE of the filter's own.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TerminateUpstream {
+    /// The Envoy cluster it goes to.
+    pub cluster: String,
+    /// Its `:authority`.
+    pub authority: String,
+    /// How long an answer is waited for, 1s to 720h; 5s by default.
+    pub timeout: Duration,
+    /// Further headers, names in lower case. They may hold credentials and must not be logged.
+    pub headers: Vec<(String, String)>,
+}
+
+/// Leaves the headers' values out.
+impl fmt::Debug for TerminateUpstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("TerminateUpstream")
+            .field("cluster", &self.cluster)
+            .field("authority", &self.authority)
+            .field("timeout", &self.timeout)
+            .field("headers", &names)
+            .finish()
+    }
+}
+
+/// For the tests of the readers: one endpoint `mcp` at `/mcp` with further fields, nothing of it refused as unsupported.
+#[cfg(test)]
+mod testing {
+    use super::{Config, ConfigError, Endpoint, Mistake};
+
+    fn parse_with(fields: &str) -> Result<Config, ConfigError> {
+        let comma = if fields.is_empty() { "" } else { ", " };
+        let text = format!(r#"{{"endpoints": [{{"name": "mcp", "path": "/mcp"{comma}{fields}}}]}}"#);
+        Config::parse_all(text.as_bytes())
+    }
+
+    pub(super) fn endpoint_with(fields: &str) -> Endpoint {
+        parse_with(fields).unwrap().endpoints.remove(0)
+    }
+
+    pub(super) fn mistakes_with(fields: &str) -> Vec<String> {
+        parse_with(fields)
+            .unwrap_err()
+            .mistakes()
+            .iter()
+            .map(Mistake::to_string)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistakes(text: &str) -> Vec<String> {
+        Config::parse_all(text.as_bytes())
+            .unwrap_err()
+            .mistakes()
+            .iter()
+            .map(Mistake::to_string)
+            .collect()
+    }
+
+    #[test]
+    fn reads_the_path_of_the_status_view() {
+        let config = Config::parse_all(br#"{"status": {"path": "/mcp-sessions"}}"#).unwrap();
+        let status = config.status.unwrap();
+        assert!(status.matches(b"/mcp-sessions") && !status.matches(b"/mcp-sessions/"));
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_the_status_view() {
+        let cases = [
+            (r#"{"status": {}}"#, "status.path: required"),
+            (
+                r#"{"status": {"path": "/s/*"}}"#,
+                "status.path: must be one exact path, got \"/s/*\"",
+            ),
+            (
+                r#"{"status": {"path": "/s", "port": 1}}"#,
+                "status.port: unknown field, must be \"path\"",
+            ),
+            (r#"{"status": "/s"}"#, "status: must be an object, got a string"),
+            (
+                r#"{"status": {"path": "/mcp"}}"#,
+                "status.path: overlaps the path of the default endpoint",
+            ),
+            (
+                r#"{"status": {"path": "/a/s"}, "endpoints": [{"name": "a", "path": "/a/*"}]}"#,
+                "status.path: overlaps endpoints[0].path",
+            ),
+        ];
+        for (text, mistake) in cases {
+            assert_eq!(mistakes(text), [mistake]);
+        }
+    }
+
+    #[test]
+    fn an_endpoint_with_an_authority_leaves_the_status_view_alone() {
+        let text = r#"{"status": {"path": "/a"}, "endpoints": [{"name": "a", "path": "/a", "authority": "a.example"}]}"#;
+        assert!(Config::parse_all(text.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn sums_up_in_words() {
+        let text = r#"{"max_sessions": 5, "sweep_interval": "250ms", "log_session_id": "off", "filter_state": [],
+                       "status": {"path": "/s"}, "endpoints": [{"name": "a", "path": "/a"}, {"name": "b", "path": "/b"}]}"#;
+        assert_eq!(
+            Config::parse_all(text.as_bytes()).unwrap().summary(),
+            "max_sessions=5 endpoints=a,b sweep_interval=250ms log_session_id=off filter_state=0 status=/s"
+        );
+        assert_eq!(
+            Config::default().summary(),
+            "max_sessions=10000 endpoints=mcp sweep_interval=1s log_session_id=hash filter_state=6 status=off"
+        );
+    }
+}

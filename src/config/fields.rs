@@ -1,0 +1,75 @@
+//! An object of the configuration, read field by field.
+
+use core::cell::RefCell;
+
+use super::nearest::nearest;
+use super::place::{Place, one_of};
+
+/// The fields of one object. What was asked for is what is known; [`Fields::finish`] notes the rest as unknown.
+pub(super) struct Fields<'a, 'p> {
+    place: &'p Place<'a>,
+    entries: Vec<(&'a str, Place<'a>)>,
+    known: RefCell<Vec<&'static str>>,
+}
+
+impl<'a, 'p> Fields<'a, 'p> {
+    /// Notes a mistake if the value here is no object.
+    pub(super) fn of(place: &'p Place<'a>) -> Option<Self> {
+        let entries = place.entries()?;
+        Some(Self {
+            place,
+            entries,
+            known: RefCell::default(),
+        })
+    }
+
+    /// How many fields were written, known or not.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Notes a mistake for each of these that was not written.
+    pub(super) fn require(&self, names: &[&'static str]) {
+        for name in names.iter().filter(|name| self.get(name).is_none()) {
+            self.place.refuse_missing(name);
+        }
+    }
+
+    /// The field, if it was written.
+    pub(super) fn get(&self, name: &'static str) -> Option<&Place<'a>> {
+        if !self.known.borrow().contains(&name) {
+            self.known.borrow_mut().push(name);
+        }
+        self.entries
+            .iter()
+            .find(|(written, _)| *written == name)
+            .map(|(_, place)| place)
+    }
+
+    /// Reads the field over its default. Returns its place if it was written and is right.
+    pub(super) fn set<T>(
+        &self,
+        name: &'static str,
+        slot: &mut T,
+        read: impl FnOnce(&Place<'a>) -> Option<T>,
+    ) -> Option<&Place<'a>> {
+        let place = self.get(name)?;
+        *slot = read(place)?;
+        Some(place)
+    }
+
+    /// Notes every field that nobody asked for.
+    pub(super) fn finish(self) {
+        let known = self.known.into_inner();
+        for (name, place) in self.entries.iter().filter(|(name, _)| !known.contains(name)) {
+            place.refuse(unknown(name, &known));
+        }
+    }
+}
+
+fn unknown(name: &str, known: &[&str]) -> String {
+    match nearest(name, known) {
+        Some(meant) => format!("unknown field, did you mean \"{meant}\"?"),
+        None => format!("unknown field, must be {}", one_of(known.iter().copied())),
+    }
+}

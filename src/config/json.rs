@@ -1,0 +1,299 @@
+//! The configuration's bytes as a tree of JSON values.
+//!
+//! A tree of our own and not `serde_json::Value`: it keeps a name that was written twice, which a map would lose, and
+//! it holds every number as the double that a Struct makes of it.
+
+use core::fmt;
+
+use prost::Message;
+use prost_types::value::Kind;
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::bounds::ECHOED_CHARS;
+
+/// A JSON value. Its display is a bounded quotation on one line for error messages.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Json {
+    Null,
+    Bool(bool),
+    Number(f64),
+    String(String),
+    List(Vec<Self>),
+    /// In the order of the text, a repeated name repeated.
+    Object(Vec<(String, Self)>),
+}
+
+impl Json {
+    /// Reads JSON text or, where that fails, a serialised Struct. No bytes at all, as of an empty Struct, and white
+    /// space are an empty object. Both decoders bound the depth (serde_json 128, prost 100).
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.trim_ascii().is_empty() {
+            return Ok(Self::Object(Vec::new()));
+        }
+        let text = serde_json::from_slice(bytes);
+        text.or_else(|error| from_struct(bytes).ok_or_else(|| format!("must be JSON or a Struct: {error}")))
+    }
+}
+
+/// Envoy hands over a `google.protobuf.Struct` as its bytes (`MessageUtil::anyToBytes`). They begin with the tag of its
+/// only field; prost would skip others as unknown, and so make an empty Struct out of many a text.
+fn from_struct(bytes: &[u8]) -> Option<Json> {
+    const TAG_OF_FIELDS: u8 = 0x0A;
+    let tagged = bytes.first() == Some(&TAG_OF_FIELDS);
+    tagged
+        .then(|| prost_types::Struct::decode(bytes).ok().map(Json::from))
+        .flatten()
+}
+
+impl From<prost_types::Struct> for Json {
+    fn from(value: prost_types::Struct) -> Self {
+        Self::Object(
+            value
+                .fields
+                .into_iter()
+                .map(|(name, value)| (name, value.into()))
+                .collect(),
+        )
+    }
+}
+
+impl From<prost_types::Value> for Json {
+    fn from(value: prost_types::Value) -> Self {
+        match value.kind {
+            None | Some(Kind::NullValue(_)) => Self::Null,
+            Some(Kind::BoolValue(value)) => Self::Bool(value),
+            Some(Kind::NumberValue(value)) => Self::Number(value),
+            Some(Kind::StringValue(value)) => Self::String(value),
+            Some(Kind::ListValue(list)) => Self::List(list.values.into_iter().map(Self::from).collect()),
+            Some(Kind::StructValue(value)) => value.into(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(JsonVisitor)
+    }
+}
+
+struct JsonVisitor;
+
+impl<'de> Visitor<'de> for JsonVisitor {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
+        Ok(Json::Number(value as f64))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
+        Ok(Json::Number(value as f64))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
+        Ok(Json::Number(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Json, E> {
+        Ok(Json::String(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Json::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Json, A::Error> {
+        let mut object = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            object.push(entry);
+        }
+        Ok(Json::Object(object))
+    }
+}
+
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Number(value) => quote_number(*value, f),
+            Self::String(text) => Quoted(text).fmt(f),
+            Self::List(_) => f.write_str("a list"),
+            Self::Object(_) => f.write_str("an object"),
+        }
+    }
+}
+
+/// To three decimals. The standard library's exact printing of doubles would add 20 KB to the module.
+fn quote_number(value: f64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if value.is_nan() || value.abs() >= 1e15 {
+        return f.write_str("a huge number");
+    }
+    let sign = if value < 0.0 { "-" } else { "" };
+    let (whole, thousandths) = (value.abs().trunc(), value.abs().fract() * 1_000.0);
+    let exact = whole + thousandths.round() / 1_000.0 == value.abs();
+    let decimals = if exact { thousandths.round() } else { thousandths };
+    let number = format!("{sign}{}.{:03}", whole as u64, decimals as u64);
+    if exact {
+        f.write_str(number.trim_end_matches('0').trim_end_matches('.'))
+    } else {
+        write!(f, "{number}...")
+    }
+}
+
+/// Text in quotation marks, on one line and cut to [`ECHOED_CHARS`].
+pub(super) struct Quoted<'a>(pub(super) &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self
+            .0
+            .char_indices()
+            .nth(ECHOED_CHARS)
+            .and_then(|(end, _)| self.0.get(..end))
+        {
+            Some(start) => write!(f, "{start:?}..."),
+            None => write!(f, "{:?}", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost_types::{ListValue, Struct, Value};
+
+    fn object(entries: &[(&str, Json)]) -> Json {
+        Json::Object(
+            entries
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect(),
+        )
+    }
+
+    fn value(kind: Kind) -> Value {
+        Value { kind: Some(kind) }
+    }
+
+    fn bytes_of(fields: impl IntoIterator<Item = (&'static str, Value)>) -> Vec<u8> {
+        let fields = fields
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        Struct { fields }.encode_to_vec()
+    }
+
+    #[test]
+    fn nothing_and_white_space_are_an_empty_object() {
+        for bytes in [&b""[..], b" \r\n\t ", b"\n", b"{}", &bytes_of([])] {
+            assert_eq!(Json::parse(bytes), Ok(object(&[])), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn keeps_a_name_that_was_written_twice() {
+        let twice = object(&[("a", Json::Number(1.0)), ("a", Json::Null)]);
+        assert_eq!(Json::parse(br#"{"a": 1, "a": null}"#), Ok(twice));
+    }
+
+    #[test]
+    fn a_struct_and_its_json_read_the_same() {
+        let list = ListValue {
+            values: vec![value(Kind::NullValue(0)), value(Kind::BoolValue(true))],
+        };
+        let inner = Struct {
+            fields: [("s".to_owned(), value(Kind::StringValue("t".to_owned())))].into(),
+        };
+        let bytes = bytes_of([
+            ("l", value(Kind::ListValue(list))),
+            ("n", value(Kind::NumberValue(100.0))),
+            ("o", value(Kind::StructValue(inner))),
+            ("z", Value { kind: None }),
+        ]);
+        let text = br#"{"l": [null, true], "n": 100, "o": {"s": "t"}, "z": null}"#;
+        assert_eq!(Json::parse(&bytes), Json::parse(text));
+    }
+
+    #[test]
+    fn says_where_the_text_breaks() {
+        assert_eq!(
+            Json::parse(b"{\n  \"a\": 1,\n}").unwrap_err(),
+            "must be JSON or a Struct: trailing comma at line 3 column 1"
+        );
+    }
+
+    #[test]
+    fn text_is_never_taken_for_a_struct_with_other_fields() {
+        // Read as protobuf: a 32-bit field 13 and nothing more.
+        for bytes in [&b"maxim"[..], b"\xFF\xFE", b"\n\x7Fa", b"max: 1", b"\n{\"a\":}"] {
+            assert!(Json::parse(bytes).is_err(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_a_tree_too_deep_to_walk() {
+        let text = "[".repeat(100_000);
+        assert!(
+            Json::parse(text.as_bytes())
+                .unwrap_err()
+                .contains("recursion limit")
+        );
+        let mut deep = value(Kind::NullValue(0));
+        for _ in 0..200 {
+            deep = value(Kind::ListValue(ListValue { values: vec![deep] }));
+        }
+        assert!(Json::parse(&bytes_of([("a", deep)])).is_err());
+    }
+
+    #[test]
+    fn quotations_are_short_and_on_one_line() {
+        let quote = |text: &str| Json::parse(text.as_bytes()).unwrap().to_string();
+        assert_eq!(quote("\"a\\nb\""), r#""a\nb""#);
+        assert_eq!(
+            quote(&format!("\"{}\"", "é".repeat(1000))),
+            format!("\"{}\"...", "é".repeat(64))
+        );
+        assert_eq!(
+            (quote("[1]"), quote("{}"), quote("null")),
+            ("a list".into(), "an object".into(), "null".into())
+        );
+    }
+
+    #[test]
+    fn quotes_numbers_to_three_decimals() {
+        let cases = [
+            ("0", "0"),
+            ("-0.0", "0"),
+            ("100.0", "100"),
+            ("-17", "-17"),
+            ("1.5", "1.5"),
+            ("-1.1", "-1.1"),
+            ("0.125", "0.125"),
+            ("0.0001", "0.000..."),
+            ("2.9999", "2.999..."),
+            ("999999999999999", "999999999999999"),
+            ("1e15", "a huge number"),
+            ("-1e300", "a huge number"),
+        ];
+        for (text, quotation) in cases {
+            assert_eq!(Json::parse(text.as_bytes()).unwrap().to_string(), quotation);
+        }
+        assert_eq!(Json::Number(f64::NAN).to_string(), "a huge number");
+    }
+}

@@ -1,0 +1,82 @@
+//! What is wrong with a configuration, all of it at once.
+
+use core::cell::RefCell;
+use core::fmt;
+
+/// One thing that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Where, as in `endpoints[1].idle_timeout`; empty for the configuration as a whole.
+    pub path: String,
+    /// What is wrong and what is allowed, as in `must be at least 1s, got "0.5s"`.
+    pub problem: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path.as_str() {
+            "" => f.write_str(&self.problem),
+            path => write!(f, "{path}: {}", self.problem),
+        }
+    }
+}
+
+/// Why a configuration is refused: one line that counts the mistakes, then one for each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    mistakes: Vec<Mistake>,
+}
+
+impl ConfigError {
+    /// The bytes are neither JSON nor a Struct, so there is nothing to look at field by field.
+    pub(super) fn unreadable(problem: String) -> Self {
+        Self {
+            mistakes: vec![Mistake {
+                path: String::new(),
+                problem,
+            }],
+        }
+    }
+
+    /// The mistakes, at least one, in the order in which they were found.
+    pub fn mistakes(&self) -> &[Mistake] {
+        &self.mistakes
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.mistakes.len();
+        let plural = if count == 1 { "" } else { "s" };
+        write!(f, "invalid configuration: {count} mistake{plural}")?;
+        self.mistakes
+            .iter()
+            .try_for_each(|mistake| write!(f, "\n  - {mistake}"))
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+/// Collects mistakes while a configuration is read; shared by all its [`Place`](super::place::Place)s.
+#[derive(Debug, Default)]
+pub(super) struct Mistakes(RefCell<Vec<Mistake>>);
+
+impl Mistakes {
+    /// Notes one more; `path` as in [`Mistake::path`].
+    pub(super) fn add(&self, path: &str, problem: String) {
+        self.0.borrow_mut().push(Mistake {
+            path: path.to_owned(),
+            problem,
+        });
+    }
+
+    /// An error that names them all, if there are any.
+    pub(super) fn none_or_error(self) -> Result<(), ConfigError> {
+        let mistakes = self.0.into_inner();
+        if mistakes.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError { mistakes })
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Reads the top level of a configuration.
+
+mod endpoint;
+mod principal;
+mod terminate_upstream;
+
+use crate::endpoint::Endpoint;
+
+use super::bounds::{ENDPOINTS, SESSIONS, SWEEP_INTERVAL};
+use super::claims::{Claims, Requests};
+use super::fields::Fields;
+use super::place::{Place, one_of};
+use super::{Config, FilterState, LogSessionId, StatusPath};
+
+const LOG_SESSION_ID: [(&str, LogSessionId); 3] = [
+    ("hash", LogSessionId::Hash),
+    ("plain", LogSessionId::Plain),
+    ("off", LogSessionId::Off),
+];
+
+/// Reads what can be read, with defaults for the rest; the result counts only if no mistake was noted.
+pub(super) fn config(root: &Place<'_>) -> Config {
+    let mut config = Config::default();
+    let Some(fields) = Fields::of(root) else {
+        return config;
+    };
+    let mut claims = Claims::default();
+    let written = fields
+        .set("max_sessions", &mut config.max_sessions, |at| {
+            at.whole_number(SESSIONS)
+        })
+        .is_some();
+    let vm = VmCap {
+        sessions: config.max_sessions,
+        written,
+    };
+    config.endpoints = match fields.get("endpoints") {
+        Some(place) => endpoints(place, &vm, &mut claims),
+        None => vec![default_endpoint(&vm, &mut claims)],
+    };
+    fields.set("sweep_interval", &mut config.sweep_interval, |at| {
+        at.duration(SWEEP_INTERVAL)
+    });
+    fields.set("log_session_id", &mut config.log_session_id, |at| {
+        at.choice(&LOG_SESSION_ID)
+    });
+    fields.set("filter_state", &mut config.filter_state, filter_state);
+    config.status = fields.get("status").and_then(|place| status(place, &mut claims));
+    fields.finish();
+    config
+}
+
+/// The per-VM cap, and whether the operator wrote it: limits are compared only where both were written.
+struct VmCap {
+    sessions: u32,
+    written: bool,
+}
+
+fn endpoints(place: &Place<'_>, vm: &VmCap, claims: &mut Claims) -> Vec<Endpoint> {
+    let Some(items) = place.items() else {
+        return Vec::new();
+    };
+    if !ENDPOINTS.contains(&items.len()) {
+        let (least, most) = (ENDPOINTS.start(), ENDPOINTS.end());
+        place.refuse(format!(
+            "must have {least} to {most} entries, got {}",
+            items.len()
+        ));
+    }
+    items
+        .iter()
+        .take(*ENDPOINTS.end())
+        .map(|item| endpoint::endpoint(item, vm, claims))
+        .collect()
+}
+
+fn default_endpoint(vm: &VmCap, claims: &mut Claims) -> Endpoint {
+    let endpoint = Endpoint {
+        max_sessions: vm.sessions,
+        ..Endpoint::default()
+    };
+    claims.default_endpoint(endpoint.path.clone());
+    endpoint
+}
+
+/// Names are accepted with and without the prefix under which Envoy keeps a Wasm filter's state.
+fn filter_state(place: &Place<'_>) -> Option<FilterState> {
+    let mut state = FilterState::NONE;
+    for item in place.items()? {
+        let name = item
+            .as_text()
+            .map(|name| name.strip_prefix("wasm.").unwrap_or(name));
+        match FILTER_STATE.iter().find(|(known, _)| Some(*known) == name) {
+            Some((_, turn_on)) => turn_on(&mut state),
+            None => item.refuse_value(format_args!(
+                "must be {}",
+                one_of(FILTER_STATE.iter().map(|(name, _)| *name))
+            )),
+        }
+    }
+    Some(state)
+}
+
+type TurnOn = fn(&mut FilterState);
+
+const FILTER_STATE: [(&str, TurnOn); 6] = [
+    ("mcp.session.id", |state| state.session_id = true),
+    ("mcp.method.name", |state| state.method_name = true),
+    ("mcp.tool.name", |state| state.tool_name = true),
+    ("mcp.protocol.version", |state| state.protocol_version = true),
+    ("mcp.endpoint", |state| state.endpoint = true),
+    ("mcp.outcome", |state| state.outcome = true),
+];
+
+fn status(place: &Place<'_>, claims: &mut Claims) -> Option<StatusPath> {
+    let fields = Fields::of(place)?;
+    fields.require(&["path"]);
+    let path = fields.get("path").and_then(|at| {
+        let path = at.parsed(StatusPath::parse)?;
+        claims.requests(
+            at,
+            Requests {
+                authority: None,
+                path: path.0.clone(),
+            },
+        );
+        Some(path)
+    });
+    fields.finish();
+    path
+}
+
+/// A header's name in lower case (RFC 9110, section 5.6.2).
+fn header_name(text: &str) -> Result<String, &'static str> {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if !text.is_empty() && text.bytes().all(token) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("must be the name of a header")
+    }
+}

@@ -1,0 +1,332 @@
+//! Reads one entry of `endpoints`.
+
+use crate::config::bounds::{DURATION, REQUEST_BYTES, RETRY_AFTER, SESSIONS, SESSIONS_PER_PRINCIPAL};
+use crate::config::claims::{Claims, Requests};
+use crate::config::duration::Words;
+use crate::config::fields::Fields;
+use crate::config::place::Place;
+use crate::config::{Admission, CapacityStatus, OnFull, Transport, UnknownSession};
+use crate::endpoint::{Authority, Endpoint, EndpointName, PathPattern};
+
+use super::{VmCap, principal, terminate_upstream};
+
+const UNKNOWN_SESSION: [(&str, UnknownSession); 2] = [
+    ("adopt", UnknownSession::Adopt),
+    ("reject", UnknownSession::Reject),
+];
+const ON_FULL: [(&str, OnFull); 2] = [("reject", OnFull::Reject), ("evict_idle", OnFull::EvictIdle)];
+const ADMISSION: [(&str, Admission); 2] = [("headers", Admission::Headers), ("body", Admission::Body)];
+/// The word, and whether that transport has a path of its own for messages.
+const TRANSPORT: [(&str, bool); 2] = [("streamable_http", false), ("http_sse", true)];
+
+/// Reads what can be read, with defaults for the rest; the result counts only if no mistake was noted.
+pub(super) fn endpoint(place: &Place<'_>, vm: &VmCap, claims: &mut Claims) -> Endpoint {
+    let mut endpoint = Endpoint {
+        max_sessions: vm.sessions,
+        ..Endpoint::default()
+    };
+    if let Some(fields) = Fields::of(place) {
+        identity(&fields, &mut endpoint, claims);
+        caps(&fields, &mut endpoint, vm);
+        principals(&fields, &mut endpoint);
+        timeouts(&fields, &mut endpoint);
+        refusals(&fields, &mut endpoint);
+        bodies(&fields, &mut endpoint);
+        termination(&fields, &mut endpoint);
+        fields.finish();
+    }
+    endpoint
+}
+
+fn identity(fields: &Fields<'_, '_>, endpoint: &mut Endpoint, claims: &mut Claims) {
+    fields.require(&["name", "path"]);
+    if let Some(at) = fields.set("name", &mut endpoint.name, |at| at.parsed(EndpointName::parse)) {
+        claims.name(at, &endpoint.name);
+    }
+    let path = fields.set("path", &mut endpoint.path, |at| at.parsed(PathPattern::parse));
+    let written = fields.get("authority").is_some();
+    fields.set("authority", &mut endpoint.authority, |at| {
+        at.parsed(Authority::parse).map(Some)
+    });
+    if let Some(transport) = transport(fields) {
+        endpoint.transport = transport;
+    }
+    // A wrong authority is no claim on every host.
+    if !written || endpoint.authority.is_some() {
+        claim_requests(path, fields.get("message_path"), endpoint, claims);
+    }
+}
+
+fn transport(fields: &Fields<'_, '_>) -> Option<Transport> {
+    let (written, message_path) = (fields.get("transport"), fields.get("message_path"));
+    let has_message_path = written.map_or(Some(false), |at| at.choice(&TRANSPORT))?;
+    if has_message_path {
+        fields.require(&["message_path"]);
+        message_path?
+            .parsed(PathPattern::parse)
+            .map(|message_path| Transport::HttpSse { message_path })
+    } else {
+        message_path.inspect(|at| at.refuse("only with transport \"http_sse\""));
+        Some(Transport::StreamableHttp)
+    }
+}
+
+fn claim_requests(
+    path: Option<&Place<'_>>,
+    message_path: Option<&Place<'_>>,
+    endpoint: &Endpoint,
+    claims: &mut Claims,
+) {
+    let requests = |path: &PathPattern| Requests {
+        authority: endpoint.authority.clone(),
+        path: path.clone(),
+    };
+    if let Some(at) = path {
+        claims.requests(at, requests(&endpoint.path));
+    }
+    if let (Some(at), Transport::HttpSse { message_path }) = (message_path, &endpoint.transport) {
+        claims.requests(at, requests(message_path));
+    }
+}
+
+fn caps(fields: &Fields<'_, '_>, endpoint: &mut Endpoint, vm: &VmCap) {
+    let cap = fields.set("max_sessions", &mut endpoint.max_sessions, |at| {
+        at.whole_number(SESSIONS)
+    });
+    if let Some(at) = cap.filter(|_| vm.written && endpoint.max_sessions > vm.sessions) {
+        at.refuse_value(format_args!(
+            "must be at most the top level's max_sessions of {}",
+            vm.sessions
+        ));
+    }
+    let quota = fields.set(
+        "max_sessions_per_principal",
+        &mut endpoint.max_sessions_per_principal,
+        quota,
+    );
+    if let Some(at) =
+        quota.filter(|_| cap.is_some() && endpoint.max_sessions_per_principal > Some(endpoint.max_sessions))
+    {
+        at.refuse_value(format_args!(
+            "must be at most the endpoint's max_sessions of {}",
+            endpoint.max_sessions
+        ));
+    }
+}
+
+/// Zero is no cap.
+fn quota(place: &Place<'_>) -> Option<Option<u32>> {
+    let sessions = place.whole_number(SESSIONS_PER_PRINCIPAL)?;
+    Some((sessions > 0).then_some(sessions))
+}
+
+fn principals(fields: &Fields<'_, '_>, endpoint: &mut Endpoint) {
+    let nobody = fields
+        .get("principal")
+        .is_none_or(|at| at.as_items().is_some_and(|sources| sources.is_empty()));
+    fields.set("principal", &mut endpoint.principal, principal::sources);
+    endpoint.bind_sessions = !endpoint.principal.is_empty();
+    fields.set("bind_sessions", &mut endpoint.bind_sessions, Place::flag);
+    if let Some(at) = fields.get("max_sessions_per_principal")
+        && endpoint.max_sessions_per_principal.is_some()
+        && nobody
+    {
+        at.refuse("needs a principal");
+    }
+}
+
+fn timeouts(fields: &Fields<'_, '_>, endpoint: &mut Endpoint) {
+    let idle = fields.set("idle_timeout", &mut endpoint.idle_timeout, |at| {
+        at.timeout(DURATION)
+    });
+    let lifetime = fields.set("max_lifetime", &mut endpoint.max_lifetime, |at| {
+        at.timeout(DURATION)
+    });
+    if let (Some(at), Some(_)) = (idle, lifetime)
+        && let (Some(idle), Some(lifetime)) = (endpoint.idle_timeout, endpoint.max_lifetime)
+        && idle > lifetime
+    {
+        at.refuse_value(format_args!(
+            "must be at most the max_lifetime of {}",
+            Words(lifetime)
+        ));
+    }
+    fields.set("initialize_timeout", &mut endpoint.initialize_timeout, |at| {
+        at.duration(DURATION)
+    });
+}
+
+fn refusals(fields: &Fields<'_, '_>, endpoint: &mut Endpoint) {
+    fields.set("unknown_session", &mut endpoint.unknown_session, |at| {
+        at.choice(&UNKNOWN_SESSION)
+    });
+    fields.set("on_full", &mut endpoint.on_full, |at| at.choice(&ON_FULL));
+    fields.set("capacity_status", &mut endpoint.capacity_status, capacity_status);
+    fields.set("retry_after", &mut endpoint.retry_after, |at| {
+        at.duration(RETRY_AFTER)
+    });
+}
+
+fn capacity_status(place: &Place<'_>) -> Option<CapacityStatus> {
+    match place.as_whole_number() {
+        Some(429) => Some(CapacityStatus::TooManyRequests),
+        Some(503) => Some(CapacityStatus::ServiceUnavailable),
+        Some(_) | None => {
+            place.refuse_value("must be 429 or 503");
+            None
+        }
+    }
+}
+
+fn bodies(fields: &Fields<'_, '_>, endpoint: &mut Endpoint) {
+    fields.set("admission", &mut endpoint.admission, |at| at.choice(&ADMISSION));
+    let strict = fields.set("strict_json_rpc", &mut endpoint.strict_json_rpc, Place::flag);
+    if let Some(at) = strict.filter(|_| endpoint.strict_json_rpc && endpoint.admission == Admission::Headers)
+    {
+        at.refuse("needs admission \"body\"");
+    }
+    fields.set("max_request_bytes", &mut endpoint.max_request_bytes, |at| {
+        at.whole_number(REQUEST_BYTES)
+            .and_then(|bytes| usize::try_from(bytes).ok())
+    });
+    fields.set("verify_headers", &mut endpoint.verify_headers, Place::flag);
+}
+
+fn termination(fields: &Fields<'_, '_>, endpoint: &mut Endpoint) {
+    let slot = &mut endpoint.terminate_upstream;
+    fields.set("terminate_upstream", slot, |at| {
+        terminate_upstream::terminate_upstream(at).map(Some)
+    });
+    if let (Some(at), Transport::HttpSse { .. }) = (fields.get("terminate_upstream"), &endpoint.transport) {
+        at.refuse("not with transport \"http_sse\"");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+    use crate::config::testing::{endpoint_with, mistakes_with};
+    use crate::config::{PrincipalSource, TerminateUpstream};
+
+    #[test]
+    fn reads_http_sse_with_its_message_path() {
+        let endpoint = endpoint_with(r#""transport": "http_sse", "message_path": "/messages/*""#);
+        let message_path = PathPattern::parse("/messages/*").unwrap();
+        assert_eq!(endpoint.transport, Transport::HttpSse { message_path });
+    }
+
+    #[test]
+    fn message_path_belongs_to_http_sse_and_http_sse_to_it() {
+        let cases = [
+            (
+                r#""transport": "http_sse""#,
+                "endpoints[0].message_path: required",
+            ),
+            (
+                r#""message_path": "/m""#,
+                "endpoints[0].message_path: only with transport \"http_sse\"",
+            ),
+            (
+                r#""transport": "sse", "message_path": "/m""#,
+                "endpoints[0].transport: must be \"streamable_http\" or \"http_sse\", got \"sse\"",
+            ),
+            (
+                r#""transport": "http_sse", "message_path": "m""#,
+                "endpoints[0].message_path: must begin with \"/\", got \"m\"",
+            ),
+            (
+                r#""transport": "http_sse", "message_path": "/*""#,
+                "endpoints[0].message_path: overlaps endpoints[0].path",
+            ),
+        ];
+        for (fields, mistake) in cases {
+            assert_eq!(mistakes_with(fields), [mistake]);
+        }
+    }
+
+    #[test]
+    fn sessions_are_bound_where_callers_have_an_identity() {
+        assert!(!endpoint_with("").bind_sessions);
+        assert!(!endpoint_with(r#""principal": []"#).bind_sessions);
+        assert!(endpoint_with(r#""principal": [{"mtls_peer": true}]"#).bind_sessions);
+        assert!(
+            !endpoint_with(r#""principal": [{"mtls_peer": true}], "bind_sessions": false"#).bind_sessions
+        );
+    }
+
+    #[test]
+    fn a_quota_of_zero_is_none() {
+        assert_eq!(
+            endpoint_with(r#""max_sessions_per_principal": 0"#).max_sessions_per_principal,
+            None
+        );
+        let quota = r#""max_sessions_per_principal": 3, "principal": [{"header": "X-User"}]"#;
+        assert_eq!(endpoint_with(quota).max_sessions_per_principal, Some(3));
+    }
+
+    #[test]
+    fn a_quota_needs_a_principal_and_room_in_the_endpoint() {
+        let needs = ["endpoints[0].max_sessions_per_principal: needs a principal"];
+        assert_eq!(mistakes_with(r#""max_sessions_per_principal": 3"#), needs);
+        assert_eq!(
+            mistakes_with(r#""max_sessions_per_principal": 3, "principal": []"#),
+            needs
+        );
+        assert_eq!(
+            mistakes_with(
+                r#""max_sessions": 2, "max_sessions_per_principal": 3, "principal": [{"source_address": true}]"#
+            ),
+            ["endpoints[0].max_sessions_per_principal: \
+                 must be at most the endpoint's max_sessions of 2, got 3"]
+        );
+    }
+
+    #[test]
+    fn strictness_needs_the_body() {
+        assert!(endpoint_with(r#""strict_json_rpc": true, "admission": "body""#).strict_json_rpc);
+        assert_eq!(
+            mistakes_with(r#""strict_json_rpc": true"#),
+            ["endpoints[0].strict_json_rpc: needs admission \"body\""]
+        );
+    }
+
+    #[test]
+    fn reads_every_field() {
+        let endpoint = endpoint_with(
+            r#""authority": "Mcp.Example", "max_sessions": 5, "max_sessions_per_principal": 2,
+               "principal": [{"header": "x-user"}], "bind_sessions": false, "idle_timeout": "0s",
+               "max_lifetime": "0ms", "initialize_timeout": "2s", "unknown_session": "reject",
+               "on_full": "evict_idle", "capacity_status": 503, "retry_after": "7s", "admission": "body",
+               "strict_json_rpc": true, "max_request_bytes": 1024, "verify_headers": false,
+               "terminate_upstream": {"cluster": "mcp", "authority": "mcp:80"}"#,
+        );
+        let expected = Endpoint {
+            authority: Some(Authority::parse("mcp.example").unwrap()),
+            max_sessions: 5,
+            max_sessions_per_principal: Some(2),
+            principal: vec![PrincipalSource::Header("x-user".to_owned())],
+            bind_sessions: false,
+            idle_timeout: None,
+            max_lifetime: None,
+            initialize_timeout: Duration::from_secs(2),
+            unknown_session: UnknownSession::Reject,
+            on_full: OnFull::EvictIdle,
+            capacity_status: CapacityStatus::ServiceUnavailable,
+            retry_after: Duration::from_secs(7),
+            admission: Admission::Body,
+            strict_json_rpc: true,
+            max_request_bytes: 1024,
+            verify_headers: false,
+            terminate_upstream: Some(TerminateUpstream {
+                cluster: "mcp".to_owned(),
+                authority: "mcp:80".to_owned(),
+                timeout: Duration::from_secs(5),
+                headers: Vec::new(),
+            }),
+            ..Endpoint::default()
+        };
+        assert_eq!(endpoint, expected);
+    }
+}

@@ -1,0 +1,154 @@
+//! Reads `terminate_upstream`: how the server hears that the filter ended a session.
+
+use core::time::Duration;
+
+use crate::config::TerminateUpstream;
+use crate::config::bounds::DURATION;
+use crate::config::fields::Fields;
+use crate::config::place::Place;
+
+use super::header_name;
+
+/// What the filter and Envoy put on the DELETE themselves.
+const RESERVED_HEADERS: [&str; 5] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "mcp-session-id",
+    "mcp-protocol-version",
+];
+
+/// Reads what can be read; the result counts only if no mistake was noted.
+pub(super) fn terminate_upstream(place: &Place<'_>) -> Option<TerminateUpstream> {
+    let fields = Fields::of(place)?;
+    fields.require(&["cluster", "authority"]);
+    let mut read = TerminateUpstream {
+        cluster: String::new(),
+        authority: String::new(),
+        timeout: Duration::from_secs(5),
+        headers: Vec::new(),
+    };
+    fields.set("cluster", &mut read.cluster, |at| at.parsed(cluster));
+    fields.set("authority", &mut read.authority, |at| at.parsed(authority));
+    fields.set("timeout", &mut read.timeout, |at| at.duration(DURATION));
+    fields.set("headers", &mut read.headers, headers);
+    fields.finish();
+    Some(read)
+}
+
+fn cluster(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() {
+        Err("must be the name of a cluster")
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+fn authority(text: &str) -> Result<String, &'static str> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'@' | b'?' | b'#');
+    if !text.is_empty() && text.bytes().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be a host or host:port")
+    }
+}
+
+fn headers(place: &Place<'_>) -> Option<Vec<(String, String)>> {
+    let read: Vec<_> = place
+        .entries()?
+        .iter()
+        .map(|(name, at)| header(name, at))
+        .collect();
+    read.into_iter().collect()
+}
+
+/// Quotes no value: it may be a credential.
+fn header(name: &str, place: &Place<'_>) -> Option<(String, String)> {
+    let name = header_name(name).map_err(|wanted| place.refuse(wanted)).ok()?;
+    if RESERVED_HEADERS.contains(&name.as_str()) {
+        place.refuse("set by the filter itself");
+    }
+    let value = place.as_text().filter(|text| text.bytes().all(is_value_byte));
+    if value.is_none() {
+        place.refuse("must be a string of visible ASCII characters, spaces and tabs");
+    }
+    Some((name, value?.to_owned()))
+}
+
+/// RFC 9110, section 5.5, without its obsolete bytes above ASCII.
+fn is_value_byte(byte: u8) -> bool {
+    matches!(byte, b'\t' | b' '..=b'~')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing::{endpoint_with, mistakes_with};
+
+    const WHOLE: &str = r#""terminate_upstream": {"cluster": "mcp", "authority": "mcp.internal:8080", "timeout": "1m",
+                                                  "headers": {"Authorization": "Bearer s3cret"}}"#;
+
+    #[test]
+    fn reads_where_and_how_the_delete_goes() {
+        let expected = TerminateUpstream {
+            cluster: "mcp".to_owned(),
+            authority: "mcp.internal:8080".to_owned(),
+            timeout: Duration::from_mins(1),
+            headers: vec![("authorization".to_owned(), "Bearer s3cret".to_owned())],
+        };
+        assert_eq!(endpoint_with(WHOLE).terminate_upstream, Some(expected));
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        let mistakes = mistakes_with(
+            r#""terminate_upstream": {"authority": "http://a", "timeout": "0s", "header": {},
+                                      "headers": {"Host": "a", "a b": "c", "mcp-session-id": "x"}}"#,
+        );
+        let expected = [
+            ".cluster: required",
+            ".authority: must be a host or host:port, got \"http://a\"",
+            ".timeout: must be at least 1s, got \"0s\"",
+            ".headers.Host: set by the filter itself",
+            ".headers[\"a b\"]: must be the name of a header",
+            ".headers.mcp-session-id: set by the filter itself",
+            ".header: unknown field, did you mean \"headers\"?",
+        ];
+        assert_eq!(
+            mistakes,
+            expected.map(|mistake| format!("endpoints[0].terminate_upstream{mistake}"))
+        );
+    }
+
+    #[test]
+    fn no_credential_is_shown() {
+        for headers in [
+            r#"{"authorization": "s3cret\n"}"#,
+            r#"{"authorization": ["s3cret"]}"#,
+            r#""s3cret""#,
+        ] {
+            let fields = format!(
+                r#""terminate_upstream": {{"cluster": "a", "authority": "a", "headers": {headers}}}"#
+            );
+            let mistakes = mistakes_with(&fields);
+            assert!(
+                mistakes.len() == 1 && !mistakes.concat().contains("s3cret"),
+                "{mistakes:?}"
+            );
+        }
+        let shown = format!("{:?}", endpoint_with(WHOLE).terminate_upstream);
+        assert!(
+            shown.contains("authorization") && !shown.contains("s3cret"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn http_sse_has_no_delete() {
+        let fields = format!(r#"{WHOLE}, "transport": "http_sse", "message_path": "/m""#);
+        assert_eq!(
+            mistakes_with(&fields),
+            ["endpoints[0].terminate_upstream: not with transport \"http_sse\""]
+        );
+    }
+}

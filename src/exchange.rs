@@ -1,0 +1,331 @@
+//! One request and its answer, from the first header to the end of the stream.
+//!
+//! ```text
+//!                  +-- Holding --+  the message is read
+//!                  |             v
+//! request head ----+--------> Opening --- 2xx with an id ---> Using
+//!                  |             |                              ^
+//!                  |             +--- anything else ---> Over   |
+//!                  +--------> Unknown --- 2xx: adopted ---------+
+//!                  |                                            |
+//!                  +--------> Using ---- DELETE 2xx, 404 ---> Over
+//!                  +--------> Sessionless (2026-07-28)
+//! ```
+
+mod answer_phase;
+mod effects;
+mod head;
+mod opening;
+
+pub use answer_phase::{AnswerInterest, Edit};
+pub use effects::{Effects, Gate, Site, vm_settings};
+pub use head::{RequestHead, ResponseHead};
+
+use std::rc::Rc;
+
+use crate::answer::Answer;
+use crate::config::{Admission, UnknownSession};
+use crate::mcp::json_rpc;
+use crate::mcp::method::Method;
+use crate::mcp::revision::{Era, Revision};
+use crate::mcp::session_id::{PresentedId, SessionId};
+use crate::naming::SessionName;
+use crate::session::{IdDigest, Reservation, SessionKey, Standing, Store};
+use crate::telemetry::{Event, Fact};
+
+/// How much of a body that streams by is looked at for its method and tool.
+const GLIMPSE_BYTES: usize = 4096;
+
+/// What to do with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict<'a> {
+    /// Let it go on.
+    Forward,
+    /// Take `Mcp-Session-Id` off it, then let it go on.
+    ForwardWithoutId,
+    /// Hold it until its body is complete.
+    Hold,
+    /// Answer it; the server never sees it.
+    Answer(Answer<'a>),
+}
+
+/// Which part of the request's body the exchange wants to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// None.
+    Nothing,
+    /// The whole of it, before anything is forwarded; at most this many bytes.
+    Whole(usize),
+    /// At most this many bytes of the next part, while it streams by.
+    Part(usize),
+}
+
+/// The methods of HTTP that the filter governs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Get,
+    Post,
+    Delete,
+}
+
+#[derive(Debug)]
+enum State {
+    /// A request without a session; its message is not complete yet.
+    Holding,
+    /// Let in without a session; the answer may open one, in this place if it has one.
+    Opening(Option<Reservation>),
+    /// Of a session that is alive.
+    Using(SessionKey),
+    /// With an id the table does not hold.
+    Unknown(String),
+    /// Of a revision without sessions: an id in the answer is taken off.
+    Sessionless,
+    /// Nothing more to do.
+    Over,
+}
+
+/// A request to one of the endpoints, and what is known of it.
+#[derive(Debug)]
+pub struct Exchange {
+    context: u32,
+    site: Rc<Site>,
+    verb: Verb,
+    revision: Option<Revision>,
+    state: State,
+    /// The beginning of a body that streams by; `None` once it has told its method.
+    glimpse: Option<Vec<u8>>,
+    stream_open: bool,
+    /// An `Mcp-Session-Id` is to be taken off the request.
+    drop_id: bool,
+}
+
+impl Exchange {
+    /// Judges a request by its head. `None` if it is none of the filter's business.
+    ///
+    /// `context` names the stream on this root.
+    pub fn begin<S: Store>(
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        head: &RequestHead<'_>,
+        context: u32,
+    ) -> Option<(Self, Verdict<'static>)> {
+        let verb = match head.method {
+            b"POST" => Verb::Post,
+            b"GET" => Verb::Get,
+            b"DELETE" => Verb::Delete,
+            _ => return None,
+        };
+        let site = gate
+            .sites
+            .get(gate.config.endpoint_for(head.authority, head.path)?)?;
+        let modern = head
+            .revision
+            .is_some_and(|revision| revision.era() == Era::Modern);
+        if verb != Verb::Post && !modern && head.session_id == PresentedId::Absent {
+            return None;
+        }
+        let mut exchange = Self {
+            context,
+            site: Rc::clone(site),
+            verb,
+            revision: head.revision,
+            state: State::Over,
+            glimpse: (verb == Verb::Post).then(Vec::new),
+            stream_open: false,
+            drop_id: false,
+        };
+        exchange.note_head(effects);
+        let verdict = match head.session_id {
+            _ if modern => exchange.sessionless(gate, effects, head),
+            PresentedId::One(id) => exchange.of_session(gate, effects, &id),
+            PresentedId::Invalid => exchange.refuse(effects, Answer::InvalidSessionId),
+            PresentedId::Absent => exchange.without_session(gate, effects, head),
+        };
+        if !head.has_body {
+            exchange.end_glimpse(effects);
+        }
+        Some((exchange, verdict))
+    }
+
+    /// Which part of the body the exchange wants to see next.
+    pub fn interest(&self) -> Interest {
+        match (&self.state, &self.glimpse) {
+            (State::Holding, _) => Interest::Whole(self.site.rules.max_request_bytes),
+            (_, Some(seen)) => Interest::Part(GLIMPSE_BYTES.saturating_sub(seen.len())),
+            (_, None) => Interest::Nothing,
+        }
+    }
+
+    /// Looks at a part of the body that streams by; `last` says that no more will come.
+    pub fn glimpse(&mut self, effects: &mut impl Effects, part: &[u8], last: bool) {
+        let Some(seen) = &mut self.glimpse else { return };
+        seen.extend(part.iter().take(GLIMPSE_BYTES.saturating_sub(seen.len())));
+        let glimpse = json_rpc::glimpse(seen);
+        if glimpse.complete || last || seen.len() >= GLIMPSE_BYTES {
+            self.glimpse = None;
+            self.report_glimpse(effects, &glimpse);
+        }
+    }
+
+    /// The exchange is over, however it came to that.
+    pub fn end<S: Store>(&mut self, gate: &mut Gate<'_, S>, effects: &mut impl Effects) {
+        self.end_glimpse(effects);
+        if core::mem::take(&mut self.stream_open) {
+            match gate.table.close_stream(self.site.tag, gate.now) {
+                Ok(()) => effects.counts_moved(),
+                Err(error) => effects.failed("close_stream", error),
+            }
+        }
+        match core::mem::replace(&mut self.state, State::Over) {
+            State::Opening(place) => self.give_back(gate, effects, place),
+            State::Using(key) => self.rest(gate, effects, key),
+            State::Holding | State::Unknown(_) | State::Sessionless | State::Over => {}
+        }
+    }
+
+    fn rest<S: Store>(&self, gate: &mut Gate<'_, S>, effects: &mut impl Effects, key: SessionKey) {
+        if !gate.in_use.leave(key, self.context, gate.now) {
+            return;
+        }
+        if let Err(error) = gate.table.rest(key, self.site.lifespans, gate.now) {
+            effects.failed("rest", error);
+        }
+    }
+
+    /// A request of 2026-07-28 or later: it has no session, whatever it carries.
+    fn sessionless<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        head: &RequestHead<'_>,
+    ) -> Verdict<'static> {
+        self.drop_id = head.session_id != PresentedId::Absent;
+        if self.verb == Verb::Post && self.site.rules.admission == Admission::Body {
+            return self.without_session(gate, effects, head);
+        }
+        self.state = State::Sessionless;
+        self.pass(effects)
+    }
+
+    /// A request that carries the id of a session.
+    fn of_session<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        id: &SessionId<'_>,
+    ) -> Verdict<'static> {
+        let key = gate.table.key(self.site.tag, id.as_bytes());
+        let standing = gate.table.use_session(key, self.site.lifespans, gate.now);
+        let digest = match &standing {
+            Ok(Standing::Alive(session)) => Some(session.digest),
+            Ok(Standing::Expired(_) | Standing::Ended | Standing::Unknown) | Err(_) => None,
+        };
+        self.note_session(gate, effects, id, digest);
+        match standing {
+            Ok(Standing::Alive(session)) => {
+                gate.in_use.enter(
+                    key,
+                    session.opened,
+                    session.stamp(),
+                    self.site.lifespans,
+                    self.context,
+                );
+                self.state = State::Using(key);
+                self.pass(effects)
+            }
+            Ok(Standing::Unknown) => match self.site.rules.unknown_session {
+                UnknownSession::Adopt => {
+                    self.state = State::Unknown(id.as_str().to_owned());
+                    self.pass(effects)
+                }
+                UnknownSession::Reject => self.refuse(effects, Answer::SessionNotFound),
+            },
+            Ok(Standing::Ended) => self.refuse(effects, Answer::SessionNotFound),
+            Ok(Standing::Expired(ended)) => {
+                effects.ended(&ended);
+                effects.counts_moved();
+                self.refuse(effects, Answer::SessionNotFound)
+            }
+            // The session may well be alive: it passes, as it would without the filter.
+            Err(error) => {
+                effects.failed("use_session", error);
+                effects.count(self.site.index, Event::Untracked);
+                self.pass(effects)
+            }
+        }
+    }
+
+    /// A POST that opens a session, or needs none.
+    fn without_session<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        head: &RequestHead<'_>,
+    ) -> Verdict<'static> {
+        match self.site.rules.admission {
+            Admission::Headers => self.reserve(gate, effects, None),
+            Admission::Body if !head.has_body => self.refuse(effects, Answer::ParseError),
+            Admission::Body => {
+                self.glimpse = None;
+                self.state = State::Holding;
+                Verdict::Hold
+            }
+        }
+    }
+
+    /// Lets the request go on to the server.
+    fn pass(&self, effects: &mut impl Effects) -> Verdict<'static> {
+        effects.note(Fact::Outcome(None));
+        if self.drop_id {
+            Verdict::ForwardWithoutId
+        } else {
+            Verdict::Forward
+        }
+    }
+
+    fn refuse<'a>(&mut self, effects: &mut impl Effects, answer: Answer<'a>) -> Verdict<'a> {
+        let reason = answer.label();
+        self.state = State::Over;
+        self.end_glimpse(effects);
+        effects.count(self.site.index, Event::Rejected(reason));
+        effects.note(Fact::Outcome(Some(reason)));
+        Verdict::Answer(answer)
+    }
+
+    fn note_head(&self, effects: &mut impl Effects) {
+        effects.note(Fact::Endpoint(self.site.rules.name.as_str()));
+        if let Some(revision) = &self.revision {
+            effects.note(Fact::Version(revision.as_str()));
+        }
+    }
+
+    fn note_session<S>(
+        &self,
+        gate: &Gate<'_, S>,
+        effects: &mut impl Effects,
+        id: &SessionId<'_>,
+        digest: Option<IdDigest>,
+    ) {
+        let name = SessionName::new(gate.config.log_session_id, id.as_str(), digest);
+        if let Some(name) = name.as_str() {
+            effects.note(Fact::SessionId(name));
+        }
+    }
+
+    /// No more of the body will be seen.
+    fn end_glimpse(&mut self, effects: &mut impl Effects) {
+        if let Some(seen) = self.glimpse.take() {
+            self.report_glimpse(effects, &json_rpc::glimpse(&seen));
+        }
+    }
+
+    fn report_glimpse(&self, effects: &mut impl Effects, glimpse: &json_rpc::Glimpse) {
+        if !glimpse.is_response {
+            self.report_method(
+                effects,
+                glimpse.method.unwrap_or(Method::Other),
+                glimpse.name.as_deref(),
+            );
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What the server's answer does to the session.
+
+use super::{Effects, Exchange, Gate, ResponseHead, State, Verb};
+use crate::mcp::session_id::{PresentedId, SessionId};
+use crate::session::{
+    EndReason, IdDigest, NewSession, Opened, Origin, Owner, Reservation, SessionKey, Store,
+};
+use crate::telemetry::Event;
+
+/// What to do with an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// Let it pass as it is.
+    Keep,
+    /// Take `Mcp-Session-Id` off it.
+    DropSessionId,
+}
+
+/// Which part of an answer's head the exchange needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerInterest {
+    /// None.
+    Nothing,
+    /// The status.
+    Status,
+    /// Status and `Mcp-Session-Id`.
+    Head,
+}
+
+impl Exchange {
+    /// Which part of the answer's head the exchange needs.
+    pub fn answer_interest(&self) -> AnswerInterest {
+        match self.state {
+            State::Opening(_) | State::Sessionless => AnswerInterest::Head,
+            State::Using(_) | State::Unknown(_) => AnswerInterest::Status,
+            State::Holding | State::Over => AnswerInterest::Nothing,
+        }
+    }
+
+    /// Follows the head of an answer. `from_server` tells whether the server gave it, and is asked only
+    /// where that matters: Envoy and other filters give answers of their own.
+    pub fn answered<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        head: &ResponseHead<'_>,
+        from_server: impl FnOnce() -> bool,
+    ) -> Edit {
+        match core::mem::replace(&mut self.state, State::Over) {
+            State::Opening(place) => self.opened(gate, effects, head, place),
+            State::Using(key) => {
+                self.used(gate, effects, head, key, from_server);
+                Edit::Keep
+            }
+            State::Unknown(id) => {
+                if self.verb != Verb::Delete && head.is_success() && from_server() {
+                    self.adopt(gate, effects, &id);
+                }
+                Edit::Keep
+            }
+            State::Sessionless if head.session_id != PresentedId::Absent => Edit::DropSessionId,
+            State::Holding | State::Sessionless | State::Over => Edit::Keep,
+        }
+    }
+
+    /// The answer to a request that may open a session.
+    fn opened<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        head: &ResponseHead<'_>,
+        place: Option<Reservation>,
+    ) -> Edit {
+        match head.session_id {
+            PresentedId::One(id) if head.is_success() => {
+                self.enter_table(gate, effects, &id, Origin::Minted(place))
+            }
+            // An id that no client could send back opens nothing.
+            PresentedId::One(_) | PresentedId::Invalid | PresentedId::Absent => {
+                self.give_back(gate, effects, place);
+                Edit::Keep
+            }
+        }
+    }
+
+    fn adopt<S: Store>(&mut self, gate: &mut Gate<'_, S>, effects: &mut impl Effects, id: &str) {
+        if let Ok(id) = SessionId::parse(id.as_bytes()) {
+            self.enter_table(gate, effects, &id, Origin::Adopted);
+        }
+    }
+
+    /// Enters the session into the table and goes on as one of its requests.
+    fn enter_table<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        id: &SessionId<'_>,
+        origin: Origin,
+    ) -> Edit {
+        let adopted = origin == Origin::Adopted;
+        let new = NewSession {
+            endpoint: self.site.tag,
+            lifespans: self.site.lifespans,
+            owner: Owner::default(),
+            id: id.as_bytes(),
+            digest: IdDigest::of(id.as_bytes()),
+            keep_id: self.site.keeps_ids,
+        };
+        let opened = gate.table.open(&new, origin, gate.now);
+        effects.counts_moved();
+        self.note_session(gate, effects, id, Some(new.digest));
+        match opened {
+            Ok(Opened::Created) => {
+                effects.count(
+                    self.site.index,
+                    if adopted { Event::Adopted } else { Event::Created },
+                );
+                self.start_using(gate, effects, id);
+            }
+            Ok(Opened::Present) => self.start_using(gate, effects, id),
+            Ok(Opened::Full) if !adopted => return Edit::DropSessionId,
+            Ok(Opened::Full | Opened::Ended) => effects.count(self.site.index, Event::Untracked),
+            Err(error) => {
+                effects.failed("open", error);
+                effects.count(self.site.index, Event::Untracked);
+            }
+        }
+        Edit::Keep
+    }
+
+    /// The request that opened a session is also the first that uses it.
+    fn start_using<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        id: &SessionId<'_>,
+    ) {
+        let key = gate.table.key(self.site.tag, id.as_bytes());
+        gate.in_use
+            .enter(key, gate.now, gate.now, self.site.lifespans, self.context);
+        self.state = State::Using(key);
+        self.count_stream(gate, effects);
+    }
+
+    /// The answer to a request of a session that is alive.
+    fn used<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        head: &ResponseHead<'_>,
+        key: SessionKey,
+        from_server: impl FnOnce() -> bool,
+    ) {
+        self.state = State::Using(key);
+        let reason = match (self.verb, head.status) {
+            (_, 404) => EndReason::UpstreamGone,
+            (Verb::Delete, 200..300) => EndReason::ClientDelete,
+            (Verb::Get, 200..300) => return self.count_stream(gate, effects),
+            (Verb::Get | Verb::Post | Verb::Delete, _) => return,
+        };
+        if !from_server() {
+            return;
+        }
+        match gate.table.end(key, reason, self.site.lifespans, gate.now) {
+            Ok(None) => {}
+            Ok(Some(ended)) => {
+                effects.ended(&ended);
+                effects.counts_moved();
+            }
+            Err(error) => effects.failed("end", error),
+        }
+    }
+
+    fn count_stream<S: Store>(&mut self, gate: &mut Gate<'_, S>, effects: &mut impl Effects) {
+        if self.verb != Verb::Get {
+            return;
+        }
+        match gate.table.open_stream(self.site.tag, gate.now) {
+            Ok(()) => {
+                self.stream_open = true;
+                effects.counts_moved();
+            }
+            Err(error) => effects.failed("open_stream", error),
+        }
+    }
+
+    pub(super) fn give_back<S: Store>(
+        &self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        place: Option<Reservation>,
+    ) {
+        let Some(place) = place else { return };
+        match gate.table.release(place) {
+            Ok(()) => effects.counts_moved(),
+            Err(error) => effects.failed("release", error),
+        }
+    }
+}

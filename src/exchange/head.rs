@@ -1,0 +1,99 @@
+use crate::mcp::revision::Revision;
+use crate::mcp::session_id::PresentedId;
+
+/// The header fields of a request that matter, read in one pass.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    /// `:method`.
+    pub method: &'a [u8],
+    /// `:authority`.
+    pub authority: &'a [u8],
+    /// `:path`, with its query.
+    pub path: &'a [u8],
+    /// `Mcp-Session-Id`.
+    pub session_id: PresentedId<'a>,
+    /// `MCP-Protocol-Version`, where it comes once and is a date.
+    pub revision: Option<Revision>,
+    /// Whether a body follows.
+    pub has_body: bool,
+}
+
+impl<'a> RequestHead<'a> {
+    /// Reads the head from all header fields, names in lower case as Envoy has them.
+    pub fn new(fields: &'a [(String, Vec<u8>)], has_body: bool) -> Self {
+        let mut head = Self {
+            method: b"",
+            authority: b"",
+            path: b"",
+            session_id: PresentedId::Absent,
+            revision: None,
+            has_body,
+        };
+        let mut versions = 0;
+        for (name, value) in fields {
+            match name.as_str() {
+                ":method" => head.method = value,
+                ":authority" => head.authority = value,
+                ":path" => head.path = value,
+                "mcp-session-id" => head.session_id = head.session_id.joined_by(value),
+                "mcp-protocol-version" => {
+                    versions += 1;
+                    head.revision = Revision::parse(value);
+                }
+                _ => {}
+            }
+        }
+        // Of two versions the server may believe either: such a request is governed like any other.
+        if versions > 1 {
+            head.revision = None;
+        }
+        head
+    }
+}
+
+/// The header fields of an answer that matter.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseHead<'a> {
+    /// `:status`; 0 if it is no number.
+    pub status: u16,
+    /// `Mcp-Session-Id`.
+    pub session_id: PresentedId<'a>,
+}
+
+impl<'a> ResponseHead<'a> {
+    /// Reads the head from all header fields.
+    pub fn new(fields: &'a [(String, Vec<u8>)]) -> Self {
+        let mut head = Self {
+            status: 0,
+            session_id: PresentedId::Absent,
+        };
+        for (name, value) in fields {
+            match name.as_str() {
+                ":status" => head.status = parse_status(value),
+                "mcp-session-id" => head.session_id = head.session_id.joined_by(value),
+                _ => {}
+            }
+        }
+        head
+    }
+
+    /// The head of an answer of which only the status is of interest.
+    pub fn of_status(value: &[u8]) -> Self {
+        Self {
+            status: parse_status(value),
+            session_id: PresentedId::Absent,
+        }
+    }
+
+    /// Whether the server accepted the request.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+fn parse_status(value: &[u8]) -> u16 {
+    core::str::from_utf8(value)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
+}

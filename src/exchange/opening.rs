@@ -1,0 +1,140 @@
+//! POSTs without a session: whether they are let in, and the place that is kept for them.
+
+use super::{Effects, Exchange, Gate, State, Verdict};
+use crate::answer::{Answer, whole_seconds};
+use crate::config::CapacityStatus;
+use crate::mcp::json_rpc::{self, Batch, Body, Kind, Message, RequestId};
+use crate::mcp::method::Method;
+use crate::mcp::revision::{Era, Revision};
+use crate::session::Store;
+use crate::telemetry::{Event, Fact};
+
+impl Exchange {
+    /// Judges the whole message of a held request.
+    pub fn judge<'b, S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        body: &'b [u8],
+    ) -> Verdict<'b> {
+        match json_rpc::read(body) {
+            Err(error) => {
+                self.report_method(effects, Method::Other, None);
+                self.refuse(effects, error.into())
+            }
+            Ok(Body::Batch(batch)) => {
+                self.report_method(effects, Method::Other, None);
+                self.judge_batch(gate, effects, batch)
+            }
+            Ok(Body::Single(message)) => {
+                self.report_message(effects, &message);
+                self.judge_message(gate, effects, &message)
+            }
+        }
+    }
+
+    /// The held body is longer than the endpoint allows.
+    pub fn too_large(&mut self, effects: &mut impl Effects) -> Verdict<'static> {
+        self.report_method(effects, Method::Other, None);
+        self.refuse(effects, Answer::TooLarge)
+    }
+
+    fn judge_message<'b, S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        message: &Message<'b>,
+    ) -> Verdict<'b> {
+        match message.kind {
+            // Whatever the version header says, an `initialize` is what opens a session.
+            Kind::Request(Method::Initialize) => self.reserve(gate, effects, message.id),
+            _ if self.is_modern() => {
+                self.state = State::Sessionless;
+                self.pass(effects)
+            }
+            // A refusal would turn a client that asks which revisions there are into one with sessions.
+            Kind::Request(Method::ServerDiscover) | Kind::Notification(_) | Kind::Response => {
+                self.state = State::Opening(None);
+                self.pass(effects)
+            }
+            Kind::Request(_) => self.reserve(gate, effects, message.id),
+        }
+    }
+
+    fn judge_batch<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        batch: Batch,
+    ) -> Verdict<'static> {
+        let allowed = self.revision.unwrap_or(Revision::V2025_03_26).allows_batches();
+        if batch.holds_initialize || !allowed {
+            return self.refuse(effects, Answer::InvalidRequest);
+        }
+        if batch.holds_request {
+            return self.reserve(gate, effects, None);
+        }
+        self.state = State::Opening(None);
+        self.pass(effects)
+    }
+
+    /// Lets the request in if there is room for the session that it may open.
+    pub(super) fn reserve<'b, S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        id: Option<RequestId<'b>>,
+    ) -> Verdict<'b> {
+        match gate
+            .table
+            .reserve(self.site.tag, self.site.rules.initialize_timeout, gate.now)
+        {
+            Ok(Ok(place)) => {
+                effects.counts_moved();
+                self.state = State::Opening(Some(place));
+                self.pass(effects)
+            }
+            Ok(Err(_)) => self.refuse(effects, self.at_capacity(id)),
+            // What cannot be counted is not let in: the cap is exact.
+            Err(error) => {
+                effects.failed("reserve", error);
+                self.refuse(effects, self.at_capacity(id))
+            }
+        }
+    }
+
+    fn at_capacity<'b>(&self, id: Option<RequestId<'b>>) -> Answer<'b> {
+        let status = match self.site.rules.capacity_status {
+            CapacityStatus::TooManyRequests => 429,
+            CapacityStatus::ServiceUnavailable => 503,
+        };
+        Answer::Capacity {
+            status,
+            retry_after_s: whole_seconds(self.site.rules.retry_after),
+            id,
+        }
+    }
+
+    fn is_modern(&self) -> bool {
+        self.revision
+            .is_some_and(|revision| revision.era() == Era::Modern)
+    }
+
+    /// Counts a message by its method; answers to the server's own requests are not counted.
+    fn report_message(&self, effects: &mut impl Effects, message: &Message<'_>) {
+        if let Some(method) = message.kind.method() {
+            self.report_method(effects, method, message.target.as_deref());
+        }
+        if let (None, Some(version)) = (&self.revision, &message.protocol_version) {
+            effects.note(Fact::Version(version));
+        }
+    }
+
+    pub(super) fn report_method(&self, effects: &mut impl Effects, method: Method, target: Option<&str>) {
+        effects.count(self.site.index, Event::Request(method));
+        effects.note(Fact::Method(method));
+        if let (Method::ToolsCall, Some(tool)) = (method, target) {
+            effects.note(Fact::Tool(tool));
+        }
+    }
+}

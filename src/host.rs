@@ -1,0 +1,27 @@
+//! The shell around the core: the only place that knows proxy-wasm.
+//!
+//! Everything here turns callbacks into events of the core and its results into host calls. Host calls go
+//! through `hostcalls`, with their errors handled: the SDK's convenience methods panic, and a panic takes
+//! the worker's VM down.
+
+mod clock;
+mod metrics;
+mod reporter;
+mod root;
+mod shared;
+mod shared_data;
+mod stream;
+
+use proxy_wasm::types::LogLevel;
+
+/// The entry point that Envoy calls in every new VM.
+#[allow(unsafe_code, missing_docs, reason = "the SDK's macro exports `_initialize`")]
+mod entry {
+    use super::{LogLevel, root};
+
+    proxy_wasm::main! {{
+        // Installs the SDK's panic hook and logger; what Envoy does not want logged it says at configuration.
+        proxy_wasm::set_log_level(LogLevel::Info);
+        proxy_wasm::set_root_context(|id| Box::new(root::Root::new(id)));
+    }}
+}

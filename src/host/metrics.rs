@@ -1,0 +1,190 @@
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::MetricType;
+
+use crate::answer::Reason;
+use crate::exchange::Site;
+use crate::mcp::method::Method;
+use crate::session::{Counts, EndReason, EndpointCounts};
+use crate::telemetry::{self, Event, Gauge};
+
+/// The filter's metrics. Defining one again gives the same process-wide stat, so every worker, and every
+/// configuration at once, writes the same numbers.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    /// The endpoints of this configuration, in order; then those met in the table.
+    endpoints: RefCell<Vec<(String, Rc<EndpointMetrics>)>>,
+    vm: Gauges,
+    table_bytes: Metric,
+    repaired: Metric,
+}
+
+#[derive(Debug)]
+struct EndpointMetrics {
+    gauges: Gauges,
+    streams: Metric,
+    created: Metric,
+    adopted: Metric,
+    untracked: Metric,
+    duration: Metric,
+    requests: Vec<Metric>,
+    rejected: Vec<Metric>,
+    ended: Vec<Metric>,
+}
+
+/// The two gauges whose sum stays under the cap.
+#[derive(Debug)]
+struct Gauges {
+    active: Metric,
+    reserved: Metric,
+    limit: Metric,
+}
+
+/// A metric's id on this VM; `None` where the host refused to define it.
+#[derive(Clone, Copy, Debug)]
+struct Metric(Option<u32>);
+
+impl Metrics {
+    /// Defines the metrics of the VM and of these endpoints.
+    pub(super) fn define(sites: &[Rc<Site>]) -> Self {
+        let endpoint = |site: &Rc<Site>| {
+            let name = site.rules.name.as_str().to_owned();
+            let metrics = Rc::new(EndpointMetrics::define(&name));
+            (name, metrics)
+        };
+        Self {
+            endpoints: RefCell::new(sites.iter().map(endpoint).collect()),
+            vm: Gauges::define(None),
+            table_bytes: Metric::define(MetricType::Gauge, telemetry::TABLE_BYTES),
+            repaired: Metric::define(MetricType::Counter, telemetry::REPAIRED),
+        }
+    }
+
+    /// Counts an event at the endpoint with this index.
+    pub(super) fn count(&self, endpoint: usize, event: Event) {
+        let endpoints = self.endpoints.borrow();
+        let Some((_, metrics)) = endpoints.get(endpoint) else {
+            return;
+        };
+        let metric = match event {
+            Event::Request(method) => metrics.requests.get(method.index()),
+            Event::Created => Some(&metrics.created),
+            Event::Adopted => Some(&metrics.adopted),
+            Event::Untracked => Some(&metrics.untracked),
+            Event::Rejected(reason) => metrics.rejected.get(reason.index()),
+        };
+        if let Some(metric) = metric {
+            metric.increment(1);
+        }
+    }
+
+    /// Counts a session of the endpoint `name` that ended after living for this long.
+    pub(super) fn ended(&self, name: &str, reason: EndReason, lived_ms: u64) {
+        let metrics = self.of(name);
+        if let Some(metric) = metrics.ended.get(reason.index()) {
+            metric.increment(1);
+        }
+        metrics.duration.record(lived_ms);
+    }
+
+    /// Counts corrections of the table's counts.
+    pub(super) fn repaired(&self, count: u32) {
+        self.repaired.increment(i64::from(count));
+    }
+
+    /// Shows what the ledger says.
+    pub(super) fn show(&self, counts: &Counts) {
+        self.vm.show(counts.active, counts.reserved, counts.limit);
+        self.table_bytes.record(counts.table_bytes);
+        for endpoint in &counts.endpoints {
+            self.of(&endpoint.name).show(endpoint);
+        }
+    }
+
+    fn of(&self, name: &str) -> Rc<EndpointMetrics> {
+        let mut endpoints = self.endpoints.borrow_mut();
+        if let Some((_, metrics)) = endpoints.iter().find(|(known, _)| known == name) {
+            return Rc::clone(metrics);
+        }
+        let metrics = Rc::new(EndpointMetrics::define(name));
+        endpoints.push((name.to_owned(), Rc::clone(&metrics)));
+        metrics
+    }
+}
+
+impl EndpointMetrics {
+    fn define(name: &str) -> Self {
+        let counter = |event| Metric::define(MetricType::Counter, &telemetry::counter(name, event));
+        let ended = |reason| Metric::define(MetricType::Counter, &telemetry::ended(name, reason));
+        Self {
+            gauges: Gauges::define(Some(name)),
+            streams: Metric::define(MetricType::Gauge, &telemetry::gauge(Some(name), Gauge::Streams)),
+            created: counter(Event::Created),
+            adopted: counter(Event::Adopted),
+            untracked: counter(Event::Untracked),
+            duration: Metric::define(MetricType::Histogram, &telemetry::duration(name)),
+            requests: Method::ALL
+                .iter()
+                .map(|method| counter(Event::Request(*method)))
+                .collect(),
+            rejected: Reason::ALL
+                .iter()
+                .map(|reason| counter(Event::Rejected(*reason)))
+                .collect(),
+            ended: EndReason::ALL.iter().map(|reason| ended(*reason)).collect(),
+        }
+    }
+
+    fn show(&self, counts: &EndpointCounts) {
+        self.gauges.show(counts.active, counts.reserved, counts.limit);
+        self.streams.record(u64::from(counts.streams));
+    }
+}
+
+impl Gauges {
+    fn define(endpoint: Option<&str>) -> Self {
+        let define = |gauge| Metric::define(MetricType::Gauge, &telemetry::gauge(endpoint, gauge));
+        Self {
+            active: define(Gauge::Active),
+            reserved: define(Gauge::Reserved),
+            limit: define(Gauge::Limit),
+        }
+    }
+
+    /// What falls is written before what rises, so that no reader sees more than the cap.
+    fn show(&self, active: u32, reserved: u32, limit: u32) {
+        self.limit.record(u64::from(limit));
+        if self.active.value() > u64::from(active) {
+            self.active.record(u64::from(active));
+            self.reserved.record(u64::from(reserved));
+        } else {
+            self.reserved.record(u64::from(reserved));
+            self.active.record(u64::from(active));
+        }
+    }
+}
+
+/// Failures to write a metric are ignored: there is nobody left to tell.
+impl Metric {
+    fn define(kind: MetricType, name: &str) -> Self {
+        Self(hostcalls::define_metric(kind, name).ok())
+    }
+
+    fn increment(self, by: i64) {
+        if let Some(id) = self.0 {
+            let _ = hostcalls::increment_metric(id, by);
+        }
+    }
+
+    fn record(self, value: u64) {
+        if let Some(id) = self.0 {
+            let _ = hostcalls::record_metric(id, value);
+        }
+    }
+
+    fn value(self) -> u64 {
+        self.0.and_then(|id| hostcalls::get_metric(id).ok()).unwrap_or(0)
+    }
+}

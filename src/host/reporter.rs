@@ -1,0 +1,58 @@
+use proxy_wasm::hostcalls;
+
+use super::shared::{Shared, log_failure};
+use crate::config::FilterState;
+use crate::exchange::Effects;
+use crate::session::{EndedSession, StoreError};
+use crate::telemetry::{Event, Fact};
+
+/// Turns what exchanges report into metrics, filter state and logs.
+pub(super) struct Reporter<'a> {
+    shared: &'a Shared,
+    pub(super) counts_moved: bool,
+}
+
+impl<'a> Reporter<'a> {
+    pub(super) fn new(shared: &'a Shared) -> Self {
+        Self {
+            shared,
+            counts_moved: false,
+        }
+    }
+}
+
+impl Effects for Reporter<'_> {
+    fn count(&mut self, site: usize, event: Event) {
+        self.shared.metrics.count(site, event);
+    }
+
+    fn ended(&mut self, ended: &EndedSession) {
+        self.shared.report_end(ended);
+    }
+
+    fn counts_moved(&mut self) {
+        self.counts_moved = true;
+    }
+
+    fn note(&mut self, fact: Fact<'_>) {
+        if wants(&self.shared.config.filter_state, &fact) {
+            // A fact that cannot be left is missing in an access log; the request goes on.
+            let _ = hostcalls::set_property(vec![fact.key()], Some(fact.value().as_bytes()));
+        }
+    }
+
+    fn failed(&mut self, operation: &'static str, error: StoreError) {
+        log_failure(operation, error);
+    }
+}
+
+fn wants(keys: &FilterState, fact: &Fact<'_>) -> bool {
+    match fact {
+        Fact::SessionId(_) => keys.session_id,
+        Fact::Method(_) => keys.method_name,
+        Fact::Tool(_) => keys.tool_name,
+        Fact::Version(_) => keys.protocol_version,
+        Fact::Endpoint(_) => keys.endpoint,
+        Fact::Outcome(_) => keys.outcome,
+    }
+}

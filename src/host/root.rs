@@ -1,0 +1,115 @@
+use core::time::Duration;
+use std::rc::Rc;
+
+use proxy_wasm::hostcalls;
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::{BufferType, ContextType};
+
+use super::shared::{Shared, log_failure};
+use super::stream::Stream;
+use crate::config::Config;
+use crate::session::Timestamp;
+
+/// Leases are looked at this often at least, however rarely sessions are swept.
+const MAX_TICK: Duration = Duration::from_secs(5);
+
+/// Groups of buckets that one root sweeps in one tick: an eighth of the table, a few milliseconds at a
+/// million sessions. The other roots sweep the rest, or the next tick does.
+const GROUPS_PER_TICK: usize = 8;
+
+/// One configuration of the filter on one worker.
+#[derive(Debug)]
+pub(super) struct Root {
+    context: u32,
+    shared: Option<Rc<Shared>>,
+    next_sweep: Timestamp,
+}
+
+impl Root {
+    pub(super) fn new(context: u32) -> Self {
+        Self {
+            context,
+            shared: None,
+            next_sweep: Timestamp::default(),
+        }
+    }
+
+    fn configure(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let config = Config::parse(bytes).map_err(|error| error.to_string())?;
+        let summary = config.summary();
+        let tick = config.sweep_interval.min(MAX_TICK);
+        let (shared, is_new) = Shared::start(config).map_err(|error| error.to_string())?;
+        hostcalls::set_tick_period(tick).map_err(|status| format!("no timer: {status:?}"))?;
+        shared.show_counts();
+        self.shared = Some(Rc::new(shared));
+        if is_new {
+            log::info!("event=configured version={} {summary}", env!("CARGO_PKG_VERSION"));
+        }
+        Ok(())
+    }
+
+    fn sweep(&mut self, shared: &Shared, now: Timestamp) {
+        if now < self.next_sweep {
+            return;
+        }
+        self.next_sweep = now.after(shared.config.sweep_interval);
+        for _ in 0..GROUPS_PER_TICK {
+            match shared.table.sweep(now) {
+                Ok(None) => return,
+                Ok(Some(report)) => {
+                    report.ended.iter().for_each(|ended| shared.report_end(ended));
+                    if report.repaired > 0 {
+                        shared.metrics.repaired(report.repaired);
+                        log::warn!("event=counts_repaired count={}", report.repaired);
+                    }
+                }
+                Err(error) => return log_failure("sweep", error),
+            }
+        }
+    }
+}
+
+impl Context for Root {}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, size: usize) -> bool {
+        if let Ok(level) = hostcalls::get_log_level() {
+            proxy_wasm::set_log_level(level);
+        }
+        let bytes = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size)
+            .ok()
+            .flatten();
+        match self.configure(&bytes.unwrap_or_default()) {
+            Ok(()) => true,
+            Err(error) => {
+                log::error!("{error}");
+                false
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        let Some(shared) = self.shared.clone() else { return };
+        let now = Shared::now();
+        if let Err(error) = shared.table.keep_holdings(now) {
+            log_failure("keep_holdings", error);
+        }
+        self.sweep(&shared, now);
+        let due = shared.in_use.borrow_mut().due(now);
+        for (key, lifespans) in due.leases {
+            if let Err(error) = shared.table.renew(key, lifespans, now) {
+                log_failure("renew", error);
+            }
+        }
+        shared.cut(&due.streams, self.context);
+        shared.show_counts();
+    }
+
+    fn create_http_context(&self, context: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream::new(context, self.shared.clone())))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}

@@ -1,0 +1,159 @@
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use proxy_wasm::hostcalls;
+
+use super::clock;
+use super::metrics::Metrics;
+use super::reporter::Reporter;
+use super::shared_data::SharedData;
+use crate::config::Config;
+use crate::exchange::{Gate, Site, vm_settings};
+use crate::in_use::InUse;
+use crate::naming::SessionName;
+use crate::session::{EndedSession, RootTag, Session, StoreError, Table, Timestamp, Version};
+
+/// At most this often are the gauges written anew because others changed the counts meanwhile.
+const MAX_SHOWS: usize = 4;
+
+/// What a root context and its streams have in common.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) sites: Vec<Rc<Site>>,
+    pub(super) table: Table<SharedData>,
+    pub(super) metrics: Metrics,
+    pub(super) in_use: RefCell<InUse>,
+}
+
+impl Shared {
+    /// Joins the table and puts the configuration in force. The second value tells whether it was new.
+    pub(super) fn start(config: Config) -> Result<(Self, bool), StartError> {
+        let mut random = [0; 20];
+        getrandom::fill(&mut random).map_err(|_| StartError::NoRandomness)?;
+        let [a, b, c, d, secret @ ..] = random;
+        let root = RootTag::from_random(u32::from_le_bytes([a, b, c, d]));
+        let sites = Site::all(&config);
+        let table = Table::attach(SharedData::default(), root, secret)?;
+        let is_new = table.install(&vm_settings(config.max_sessions, &sites))?;
+        let metrics = Metrics::define(&sites);
+        Ok((
+            Self {
+                config,
+                sites,
+                table,
+                metrics,
+                in_use: RefCell::default(),
+            },
+            is_new,
+        ))
+    }
+
+    /// Runs an event of the core, then brings the gauges up to date if it moved any count.
+    pub(super) fn run<T>(&self, event: impl FnOnce(&mut Gate<'_, SharedData>, &mut Reporter<'_>) -> T) -> T {
+        let mut reporter = Reporter::new(self);
+        let mut in_use = self.in_use.borrow_mut();
+        let mut gate = Gate {
+            config: &self.config,
+            sites: &self.sites,
+            table: &self.table,
+            in_use: &mut in_use,
+            now: clock::now(),
+        };
+        let result = event(&mut gate, &mut reporter);
+        if reporter.counts_moved {
+            self.show_counts();
+        }
+        result
+    }
+
+    /// Writes the gauges. Another worker may change the counts between our reading and our writing; then
+    /// its numbers may have been overwritten by ours, and ours are written anew.
+    pub(super) fn show_counts(&self) {
+        let mut shown: Option<Version> = None;
+        for _ in 0..MAX_SHOWS {
+            match self.table.counts() {
+                Ok((_, version)) if shown == Some(version) => return,
+                Ok((counts, version)) => {
+                    self.metrics.show(&counts);
+                    shown = Some(version);
+                }
+                Err(error) => return log_failure("counts", error),
+            }
+        }
+    }
+
+    /// Counts and logs the end of a session.
+    pub(super) fn report_end(&self, ended: &EndedSession) {
+        let name = self.endpoint_name(ended);
+        let lived = ended.at.since(ended.session.opened);
+        let lived_ms = u64::try_from(lived.as_millis()).unwrap_or(u64::MAX);
+        self.metrics.ended(&name, ended.reason, lived_ms);
+        log::debug!(
+            "event=session_ended endpoint={name} session={} reason={} lived_ms={lived_ms}",
+            self.session_name(&ended.session).as_str().unwrap_or("-"),
+            ended.reason.as_str(),
+        );
+    }
+
+    fn session_name(&self, session: &Session) -> SessionName {
+        let id = String::from_utf8_lossy(&session.id);
+        SessionName::new(self.config.log_session_id, &id, Some(session.digest))
+    }
+
+    /// Closes streams of this root.
+    pub(super) fn cut(&self, streams: &[u32], root: u32) {
+        for stream in streams {
+            if hostcalls::set_effective_context(*stream).is_ok() {
+                let _ = hostcalls::reset_http_response();
+            }
+        }
+        let _ = hostcalls::set_effective_context(root);
+    }
+
+    /// The endpoint of an ended session; one of another configuration is named by the ledger.
+    fn endpoint_name(&self, ended: &EndedSession) -> String {
+        let tag = ended.session.endpoint;
+        let own = self
+            .sites
+            .iter()
+            .find(|site| site.tag == tag)
+            .map(|site| site.rules.name.as_str().to_owned());
+        own.or_else(|| self.table.endpoint_name(tag).ok().flatten())
+            .unwrap_or_else(|| "unknown".to_owned())
+    }
+
+    /// The moment.
+    pub(super) fn now() -> Timestamp {
+        clock::now()
+    }
+}
+
+/// Why the filter could not start.
+#[derive(Debug)]
+pub(super) enum StartError {
+    /// The host gives no random numbers.
+    NoRandomness,
+    /// The table cannot be reached.
+    Table(StoreError),
+}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        Self::Table(error)
+    }
+}
+
+impl core::fmt::Display for StartError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::NoRandomness => f.write_str("the host gives no random numbers"),
+            Self::Table(error) => write!(f, "the session table cannot be reached: {error}"),
+        }
+    }
+}
+
+/// Logs that an operation of the table failed.
+pub(super) fn log_failure(operation: &str, error: StoreError) {
+    log::warn!("event=table_failed operation={operation} error=\"{error}\"");
+}

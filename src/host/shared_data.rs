@@ -1,0 +1,41 @@
+use std::cell::RefCell;
+
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::Status;
+
+use crate::session::{Key, SetError, Store, StoreError, Value, Version};
+
+/// Envoy's shared data: one key/value store for all VMs of a `vm_id`.
+#[derive(Debug, Default)]
+pub(super) struct SharedData {
+    name: RefCell<String>,
+}
+
+/// A compare-and-set number that no value has. Envoy looks at the number only where the key exists, so a
+/// write with it creates a key and fails on one that is there.
+const NO_VALUE: u32 = u32::MAX;
+
+impl Store for SharedData {
+    fn get(&self, key: Key) -> Result<Value, StoreError> {
+        let mut name = self.name.borrow_mut();
+        key.write_name(&mut name);
+        let (bytes, cas) = hostcalls::get_shared_data(&name).map_err(|_| StoreError::Unavailable)?;
+        Ok(Value {
+            bytes: bytes.unwrap_or_default(),
+            version: cas.map_or(Version::Absent, Version::At),
+        })
+    }
+
+    fn set(&self, key: Key, bytes: &[u8], expected: Version) -> Result<(), SetError> {
+        let mut name = self.name.borrow_mut();
+        key.write_name(&mut name);
+        let cas = match expected {
+            Version::Absent => NO_VALUE,
+            Version::At(cas) => cas,
+        };
+        hostcalls::set_shared_data(&name, Some(bytes), Some(cas)).map_err(|status| match status {
+            Status::CasMismatch => SetError::Stale,
+            _ => SetError::Unavailable,
+        })
+    }
+}

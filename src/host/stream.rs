@@ -1,0 +1,170 @@
+use std::rc::Rc;
+
+use proxy_wasm::hostcalls;
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::{Action, BufferType, MapType};
+
+use super::shared::Shared;
+use crate::answer::Answer;
+use crate::exchange::{AnswerInterest, Edit, Exchange, Interest, RequestHead, ResponseHead, Verdict};
+
+const SESSION_ID: &str = "mcp-session-id";
+
+/// One HTTP request and its answer.
+#[derive(Debug)]
+pub(super) struct Stream {
+    context: u32,
+    shared: Option<Rc<Shared>>,
+    /// `None` for requests that are none of the filter's business.
+    exchange: Option<Exchange>,
+    /// Bytes of the body that are held.
+    held: usize,
+}
+
+impl Stream {
+    pub(super) fn new(context: u32, shared: Option<Rc<Shared>>) -> Self {
+        Self {
+            context,
+            shared,
+            exchange: None,
+            held: 0,
+        }
+    }
+
+    /// Follows the body: `size` bytes of it are there, and no more will come if `last`.
+    fn body(&mut self, size: usize, last: bool) -> Action {
+        let (Some(shared), Some(exchange)) = (&self.shared, &mut self.exchange) else {
+            return Action::Continue;
+        };
+        match exchange.interest() {
+            Interest::Nothing => Action::Continue,
+            Interest::Part(max) => {
+                let part = request_body(size.min(max));
+                shared.run(|_, effects| exchange.glimpse(effects, &part, last));
+                Action::Continue
+            }
+            Interest::Whole(max) if size > max => act(shared.run(|_, effects| exchange.too_large(effects))),
+            Interest::Whole(_) if !last => {
+                self.held = size;
+                Action::Pause
+            }
+            Interest::Whole(_) => {
+                let body = request_body(size);
+                act(shared.run(|gate, effects| exchange.judge(gate, effects, &body)))
+            }
+        }
+    }
+}
+
+impl Context for Stream {
+    fn on_done(&mut self) -> bool {
+        if let (Some(shared), Some(mut exchange)) = (&self.shared, self.exchange.take()) {
+            shared.run(|gate, effects| exchange.end(gate, effects));
+        }
+        true
+    }
+}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        let Some(shared) = &self.shared else {
+            return Action::Continue;
+        };
+        let fields = hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default();
+        let head = RequestHead::new(&fields, !end_of_stream);
+        let context = self.context;
+        match shared.run(|gate, effects| Exchange::begin(gate, effects, &head, context)) {
+            None => Action::Continue,
+            Some((exchange, verdict)) => {
+                self.exchange = Some(exchange);
+                act(verdict)
+            }
+        }
+    }
+
+    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        self.body(size, end_of_stream)
+    }
+
+    /// A request that ends with trailers never says `end_of_stream` in a body callback.
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        let held = self.held;
+        self.body(held, true)
+    }
+
+    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+        let (Some(shared), Some(exchange)) = (&self.shared, &mut self.exchange) else {
+            return Action::Continue;
+        };
+        let fields;
+        let head = match exchange.answer_interest() {
+            AnswerInterest::Nothing => return Action::Continue,
+            AnswerInterest::Status => ResponseHead::of_status(&response_status()),
+            AnswerInterest::Head => {
+                fields = hostcalls::get_map_bytes(MapType::HttpResponseHeaders).unwrap_or_default();
+                ResponseHead::new(&fields)
+            }
+        };
+        match shared.run(|gate, effects| exchange.answered(gate, effects, &head, is_from_server)) {
+            Edit::Keep => {}
+            Edit::DropSessionId => drop_session_id(MapType::HttpResponseHeaders),
+        }
+        Action::Continue
+    }
+}
+
+fn act(verdict: Verdict<'_>) -> Action {
+    match verdict {
+        Verdict::Forward => Action::Continue,
+        Verdict::ForwardWithoutId => {
+            drop_session_id(MapType::HttpRequestHeaders);
+            Action::Continue
+        }
+        Verdict::Hold => Action::Pause,
+        Verdict::Answer(answer) => {
+            send(&answer);
+            Action::Pause
+        }
+    }
+}
+
+fn send(answer: &Answer<'_>) {
+    let headers = answer.headers();
+    let headers = headers
+        .iter()
+        .map(|(name, value)| (*name, value.as_ref()))
+        .collect();
+    if let Err(status) =
+        hostcalls::send_http_response(u32::from(answer.status()), headers, Some(&answer.body()))
+    {
+        log::warn!("event=answer_failed status={status:?}");
+    }
+}
+
+fn drop_session_id(map: MapType) {
+    if let Err(status) = hostcalls::remove_map_value(map, SESSION_ID) {
+        log::warn!("event=header_not_removed status={status:?}");
+    }
+}
+
+fn request_body(len: usize) -> Vec<u8> {
+    hostcalls::get_buffer(BufferType::HttpRequestBody, 0, len)
+        .ok()
+        .flatten()
+        .unwrap_or_default()
+}
+
+fn response_status() -> Vec<u8> {
+    hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, ":status")
+        .ok()
+        .flatten()
+        .unwrap_or_default()
+}
+
+/// Whether the server gave the answer, rather than Envoy or another filter on its behalf.
+fn is_from_server() -> bool {
+    let details = hostcalls::get_property(vec!["response", "code_details"])
+        .ok()
+        .flatten();
+    details.is_some_and(|details| details == b"via_upstream")
+}

@@ -1,0 +1,22 @@
+//! An Envoy HTTP filter that tracks, caps and ends MCP sessions.
+//!
+//! # The way of a request
+//!
+//! [`host`] turns Envoy's callbacks into events of an [`exchange::Exchange`]. That finds the request's
+//! [`endpoint`] in the [`config`], reads its message ([`mcp`]), asks the [`session`] table, which all workers
+//! share, and says what to do: let it go on, hold it, or give it an [`answer`]. What it reports besides
+//! goes to metrics, filter state and logs under the names that [`telemetry`] spells.
+//!
+//! Everything but [`host`] is plain Rust without a host, so that tests, benches and fuzzers run it natively.
+
+pub mod answer;
+pub mod config;
+pub mod endpoint;
+pub mod exchange;
+#[cfg(feature = "host")]
+mod host;
+pub mod in_use;
+pub mod mcp;
+pub mod naming;
+pub mod session;
+pub mod telemetry;

@@ -1,0 +1,308 @@
+//! A shallow, borrowing reader of JSON-RPC 2.0 messages as MCP sends them.
+//!
+//! It looks at the few members that say what a message is and skips the rest, in linear time and without
+//! copying. What it accepts, every server reads in the same way: a member that comes twice is refused, because
+//! the server may act on the other one. A body that streams by is only glimpsed at; both ways share one parser.
+
+mod members;
+
+use members::{Elements, Members};
+
+use super::method::Method;
+use std::borrow::Cow;
+
+/// Deepest nesting of arrays and objects, the outermost included. The parsers of servers stop near it
+/// (serde_json at 128; Envoy's own MCP filter refuses 99), and no MCP message comes near it.
+pub const MAX_DEPTH: usize = 128;
+
+/// Longest request id that is echoed, in bytes as written, a string's quotes left aside. A longer one still
+/// makes a request.
+pub const MAX_ID_BYTES: usize = 1024;
+
+/// What the body of a POST holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body<'a> {
+    /// One message.
+    Single(Message<'a>),
+    /// Several at once (MCP 2025-03-26, `basic` § Batching).
+    Batch(Batch),
+}
+
+/// One message, as far as the filter has to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// Request, notification or response.
+    pub kind: Kind,
+    /// The id, to be echoed; `None` where there is none, or where it is longer than [`MAX_ID_BYTES`].
+    pub id: Option<RequestId<'a>>,
+    /// The method as the client spelt it; `None` in a response.
+    pub method: Option<Cow<'a, str>>,
+    /// What the request is about: `params.name` of `tools/call` and `prompts/get`, `params.uri` of
+    /// `resources/read`; `None` where it is missing, not a string, or the method has none.
+    pub target: Option<Cow<'a, str>>,
+    /// `params.protocolVersion` of an `initialize`.
+    pub protocol_version: Option<Cow<'a, str>>,
+    /// `params._meta["io.modelcontextprotocol/protocolVersion"]`: the revision that the message claims for
+    /// itself (MCP 2026-07-28, `basic` § `_meta`).
+    pub claimed_version: Option<Cow<'a, str>>,
+}
+
+/// The three kinds of message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Has a method and an id, and expects an answer.
+    Request(Method),
+    /// Has a method and no id.
+    Notification(Method),
+    /// Has a result or an error: the answer to a request of the server's.
+    Response,
+}
+
+impl Kind {
+    /// The method; `None` in a response.
+    pub fn method(self) -> Option<Method> {
+        match self {
+            Self::Request(method) | Self::Notification(method) => Some(method),
+            Self::Response => None,
+        }
+    }
+}
+
+/// What is in a batch. Every member of it is a valid message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// How many messages there are, at least one.
+    pub len: usize,
+    /// A member has the method `initialize`, which must not be part of a batch.
+    pub holds_initialize: bool,
+    /// A member is a request, so an answer is expected.
+    pub holds_request: bool,
+}
+
+impl Batch {
+    fn add(&mut self, kind: Kind) {
+        self.len += 1;
+        self.holds_initialize |= kind.method() == Some(Method::Initialize);
+        self.holds_request |= match kind {
+            Kind::Request(_) => true,
+            Kind::Notification(_) | Kind::Response => false,
+        };
+    }
+}
+
+/// A request id as the bytes that came: a number as written, or a string with its quotes and escapes. Always a
+/// complete JSON token, so it can be put into an answer as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId<'a>(&'a str);
+
+impl<'a> RequestId<'a> {
+    /// The id of a request: a string or a number, nothing else, and not `null` (MCP 2025-03-26, `basic`
+    /// § Requests). `Ok(None)` is an id too long to echo.
+    fn from_token(token: &'a str) -> Result<Option<Self>, BodyError> {
+        match token.as_bytes() {
+            [b'"', content @ .., b'"'] | content @ [b'-' | b'0'..=b'9', ..] => {
+                Ok((content.len() <= MAX_ID_BYTES).then_some(Self(token)))
+            }
+            _ => Err(BodyError::Invalid),
+        }
+    }
+
+    /// The JSON token.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.0.as_bytes()
+    }
+
+    /// The JSON token as text.
+    pub fn as_str(&self) -> &'a str {
+        self.0
+    }
+}
+
+/// Why a body is no message (JSON-RPC 2.0, section 5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// Not JSON: -32700.
+    Parse,
+    /// JSON, but no message, no batch, or nested deeper than [`MAX_DEPTH`]: -32600.
+    Invalid,
+}
+
+/// Reads a whole body. Time is linear in its length; nothing is copied but strings with escapes.
+///
+/// # Errors
+/// [`BodyError::Parse`] for what is not one JSON text in UTF-8 (a byte order mark included),
+/// [`BodyError::Invalid`] for what is JSON but no valid message.
+pub fn read(bytes: &[u8]) -> Result<Body<'_>, BodyError> {
+    let text = str::from_utf8(bytes).map_err(|_| BodyError::Parse)?;
+    if nests_too_deep(bytes) {
+        return Err(BodyError::Invalid);
+    }
+    match first_byte(text) {
+        Some(b'{') => read_message(text).map(Body::Single),
+        Some(b'[') => read_batch(text).map(Body::Batch),
+        _ => Err(members::check(text).map_or(BodyError::Parse, |()| BodyError::Invalid)),
+    }
+}
+
+fn read_message(text: &str) -> Result<Message<'_>, BodyError> {
+    let mut members = Members::default();
+    members.read(text).map_err(|_| BodyError::Parse)?;
+    message(&members)
+}
+
+fn read_batch(text: &str) -> Result<Batch, BodyError> {
+    let mut batch = Ok(Batch::default());
+    let mut add = |members: &Members<'_>| match (&mut batch, message(members)) {
+        (Ok(batch), Ok(message)) => batch.add(message.kind),
+        (batch, Err(error)) => *batch = Err(error),
+        (Err(_), Ok(_)) => {}
+    };
+    Elements::read(text, &mut add).map_err(|_| BodyError::Parse)?;
+    batch.and_then(|batch| {
+        if batch.len == 0 {
+            Err(BodyError::Invalid)
+        } else {
+            Ok(batch)
+        }
+    })
+}
+
+fn message<'a>(members: &Members<'a>) -> Result<Message<'a>, BodyError> {
+    if !members.are_well_formed() {
+        return Err(BodyError::Invalid);
+    }
+    if members.method.is_some() {
+        call(members)
+    } else {
+        response(members)
+    }
+}
+
+/// A message with a method. Parameters are an object where there are any: JSON-RPC knows arrays, MCP does not.
+fn call<'a>(members: &Members<'a>) -> Result<Message<'a>, BodyError> {
+    let name = members.method_name().ok_or(BodyError::Invalid)?;
+    if members.result.is_some() || members.error.is_some() || members.params_are_no_object() {
+        return Err(BodyError::Invalid);
+    }
+    let method = Method::from_bytes(name.as_bytes());
+    let kind = if members.id.is_some() {
+        Kind::Request(method)
+    } else {
+        Kind::Notification(method)
+    };
+    Ok(Message {
+        kind,
+        id: members.id.map_or(Ok(None), RequestId::from_token)?,
+        method: Some(name),
+        target: members.target_of(method),
+        protocol_version: members.protocol_version_of(method),
+        claimed_version: members.claimed_version(),
+    })
+}
+
+/// A message with a result or an error. An error may come without an id or, against the specification but from
+/// real peers, with `null`: it opens nothing, so it passes.
+fn response<'a>(members: &Members<'a>) -> Result<Message<'a>, BodyError> {
+    if members.result.is_none() && members.error.is_none() {
+        return Err(BodyError::Invalid);
+    }
+    let id = members.id.filter(|token| *token != "null");
+    Ok(Message {
+        kind: Kind::Response,
+        id: id.map_or(Ok(None), RequestId::from_token)?,
+        method: None,
+        target: None,
+        protocol_version: None,
+        claimed_version: None,
+    })
+}
+
+/// What the first bytes of a body tell about the message in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Glimpse {
+    /// The method, once it was seen; `None` for a batch or a response.
+    pub method: Option<Method>,
+    /// [`Message::target`], once it was seen.
+    pub name: Option<String>,
+    /// The message answers a request of the server's.
+    pub is_response: bool,
+    /// More bytes would tell nothing more.
+    pub complete: bool,
+}
+
+/// Looks at the first bytes of a body that streams by and may be cut anywhere. Never an error: a body that is
+/// not held is not judged either, and where a member comes twice the first one counts.
+///
+/// Time is linear in the prefix, so a caller that looks again as the body grows has to bound the prefix.
+pub fn glimpse(prefix: &[u8]) -> Glimpse {
+    let (text, is_spoilt) = valid_start(prefix);
+    let mut members = Members::default();
+    let is_over = match first_byte(text) {
+        None => false,
+        Some(b'{') => is_final(&members.read(text), text),
+        Some(_) => true,
+    };
+    let method = members
+        .method_name()
+        .map(|name| Method::from_bytes(name.as_bytes()));
+    Glimpse {
+        method,
+        name: method
+            .and_then(|method| members.target_of(method))
+            .map(Cow::into_owned),
+        is_response: method.is_none() && members.answers,
+        complete: is_over || is_spoilt || members.are_settled(),
+    }
+}
+
+/// The text up to the first byte that is not UTF-8, and whether that byte can never become UTF-8.
+fn valid_start(prefix: &[u8]) -> (&str, bool) {
+    match str::from_utf8(prefix) {
+        Ok(text) => (text, false),
+        Err(error) => {
+            let valid = prefix.get(..error.valid_up_to()).unwrap_or_default();
+            (
+                str::from_utf8(valid).unwrap_or_default(),
+                error.error_len().is_some(),
+            )
+        }
+    }
+}
+
+/// Whether a reading ended for good: at the closing bracket, or at a mistake that no further byte can mend. A
+/// number cut after a sign, a point or an exponent looks like a mistake and is none.
+fn is_final(reading: &serde_json::Result<()>, text: &str) -> bool {
+    match reading {
+        Ok(()) => true,
+        Err(error) => !error.is_eof() && !text.ends_with(['-', '+', '.', 'e', 'E']),
+    }
+}
+
+/// The first byte that is not JSON whitespace (RFC 8259, section 2).
+fn first_byte(text: &str) -> Option<u8> {
+    text.bytes()
+        .find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
+}
+
+/// Whether arrays and objects nest deeper than [`MAX_DEPTH`]. The parser below skips values without recursion
+/// and would take any depth; the server's may not.
+fn nests_too_deep(json: &[u8]) -> bool {
+    let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
+    for byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_string => is_escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests;

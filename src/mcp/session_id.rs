@@ -1,0 +1,164 @@
+//! The session id that a server mints and a client sends back in `Mcp-Session-Id`.
+
+use core::fmt;
+
+/// Longest id that is tracked, in bytes. The specification sets no limit; SDKs mint 32 to 36 bytes, and some
+/// servers put a signed token there. 1,024 leaves room for those, and bounds what is hashed and logged.
+pub const MAX_BYTES: usize = 1024;
+
+/// A well-formed session id: 1 to [`MAX_BYTES`] bytes of visible ASCII, 0x21 to 0x7E.
+///
+/// MCP 2025-11-25, `basic/transports` § Session Management. The value is opaque and case-sensitive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionId<'a>(&'a str);
+
+impl<'a> SessionId<'a> {
+    /// Takes the bytes as they are. Optional whitespace around a header value is [`PresentedId`]'s business.
+    ///
+    /// # Errors
+    /// [`InvalidSessionId`] when they are empty, longer than [`MAX_BYTES`] or outside visible ASCII.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, InvalidSessionId> {
+        let fits = (1..=MAX_BYTES).contains(&bytes.len());
+        if !fits || !bytes.iter().all(u8::is_ascii_graphic) {
+            return Err(InvalidSessionId);
+        }
+        str::from_utf8(bytes).map(Self).map_err(|_| InvalidSessionId)
+    }
+
+    /// The id as it goes over the wire.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.0.as_bytes()
+    }
+
+    /// The id as text, for logs that may show it.
+    pub fn as_str(&self) -> &'a str {
+        self.0
+    }
+}
+
+/// Why [`SessionId::parse`] refused: empty, too long, or a byte outside 0x21 to 0x7E.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidSessionId;
+
+impl fmt::Display for InvalidSessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "session id: must be 1 to {MAX_BYTES} bytes of visible ASCII")
+    }
+}
+
+impl core::error::Error for InvalidSessionId {}
+
+/// What all `Mcp-Session-Id` values of one message say together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PresentedId<'a> {
+    /// The header is not there.
+    Absent,
+    /// Exactly one value, and it is well-formed.
+    One(SessionId<'a>),
+    /// More than one value, or one that is no session id.
+    Invalid,
+}
+
+impl<'a> PresentedId<'a> {
+    /// Reads every value the message carries, in any order.
+    ///
+    /// Two values are refused even when they are equal: some servers take the first and others join them, so
+    /// the server may act on an id that the filter did not check. A comma needs no care of its own: it is
+    /// visible ASCII, and values joined as `a, b` hold a space.
+    pub fn from_values(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        values.into_iter().fold(Self::Absent, Self::joined_by)
+    }
+
+    /// What was presented so far and one more value say together.
+    #[must_use]
+    pub fn joined_by(self, value: &'a [u8]) -> Self {
+        match self {
+            Self::Absent => SessionId::parse(trim(value)).map_or(Self::Invalid, Self::One),
+            Self::One(_) | Self::Invalid => Self::Invalid,
+        }
+    }
+}
+
+/// Without the optional whitespace around a field value (RFC 9110, section 5.6.3): SP and HTAB only.
+fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn presented<'a>(values: &[&'a str]) -> PresentedId<'a> {
+        PresentedId::from_values(values.iter().map(|value| value.as_bytes()))
+    }
+
+    #[test]
+    fn keeps_the_bytes_of_a_valid_id() {
+        let id = SessionId::parse(b"1868a90c-Ab~!");
+        assert_eq!(id.map(|id| id.as_bytes()), Ok(&b"1868a90c-Ab~!"[..]));
+        assert_eq!(id.map(|id| id.as_str()), Ok("1868a90c-Ab~!"));
+    }
+
+    #[test]
+    fn takes_exactly_the_visible_ascii_bytes() {
+        for byte in 0..=u8::MAX {
+            let valid = (0x21..=0x7E).contains(&byte);
+            assert_eq!(SessionId::parse(&[byte]).is_ok(), valid, "{byte:#04x}");
+        }
+    }
+
+    #[test]
+    fn takes_one_to_1024_bytes() {
+        assert_eq!(SessionId::parse(b""), Err(InvalidSessionId));
+        assert!(SessionId::parse(&[b'a'; MAX_BYTES]).is_ok());
+        assert_eq!(SessionId::parse(&[b'a'; MAX_BYTES + 1]), Err(InvalidSessionId));
+    }
+
+    #[test]
+    fn a_message_without_the_header_presents_none() {
+        assert_eq!(presented(&[]), PresentedId::Absent);
+    }
+
+    #[test]
+    fn a_comma_belongs_to_the_id() {
+        assert_eq!(presented(&["a,b"]), PresentedId::One(SessionId("a,b")));
+    }
+
+    #[test]
+    fn whitespace_around_the_value_is_not_part_of_the_id() {
+        assert_eq!(presented(&[" \tabc\t "]), PresentedId::One(SessionId("abc")));
+    }
+
+    #[test]
+    fn empty_and_blank_values_are_invalid_not_absent() {
+        for value in ["", " ", "\t \t"] {
+            assert_eq!(presented(&[value]), PresentedId::Invalid, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn values_that_a_proxy_joined_are_invalid() {
+        assert_eq!(presented(&["a, b"]), PresentedId::Invalid);
+    }
+
+    #[test]
+    fn two_values_are_invalid_even_when_equal_or_blank() {
+        for values in [["a", "a"], ["a", "b"], ["a", ""], ["", "a"]] {
+            assert_eq!(presented(&values), PresentedId::Invalid, "{values:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_comes_back_unchanged(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            if let Ok(id) = SessionId::parse(&bytes) {
+                prop_assert_eq!(id.as_bytes(), bytes.as_slice());
+                prop_assert_eq!(id.as_str().as_bytes(), bytes.as_slice());
+            }
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The session table: every fact about sessions that outlives one request, kept in a store that all
+//! workers share.
+//!
+//! A fixed set of keys holds it all: 16,384 *buckets* with the sessions, found by a keyed hash of their
+//! id; one *ledger* with the caps, the counts and the reservations; and the hash key itself. Every change
+//! is read, changed and written back only if nobody else wrote in between.
+
+mod bucket;
+mod codec;
+mod ledger;
+mod open;
+mod record;
+mod store;
+mod sweep;
+mod table;
+mod time;
+
+pub use ledger::{
+    Counts, EndpointCounts, EndpointSettings, EndpointTag, Lifespans, Refusal, Reservation, VmSettings,
+};
+pub use open::{NewSession, Opened, Origin};
+pub use record::{EndReason, EndedSession, IdDigest, Owner, RootTag, Session, SessionKey};
+pub use store::{Key, SetError, Store, StoreError, Value, Version};
+pub use sweep::SweepReport;
+pub use table::{Standing, Table};
+pub use time::Timestamp;

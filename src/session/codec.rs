@@ -1,0 +1,79 @@
+//! Little-endian fields of the packed records.
+
+use super::time::Timestamp;
+
+/// Reads fields from the front of a byte string; `None` once too few bytes are left.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (field, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*field)
+    }
+
+    pub(super) fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (field, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(field)
+    }
+
+    pub(super) fn u8(&mut self) -> Option<u8> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    pub(super) fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    pub(super) fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(super) fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub(super) fn timestamp(&mut self) -> Option<Timestamp> {
+        let [a, b, c, d, e] = self.array()?;
+        Some(Timestamp::from_millis(u64::from_le_bytes([
+            a, b, c, d, e, 0, 0, 0,
+        ])))
+    }
+
+    pub(super) fn remaining(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// The 40-bit form of a timestamp that [`Reader::timestamp`] reads.
+pub(super) fn timestamp_bytes(at: Timestamp) -> [u8; 5] {
+    let [a, b, c, d, e, ..] = at.as_millis().to_le_bytes();
+    [a, b, c, d, e]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_survives_the_round_trip() {
+        for millis in [0, 1, 1 << 39, Timestamp::NEVER.as_millis()] {
+            let at = Timestamp::from_millis(millis);
+            assert_eq!(Reader::new(&timestamp_bytes(at)).timestamp(), Some(at));
+        }
+    }
+
+    #[test]
+    fn too_few_bytes_read_as_nothing() {
+        let mut reader = Reader::new(&[1, 2, 3]);
+        assert_eq!(reader.u32(), None);
+        assert_eq!(reader.u16(), Some(0x0201));
+        assert_eq!(reader.remaining(), 1);
+    }
+}

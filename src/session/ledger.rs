@@ -1,0 +1,319 @@
+//! The ledger: one value with the caps, the counts and the reservations, so that whether there is room is
+//! decided and written in one compare-and-set.
+
+mod groups;
+mod holdings;
+mod layout;
+
+use self::groups::Group;
+pub(super) use self::groups::{Claim, GROUP_LEN, GROUPS, GroupTally};
+pub(super) use self::holdings::Held;
+use self::holdings::Holdings;
+use super::record::RootTag;
+use super::settings::{EndpointSettings, EndpointTag, Lifespans, VmSettings};
+use super::time::Timestamp;
+
+/// Endpoint rows the ledger keeps at most: those of the newest configuration, and older ones as long as
+/// they still have sessions.
+const MAX_ROWS: usize = 255;
+
+/// Which cap left no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The VM's or the endpoint's.
+    Capacity,
+}
+
+/// A place kept for an initialization whose answer has not come yet.
+///
+/// Held by the request that made it, which gives it back or turns it into a session, exactly once.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reservation {
+    pub(super) endpoint: EndpointTag,
+    pub(super) until: Timestamp,
+}
+
+/// Counts and caps, for gauges and the status view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Sessions alive, over all endpoints.
+    pub active: u32,
+    /// Reservations, over all endpoints.
+    pub reserved: u32,
+    /// The VM's cap.
+    pub limit: u32,
+    /// Bytes of the table's keys and values.
+    pub table_bytes: u64,
+    /// The same by endpoint.
+    pub endpoints: Vec<EndpointCounts>,
+}
+
+/// The counts of one endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointCounts {
+    /// The endpoint's name.
+    pub name: String,
+    /// Sessions alive.
+    pub active: u32,
+    /// Reservations.
+    pub reserved: u32,
+    /// The endpoint's cap.
+    pub limit: u32,
+    /// Open GET streams.
+    pub streams: u32,
+}
+
+/// What the ledger knows of one endpoint: its settings, and its sessions alive in each group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Row {
+    tag: EndpointTag,
+    settings: EndpointSettings,
+    configured: bool,
+    active: Vec<u32>,
+}
+
+/// The decoded ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ledger {
+    limit: u32,
+    groups: Vec<Group>,
+    rows: Vec<Row>,
+    holdings: Holdings,
+}
+
+impl Ledger {
+    /// A ledger without sessions, caps or endpoints.
+    pub(super) fn empty() -> Self {
+        Self {
+            limit: 0,
+            groups: vec![Group::default(); usize::from(GROUPS)],
+            rows: Vec::new(),
+            holdings: Holdings::default(),
+        }
+    }
+
+    /// Whether any configuration is in force. None is only before the first, and after the host has lost
+    /// the ledger.
+    pub(super) fn is_configured(&self) -> bool {
+        self.limit > 0
+    }
+
+    /// Puts the caps and lifespans of a configuration in force; rows nobody needs any more go.
+    pub(super) fn install(&mut self, settings: &VmSettings) {
+        self.limit = settings.max_sessions;
+        for row in &mut self.rows {
+            row.configured = false;
+        }
+        for endpoint in &settings.endpoints {
+            let row = self.row_or_new(EndpointTag::of(&endpoint.name));
+            row.settings = endpoint.clone();
+            row.configured = true;
+        }
+        let holdings = &self.holdings;
+        self.rows
+            .retain(|row| row.configured || row.active() > 0 || holdings.any_at(row.tag));
+        self.rows.truncate(MAX_ROWS);
+    }
+
+    /// Whether `settings` are in force already.
+    pub(super) fn has_installed(&self, settings: &VmSettings) -> bool {
+        let in_force = |endpoint: &EndpointSettings| {
+            self.rows
+                .iter()
+                .any(|row| row.configured && row.settings == *endpoint)
+        };
+        self.limit == settings.max_sessions
+            && self.rows.iter().filter(|row| row.configured).count() == settings.endpoints.len()
+            && settings.endpoints.iter().all(in_force)
+    }
+
+    /// Why `endpoint` has no room for one more, or `None` if it has.
+    pub(super) fn refusal(&self, endpoint: EndpointTag) -> Option<Refusal> {
+        let taken = |endpoint| {
+            self.active(endpoint)
+                .saturating_add(self.holdings.count(Held::Places, endpoint))
+        };
+        let limit = self
+            .row(endpoint)
+            .map_or(self.limit, |row| row.settings.max_sessions);
+        let full = taken(Some(endpoint)) >= limit || taken(None) >= self.limit;
+        full.then_some(Refusal::Capacity)
+    }
+
+    /// Counts one more reservation or stream of `root` until `until`; false if no more can be noted.
+    pub(super) fn hold(
+        &mut self,
+        held: Held,
+        root: RootTag,
+        endpoint: EndpointTag,
+        until: Timestamp,
+    ) -> bool {
+        self.row_or_new(endpoint);
+        self.holdings.add(held, root, endpoint, until)
+    }
+
+    /// Gives back what [`Ledger::hold`] took; false if it is no longer there.
+    pub(super) fn let_go(
+        &mut self,
+        held: Held,
+        root: RootTag,
+        endpoint: EndpointTag,
+        until: Timestamp,
+    ) -> bool {
+        self.holdings.take(held, root, endpoint, until)
+    }
+
+    /// Drops what has passed its deadline; true if there was any.
+    pub(super) fn reap(&mut self, now: Timestamp) -> bool {
+        self.holdings.reap(now)
+    }
+
+    /// Renews what `root` holds of `held` and would lose before `before`; true if anything changed.
+    pub(super) fn renew(&mut self, held: Held, root: RootTag, before: Timestamp, until: Timestamp) -> bool {
+        self.holdings.renew(held, root, before, until)
+    }
+
+    /// Counts one more session in `group`, where something is now due at `due`.
+    pub(super) fn add_session(&mut self, endpoint: EndpointTag, group: u8, due: Timestamp) {
+        if let Some(active) = self.row_or_new(endpoint).active.get_mut(usize::from(group)) {
+            *active = active.saturating_add(1);
+        }
+        self.touch_group(group, due);
+    }
+
+    /// Takes a session off that was removed from a bucket of `group` when the bucket bore `mark`.
+    ///
+    /// A recount that came to the bucket later has not seen the session: there is nothing to correct. One
+    /// that had been there before has counted it.
+    pub(super) fn remove_session(&mut self, endpoint: EndpointTag, group: u8, mark: Timestamp) {
+        if self.recounted(group) > mark {
+            return;
+        }
+        self.uncount_session(endpoint, group);
+    }
+
+    /// Takes back what [`Ledger::add_session`] did.
+    pub(super) fn uncount_session(&mut self, endpoint: EndpointTag, group: u8) {
+        let active = self
+            .rows
+            .iter_mut()
+            .find(|row| row.tag == endpoint)
+            .and_then(|row| row.active.get_mut(usize::from(group)));
+        if let Some(active) = active {
+            *active = active.saturating_sub(1);
+        }
+        self.touch_group(group, Timestamp::NEVER);
+    }
+
+    /// The lifespans of an endpoint's sessions.
+    pub(super) fn lifespans(&self, endpoint: EndpointTag) -> Lifespans {
+        self.row(endpoint)
+            .map(|row| row.settings.lifespans)
+            .unwrap_or_default()
+    }
+
+    /// The name of an endpoint.
+    pub(super) fn name(&self, endpoint: EndpointTag) -> Option<&str> {
+        self.row(endpoint).map(|row| row.settings.name.as_str())
+    }
+
+    /// Everything the gauges show.
+    pub(super) fn counts(&self) -> Counts {
+        let endpoints = self.rows.iter().map(|row| EndpointCounts {
+            name: row.settings.name.clone(),
+            active: row.active(),
+            reserved: self.holdings.count(Held::Places, Some(row.tag)),
+            limit: row.settings.max_sessions,
+            streams: self.holdings.count(Held::Streams, Some(row.tag)),
+        });
+        Counts {
+            active: self.active(None),
+            reserved: self.holdings.count(Held::Places, None),
+            limit: self.limit,
+            table_bytes: self.groups.iter().map(|group| u64::from(group.bytes)).sum(),
+            endpoints: endpoints.collect(),
+        }
+    }
+
+    fn active(&self, endpoint: Option<EndpointTag>) -> u32 {
+        let rows = self
+            .rows
+            .iter()
+            .filter(|row| endpoint.is_none_or(|tag| row.tag == tag));
+        rows.map(Row::active).fold(0, u32::saturating_add)
+    }
+
+    fn miscounts(&self, group: u8, alive: &[(EndpointTag, u32)]) -> u32 {
+        let counted = |tag| {
+            alive
+                .iter()
+                .find(|(endpoint, _)| *endpoint == tag)
+                .map_or(0, |(_, count)| *count)
+        };
+        let known = self.rows.iter().map(|row| {
+            row.active
+                .get(usize::from(group))
+                .copied()
+                .unwrap_or(0)
+                .abs_diff(counted(row.tag))
+        });
+        let unknown = alive
+            .iter()
+            .filter(|(tag, _)| self.row(*tag).is_none())
+            .map(|(_, count)| *count);
+        known.chain(unknown).fold(0, u32::saturating_add)
+    }
+
+    fn replace_counts(&mut self, group: u8, alive: &[(EndpointTag, u32)]) {
+        for row in &mut self.rows {
+            if let Some(active) = row.active.get_mut(usize::from(group)) {
+                *active = 0;
+            }
+        }
+        for (endpoint, count) in alive {
+            if let Some(active) = self.row_or_new(*endpoint).active.get_mut(usize::from(group)) {
+                *active = *count;
+            }
+        }
+    }
+
+    fn row(&self, endpoint: EndpointTag) -> Option<&Row> {
+        self.rows.iter().find(|row| row.tag == endpoint)
+    }
+
+    fn row_or_new(&mut self, endpoint: EndpointTag) -> &mut Row {
+        let index = self
+            .rows
+            .iter()
+            .position(|row| row.tag == endpoint)
+            .unwrap_or_else(|| {
+                self.rows.push(Row::unnamed(endpoint, self.limit));
+                self.rows.len() - 1
+            });
+        #[allow(clippy::indexing_slicing, reason = "the index was found or made just above")]
+        &mut self.rows[index]
+    }
+}
+
+impl Row {
+    /// A row for sessions whose endpoint no configuration has named yet.
+    fn unnamed(tag: EndpointTag, max_sessions: u32) -> Self {
+        let [a, b, c, d] = tag.to_bytes();
+        let name = format!("unknown_{a:02x}{b:02x}{c:02x}{d:02x}");
+        let settings = EndpointSettings {
+            name,
+            max_sessions,
+            lifespans: Lifespans::OF_UNNAMED,
+        };
+        Self {
+            tag,
+            settings,
+            configured: false,
+            active: vec![0; usize::from(GROUPS)],
+        }
+    }
+
+    fn active(&self) -> u32 {
+        self.active.iter().copied().fold(0, u32::saturating_add)
+    }
+}

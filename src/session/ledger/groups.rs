@@ -1,0 +1,150 @@
+//! Groups of buckets: who sweeps one, when it is due, and when its counts are replaced.
+//!
+//! A sweep that finds other counts than the ledger's, though none moved meanwhile, has met either a fault
+//! or somebody halfway through a change. So it only marks the group as suspect. The sweep after that, a
+//! [`GRACE`] later, rewrites every bucket with its own mark: who has read a bucket before fails to write it
+//! and starts anew, and who removes a session after finds the mark. What such a sweep has counted is the
+//! truth, unless a count has moved meanwhile; then it is tried again.
+
+use core::time::Duration;
+
+use super::super::settings::EndpointTag;
+use super::super::store::BUCKETS;
+use super::super::time::Timestamp;
+use super::Ledger;
+
+/// Buckets are swept and counted in this many groups of consecutive buckets.
+pub(in crate::session) const GROUPS: u8 = 64;
+
+/// Buckets in one group.
+pub(in crate::session) const GROUP_LEN: u16 = BUCKETS / GROUPS as u16;
+
+/// A claimed group is free for others after this, should its sweeper have died.
+pub(in crate::session) const CLAIM: Duration = Duration::from_secs(10);
+
+/// Time for whoever was caught halfway through a change to finish it: a mismatch is no fault before.
+pub(in crate::session) const GRACE: Duration = Duration::from_secs(2);
+
+/// The state of one group of buckets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::session) struct Group {
+    /// Nothing in the group is due before this.
+    pub(super) due: Timestamp,
+    /// Somebody sweeps the group until this at the latest; zero if nobody does.
+    pub(super) claimed_until: Timestamp,
+    /// Changes with every change of the group's counts, so that a recount knows it was overtaken.
+    pub(super) changes: u16,
+    /// The mark of the recount that replaced the group's counts last.
+    pub(super) recounted: Timestamp,
+    /// The last sweep counted otherwise than the ledger: the next one recounts under exclusion.
+    pub(super) suspect: bool,
+    /// Bytes of the group's keys and values.
+    pub(super) bytes: u32,
+}
+
+/// A group claimed for sweeping, and its state at that moment.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::session) struct Claim {
+    pub(in crate::session) group: u8,
+    state: Group,
+}
+
+/// What a sweep found in its group, to be put into the ledger.
+#[derive(Debug, Default)]
+pub(in crate::session) struct GroupTally {
+    /// Sessions alive, by endpoint.
+    pub(in crate::session) alive: Vec<(EndpointTag, u32)>,
+    /// Sessions this sweep has ended: the endpoint, and the mark of the bucket they were in.
+    pub(in crate::session) ended: Vec<(EndpointTag, Timestamp)>,
+    pub(in crate::session) next_due: Timestamp,
+    pub(in crate::session) bytes: u32,
+    /// Every bucket was read, and rewritten where the claim asked for exclusion.
+    pub(in crate::session) complete: bool,
+}
+
+impl Group {
+    /// When the group is free to be claimed: when it is due or, if it is claimed, when the claim lapses.
+    fn claimable_at(&self) -> Timestamp {
+        if self.claimed_until == Timestamp::default() {
+            self.due
+        } else {
+            self.claimed_until
+        }
+    }
+}
+
+impl Claim {
+    /// The mark to leave in every bucket, if the sweep must rewrite them all to keep writers out.
+    ///
+    /// Claims of one group never overlap and lapse one after the other, so the moment at which one lapses
+    /// tells it from all others, and tells which came first.
+    pub(in crate::session) fn mark(&self) -> Option<Timestamp> {
+        self.state.suspect.then_some(self.state.claimed_until)
+    }
+}
+
+impl Ledger {
+    /// Claims the group that has been due longest, if any is due and nobody has it.
+    pub(in crate::session) fn claim(&mut self, now: Timestamp) -> Option<Claim> {
+        let (index, group) = (0..)
+            .zip(self.groups.iter_mut())
+            .filter(|(_, group)| group.claimable_at() <= now)
+            .min_by_key(|(_, group)| group.claimable_at())?;
+        group.claimed_until = now.after(CLAIM);
+        group.due = Timestamp::NEVER;
+        Some(Claim {
+            group: index,
+            state: *group,
+        })
+    }
+
+    /// Enters what the sweep of `claim` found; the number of counts it had to put right.
+    pub(in crate::session) fn finish(&mut self, claim: &Claim, tally: &GroupTally, now: Timestamp) -> u32 {
+        let before = self.group(claim.group);
+        for (endpoint, mark) in &tally.ended {
+            self.remove_session(*endpoint, claim.group, *mark);
+        }
+        let wrong = self.miscounts(claim.group, &tally.alive);
+        let Some(group) = self.groups.get_mut(usize::from(claim.group)) else {
+            return 0;
+        };
+        group.due = group.due.min(tally.next_due);
+        // Only the last claim may judge: the marks of an earlier one no longer stand in the buckets.
+        if before.claimed_until != claim.state.claimed_until {
+            return 0;
+        }
+        group.claimed_until = Timestamp::default();
+        group.bytes = tally.bytes;
+        let conclusive = tally.complete && before.changes == claim.state.changes;
+        let mismatch = if conclusive { wrong > 0 } else { group.suspect };
+        let replace = conclusive && mismatch && group.suspect;
+        group.suspect = mismatch && !replace;
+        if group.suspect {
+            group.due = group.due.min(now.after(GRACE));
+        }
+        if !replace {
+            return 0;
+        }
+        group.recounted = claim.state.claimed_until;
+        group.changes = group.changes.wrapping_add(1);
+        self.replace_counts(claim.group, &tally.alive);
+        wrong
+    }
+
+    /// The mark of the recount that replaced the counts of `group` last.
+    pub(in crate::session) fn recounted(&self, group: u8) -> Timestamp {
+        self.group(group).recounted
+    }
+
+    /// Notes that something in `group` is due at `due`, and that counts in flight have moved.
+    pub(in crate::session) fn touch_group(&mut self, group: u8, due: Timestamp) {
+        if let Some(group) = self.groups.get_mut(usize::from(group)) {
+            group.changes = group.changes.wrapping_add(1);
+            group.due = group.due.min(due);
+        }
+    }
+
+    fn group(&self, group: u8) -> Group {
+        self.groups.get(usize::from(group)).copied().unwrap_or_default()
+    }
+}

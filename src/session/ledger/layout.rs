@@ -1,0 +1,181 @@
+//! The ledger as bytes.
+//!
+//! ```text
+//! ledger  = version:u8 limit:u32 group{64} rows:u8 row* holdings:u16 holding*
+//! group   = due:5 claimed_until:5 changes:u16 recounted:5 suspect:u8 bytes:u32
+//! row     = tag:4 configured:u8 limit:u32 idle:u64 lifetime:u64 name_len:u8 name active:u32{64}
+//! holding = root:u32 endpoint:4 held:u8 until:5 count:u32
+//! ```
+//! Lifespans are in milliseconds, 0 for none.
+
+use core::time::Duration;
+
+use super::super::codec::{Reader, timestamp_bytes};
+use super::super::record::RootTag;
+use super::super::settings::{EndpointSettings, EndpointTag, Lifespans};
+use super::super::store::StoreError;
+use super::groups::{GROUPS, Group};
+use super::holdings::{Held, Holding, Holdings};
+use super::{Ledger, MAX_ROWS, Row};
+
+const LAYOUT: u8 = 1;
+
+impl Ledger {
+    /// Decodes a ledger; absent or empty bytes are an empty one, as are bytes of our own layout that do
+    /// not add up (a recount then finds the truth).
+    pub(in crate::session) fn from_value(bytes: &[u8]) -> Result<Self, StoreError> {
+        match bytes.first() {
+            None => Ok(Self::empty()),
+            Some(&LAYOUT) => Ok(Self::read(bytes).unwrap_or_else(Self::empty)),
+            Some(_) => Err(StoreError::Foreign),
+        }
+    }
+
+    /// Encodes the ledger.
+    pub(in crate::session) fn to_value(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(2048);
+        out.push(LAYOUT);
+        out.extend_from_slice(&self.limit.to_le_bytes());
+        for group in &self.groups {
+            group.write(&mut out);
+        }
+        out.push(u8::try_from(self.rows.len()).unwrap_or(u8::MAX));
+        for row in self.rows.iter().take(MAX_ROWS) {
+            row.write(&mut out);
+        }
+        out.extend_from_slice(
+            &u16::try_from(self.holdings.0.len())
+                .unwrap_or(u16::MAX)
+                .to_le_bytes(),
+        );
+        for holding in &self.holdings.0 {
+            holding.write(&mut out);
+        }
+        out
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        reader.u8()?;
+        let limit = reader.u32()?;
+        let groups = (0..GROUPS)
+            .map(|_| Group::read(&mut reader))
+            .collect::<Option<_>>()?;
+        let rows = (0..reader.u8()?)
+            .map(|_| Row::read(&mut reader))
+            .collect::<Option<_>>()?;
+        let holdings = (0..reader.u16()?)
+            .map(|_| Holding::read(&mut reader))
+            .collect::<Option<_>>()?;
+        Some(Self {
+            limit,
+            groups,
+            rows,
+            holdings: Holdings(holdings),
+        })
+    }
+}
+
+impl Group {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            due: reader.timestamp()?,
+            claimed_until: reader.timestamp()?,
+            changes: reader.u16()?,
+            recounted: reader.timestamp()?,
+            suspect: reader.u8()? != 0,
+            bytes: reader.u32()?,
+        })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&timestamp_bytes(self.due));
+        out.extend_from_slice(&timestamp_bytes(self.claimed_until));
+        out.extend_from_slice(&self.changes.to_le_bytes());
+        out.extend_from_slice(&timestamp_bytes(self.recounted));
+        out.push(u8::from(self.suspect));
+        out.extend_from_slice(&self.bytes.to_le_bytes());
+    }
+}
+
+impl Row {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let tag = EndpointTag::from_bytes(reader.array()?);
+        let configured = reader.u8()? != 0;
+        let max_sessions = reader.u32()?;
+        let lifespans = Lifespans {
+            idle: read_lifespan(reader)?,
+            lifetime: read_lifespan(reader)?,
+        };
+        let name_len = usize::from(reader.u8()?);
+        let name = core::str::from_utf8(reader.bytes(name_len)?).ok()?.to_owned();
+        let active = (0..GROUPS).map(|_| reader.u32()).collect::<Option<_>>()?;
+        Some(Self {
+            tag,
+            settings: EndpointSettings {
+                name,
+                max_sessions,
+                lifespans,
+            },
+            configured,
+            active,
+        })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let EndpointSettings {
+            name,
+            max_sessions,
+            lifespans,
+        } = &self.settings;
+        let name_len = u8::try_from(name.len()).unwrap_or(0);
+        out.extend_from_slice(&self.tag.to_bytes());
+        out.push(u8::from(self.configured));
+        out.extend_from_slice(&max_sessions.to_le_bytes());
+        write_lifespan(out, lifespans.idle);
+        write_lifespan(out, lifespans.lifetime);
+        out.push(name_len);
+        out.extend(name.bytes().take(usize::from(name_len)));
+        for active in &self.active {
+            out.extend_from_slice(&active.to_le_bytes());
+        }
+    }
+}
+
+impl Holding {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            root: RootTag::from_bits(reader.u32()?),
+            endpoint: EndpointTag::from_bytes(reader.array()?),
+            held: match reader.u8()? {
+                0 => Held::Places,
+                _ => Held::Streams,
+            },
+            until: reader.timestamp()?,
+            count: reader.u32()?,
+        })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.root.bits().to_le_bytes());
+        out.extend_from_slice(&self.endpoint.to_bytes());
+        out.push(match self.held {
+            Held::Places => 0,
+            Held::Streams => 1,
+        });
+        out.extend_from_slice(&timestamp_bytes(self.until));
+        out.extend_from_slice(&self.count.to_le_bytes());
+    }
+}
+
+fn read_lifespan(reader: &mut Reader<'_>) -> Option<Option<Duration>> {
+    let millis = reader.u64()?;
+    Some((millis > 0).then(|| Duration::from_millis(millis)))
+}
+
+fn write_lifespan(out: &mut Vec<u8>, lifespan: Option<Duration>) {
+    let millis = lifespan.map_or(0, |lifespan| {
+        u64::try_from(lifespan.as_millis()).unwrap_or(u64::MAX)
+    });
+    out.extend_from_slice(&millis.to_le_bytes());
+}

@@ -1,0 +1,274 @@
+//! One session as the table keeps it.
+
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+use super::codec::{Reader, timestamp_bytes};
+use super::ledger::{EndpointTag, Lifespans};
+use super::store::BUCKETS;
+use super::time::Timestamp;
+
+/// The 128-bit SipHash-2-4 of an endpoint and a session id, under a key that only the workers know.
+///
+/// Keyed, so that nobody outside can choose ids that fall into one bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionKey([u8; 16]);
+
+impl SessionKey {
+    pub(super) const LEN: usize = 16;
+
+    /// The key of `id` at `endpoint`. Ids of different endpoints never meet.
+    pub(super) fn new(secret: &[u8; 16], endpoint: EndpointTag, id: &[u8]) -> Self {
+        let mut hasher = SipHasher24::new_with_key(secret);
+        core::hash::Hasher::write(&mut hasher, &endpoint.to_bytes());
+        core::hash::Hasher::write(&mut hasher, id);
+        Self(hasher.finish128().as_bytes())
+    }
+
+    pub(super) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// The bucket this session lives in.
+    pub(super) fn bucket(self) -> u16 {
+        let [low, high, ..] = self.0;
+        u16::from_le_bytes([low, high]) % BUCKETS
+    }
+}
+
+/// Who opened a session: a keyed hash of the principal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Owner(pub u64);
+
+/// The first eight bytes of the SHA-256 of a session id: how logs name it (`log_session_id: hash`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IdDigest(pub [u8; 8]);
+
+impl IdDigest {
+    /// The digest of an id.
+    pub fn of(id: &[u8]) -> Self {
+        use sha2::Digest;
+        Self(
+            sha2::Sha256::digest(id)
+                .first_chunk()
+                .copied()
+                .unwrap_or_default(),
+        )
+    }
+
+    /// The digest as 16 hexadecimal digits.
+    pub fn to_hex(self) -> String {
+        format!("{:016x}", u64::from_be_bytes(self.0))
+    }
+}
+
+/// Tells one root context of one worker from every other; random, never zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RootTag(u32);
+
+impl RootTag {
+    /// Turns 32 random bits into a tag.
+    pub fn from_random(bits: u32) -> Self {
+        Self(bits.clamp(1, u32::MAX - 1))
+    }
+
+    pub(super) fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    pub(super) fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+/// Who has promised to keep a session's stamp ahead of the clock while it is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// Nobody: the stamp is the last use.
+    None,
+    /// This root: the stamp is the end of its lease, and it may end the lease early.
+    One(RootTag),
+    /// Several roots: nobody may end the lease, it runs out.
+    Several,
+}
+
+impl Holder {
+    const SEVERAL: u32 = u32::MAX;
+
+    fn from_bits(bits: u32) -> Self {
+        match bits {
+            0 => Self::None,
+            Self::SEVERAL => Self::Several,
+            one => Self::One(RootTag::from_bits(one)),
+        }
+    }
+
+    fn bits(self) -> u32 {
+        match self {
+            Self::None => 0,
+            Self::One(root) => root.bits(),
+            Self::Several => Self::SEVERAL,
+        }
+    }
+
+    /// The holder once `root` holds the session too.
+    pub(super) fn joined_by(self, root: RootTag) -> Self {
+        match self {
+            Self::None => Self::One(root),
+            Self::One(other) if other == root => self,
+            Self::One(_) | Self::Several => Self::Several,
+        }
+    }
+}
+
+/// Why a session ended (CONTRACT: the `reason` of `ended`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EndReason {
+    /// DELETE was answered 2xx.
+    ClientDelete,
+    /// The server answered 404 to a request with the id.
+    UpstreamGone,
+    /// Not in use for `idle_timeout`.
+    Idle,
+    /// Older than `max_lifetime`.
+    Lifetime,
+}
+
+impl EndReason {
+    /// Every reason, each at its [`Self::index`].
+    pub const ALL: [Self; 4] = [Self::ClientDelete, Self::UpstreamGone, Self::Idle, Self::Lifetime];
+
+    /// The reason as metrics and logs spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientDelete => "client_delete",
+            Self::UpstreamGone => "upstream_gone",
+            Self::Idle => "idle",
+            Self::Lifetime => "lifetime",
+        }
+    }
+
+    /// The place of the reason in [`Self::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// A session, as its record in a bucket says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    pub(super) key: SessionKey,
+    /// Where it was opened.
+    pub endpoint: EndpointTag,
+    /// Who opened it.
+    pub owner: Owner,
+    /// How logs name it.
+    pub digest: IdDigest,
+    /// When the server's answer to `initialize` passed, or when it was adopted.
+    pub opened: Timestamp,
+    /// The last use, or the end of the lease where `holder` is somebody.
+    pub(super) stamp: Timestamp,
+    pub(super) holder: Holder,
+    /// The id itself, where something will need it; else empty.
+    pub id: Vec<u8>,
+}
+
+impl Session {
+    /// Bytes before the id.
+    pub(super) const FIXED_LEN: usize = SessionKey::LEN + 4 + 8 + 8 + 5 + Self::STAMP_LEN + 2;
+    /// Where the stamp and holder begin.
+    pub(super) const STAMP_OFFSET: usize = SessionKey::LEN + 4 + 8 + 8 + 5;
+    /// Bytes of stamp and holder.
+    pub(super) const STAMP_LEN: usize = 5 + 4;
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let key = SessionKey::from_bytes(reader.array()?);
+        let endpoint = EndpointTag::from_bytes(reader.array()?);
+        let owner = Owner(reader.u64()?);
+        let digest = IdDigest(reader.array()?);
+        let opened = reader.timestamp()?;
+        let stamp = reader.timestamp()?;
+        let holder = Holder::from_bits(reader.u32()?);
+        let id_len = usize::from(reader.u16()?);
+        let id = reader.bytes(id_len)?.to_vec();
+        Some(Self {
+            key,
+            endpoint,
+            owner,
+            digest,
+            opened,
+            stamp,
+            holder,
+            id,
+        })
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let id_len = u16::try_from(self.id.len()).unwrap_or(0);
+        out.extend_from_slice(self.key.as_bytes());
+        out.extend_from_slice(&self.endpoint.to_bytes());
+        out.extend_from_slice(&self.owner.0.to_le_bytes());
+        out.extend_from_slice(&self.digest.0);
+        out.extend_from_slice(&timestamp_bytes(self.opened));
+        out.extend_from_slice(&self.stamp_bytes());
+        out.extend_from_slice(&id_len.to_le_bytes());
+        out.extend(self.id.iter().take(usize::from(id_len)));
+    }
+
+    /// Stamp and holder as [`Session::STAMP_LEN`] bytes.
+    pub(super) fn stamp_bytes(&self) -> [u8; Self::STAMP_LEN] {
+        let [a, b, c, d, e] = timestamp_bytes(self.stamp);
+        let [w, x, y, z] = self.holder.bits().to_le_bytes();
+        [a, b, c, d, e, w, x, y, z]
+    }
+
+    /// When the session is to end if nothing more is heard of it, and why then.
+    pub(super) fn due(&self, lifespans: Lifespans) -> (Timestamp, EndReason) {
+        let idle = lifespans.idle.map_or(Timestamp::NEVER, |idle| {
+            self.stamp.after(idle).after(lifespans.grain())
+        });
+        let lifetime = lifespans
+            .lifetime
+            .map_or(Timestamp::NEVER, |lifetime| self.opened.after(lifetime));
+        if lifetime <= idle {
+            (lifetime, EndReason::Lifetime)
+        } else {
+            (idle, EndReason::Idle)
+        }
+    }
+
+    /// Why the session has outlived its time at `now`, if it has.
+    pub(super) fn overdue(&self, lifespans: Lifespans, now: Timestamp) -> Option<EndReason> {
+        let (due, reason) = self.due(lifespans);
+        (due <= now).then_some(reason)
+    }
+
+    /// The last use, or the end of a lease: past the present while somebody holds one.
+    pub fn stamp(&self) -> Timestamp {
+        self.stamp
+    }
+
+    /// When the session was last used, as far as its record tells, seen at `now`.
+    pub fn last_use(&self, now: Timestamp) -> Timestamp {
+        self.stamp.min(now)
+    }
+
+    /// Whether somebody holds a lease on the session at `now`.
+    pub fn in_use(&self, now: Timestamp) -> bool {
+        self.holder != Holder::None && self.stamp > now
+    }
+}
+
+/// A session that has just ended, for the counters and the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedSession {
+    /// What was known of it.
+    pub session: Session,
+    /// Why it ended.
+    pub reason: EndReason,
+    /// When it ended.
+    pub at: Timestamp,
+}

@@ -1,0 +1,99 @@
+//! What a configuration says of the endpoints, as far as all workers must agree on it.
+
+use core::time::Duration;
+
+/// Identifies an endpoint in shared data, in every worker and every configuration that names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointTag([u8; 4]);
+
+impl EndpointTag {
+    /// The tag of the endpoint `name`: the first four bytes of its SHA-256.
+    pub fn of(name: &str) -> Self {
+        use sha2::Digest;
+        let digest = sha2::Sha256::digest(name.as_bytes());
+        Self(digest.first_chunk().copied().unwrap_or_default())
+    }
+
+    pub(super) fn from_bytes(bytes: [u8; 4]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn to_bytes(self) -> [u8; 4] {
+        self.0
+    }
+}
+
+/// How long the sessions of an endpoint may live; `None` is for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lifespans {
+    /// Not in use for this long ends a session.
+    pub idle: Option<Duration>,
+    /// This old ends a session whatever it does.
+    pub lifetime: Option<Duration>,
+}
+
+impl Lifespans {
+    /// Those of an endpoint that no configuration has named yet, or none names any more: the defaults of
+    /// CONTRACT section 2, so that its sessions end some day.
+    pub(super) const OF_UNNAMED: Self = Self {
+        idle: Some(Duration::from_secs(30 * 60)),
+        lifetime: Some(Duration::from_secs(24 * 60 * 60)),
+    };
+
+    /// An ended session is remembered for `idle_timeout`, and at least this long.
+    const REMEMBERED_AT_LEAST: Duration = Duration::from_secs(60);
+
+    /// With an idle timeout under this, every request takes a lease of its own and gives it back at its
+    /// end; else leases are for requests that last.
+    pub(super) const SHORT_IDLE: Duration = Duration::from_secs(30);
+
+    /// How old a stamp may get before a use rewrites it. Idleness is counted from its end, so that the
+    /// saving never ends a session early.
+    pub fn grain(self) -> Duration {
+        if self.is_short() {
+            Duration::ZERO
+        } else {
+            Duration::from_secs(1)
+        }
+    }
+
+    /// Whether the idle timeout is so short that only exact stamps will do.
+    pub(super) fn is_short(self) -> bool {
+        self.idle.is_some_and(|idle| idle < Self::SHORT_IDLE)
+    }
+
+    /// How long a lease on a session in use lasts: long enough that a worker may miss several ticks.
+    pub fn lease(self) -> Duration {
+        self.idle.map_or(LEASE_FLOOR, |idle| (idle / 2).max(LEASE_FLOOR))
+    }
+
+    /// How long an ended session's id keeps being answered 404.
+    pub(super) fn remembered(self) -> Duration {
+        self.idle
+            .unwrap_or(Self::REMEMBERED_AT_LEAST)
+            .max(Self::REMEMBERED_AT_LEAST)
+    }
+}
+
+/// A lease on a session in use lasts at least this long.
+pub(super) const LEASE_FLOOR: Duration = Duration::from_secs(30);
+
+/// What a configuration says of one endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSettings {
+    /// The endpoint's name, for whoever sweeps its sessions.
+    pub name: String,
+    /// Its cap.
+    pub max_sessions: u32,
+    /// How long its sessions live.
+    pub lifespans: Lifespans,
+}
+
+/// What a configuration says of the whole VM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VmSettings {
+    /// The cap over all endpoints.
+    pub max_sessions: u32,
+    /// The endpoints.
+    pub endpoints: Vec<EndpointSettings>,
+}

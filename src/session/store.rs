@@ -1,0 +1,118 @@
+//! What the table needs of the memory that workers share.
+
+/// How many buckets the table has. Fixed, because keys of Envoy's shared data can never be deleted; with a
+/// million sessions a bucket holds about 61.
+pub(super) const BUCKETS: u16 = 16_384;
+
+/// Names one value of the store. The set of keys is fixed, whatever number of sessions comes and goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// The 128-bit secret under which session ids are hashed.
+    HashKey,
+    /// Caps, counts and reservations.
+    Ledger,
+    /// Sessions whose hash falls into this bucket, `0..16_384`.
+    Bucket(u16),
+}
+
+impl Key {
+    /// Writes the key's name into `name`. At most 22 bytes, so that libc++ keeps it without an allocation.
+    pub fn write_name(self, name: &mut String) {
+        name.clear();
+        match self {
+            Self::HashKey => name.push_str("mcp_sessions/key"),
+            Self::Ledger => name.push_str("mcp_sessions/ledger"),
+            Self::Bucket(index) => {
+                name.push_str("mcp_sessions/b/");
+                for shift in [12, 8, 4, 0] {
+                    let digit = u32::from(index >> shift) & 0xf;
+                    name.push(char::from_digit(digit, 16).unwrap_or('0'));
+                }
+            }
+        }
+    }
+}
+
+/// Which state of a value a write expects to replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// The key does not exist yet.
+    Absent,
+    /// The key exists and this is the number the store gave its value.
+    At(u32),
+}
+
+/// A value as it was read, with the version a write has to name to replace it.
+#[derive(Clone, Debug)]
+pub struct Value {
+    /// The bytes; empty where the key is absent.
+    pub bytes: Vec<u8>,
+    /// What to pass to [`Store::set`].
+    pub version: Version,
+}
+
+/// Why a read, or an operation of the table, could not be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreError {
+    /// The host refused the call.
+    Unavailable,
+    /// Others wrote the same value each time; the bound on attempts is spent.
+    Contended,
+    /// The value is in another layout, written by another version of this filter; it is left alone.
+    Foreign,
+    /// The bucket holds as many bytes as one may ([`super::bucket::MAX_BUCKET_BYTES`]).
+    BucketFull,
+}
+
+impl core::fmt::Display for StoreError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Unavailable => "the host refused access to shared data",
+            Self::Contended => "other workers kept changing the same value",
+            Self::Foreign => "the value was written by another version of the filter",
+            Self::BucketFull => "the bucket is full",
+        })
+    }
+}
+
+impl core::error::Error for StoreError {}
+
+/// Why a write was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetError {
+    /// The value is no longer the one that was read.
+    Stale,
+    /// The host refused the call.
+    Unavailable,
+}
+
+/// Versioned values that several workers read and write.
+pub trait Store {
+    /// Reads a value; an absent key reads as empty bytes with [`Version::Absent`].
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the host refuses.
+    fn get(&self, key: Key) -> Result<Value, StoreError>;
+
+    /// Replaces the value if it is still the one that was read.
+    ///
+    /// # Errors
+    /// [`SetError::Stale`] if another wrote in between, [`SetError::Unavailable`] if the host refuses.
+    fn set(&self, key: Key, bytes: &[u8], expected: Version) -> Result<(), SetError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_distinct_and_short_enough_to_be_stored_inline() {
+        let mut name = String::new();
+        Key::Bucket(0x3f0a).write_name(&mut name);
+        assert_eq!(name, "mcp_sessions/b/3f0a");
+        for key in [Key::HashKey, Key::Ledger, Key::Bucket(BUCKETS - 1)] {
+            key.write_name(&mut name);
+            assert!(name.len() <= 22, "{name}");
+        }
+    }
+}
