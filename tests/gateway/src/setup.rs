@@ -1,0 +1,266 @@
+//! What a test wants different from `envoy/envoy.yaml`, and the configuration that makes of it.
+//!
+//! The file that ships is the template, so that what ships is what is tested.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use crate::envoy::{Envoy, root};
+use crate::gateway::Gateway;
+
+/// How the plugin's configuration travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// `google.protobuf.Struct`: whole numbers become doubles.
+    Struct,
+    /// `google.protobuf.StringValue`, as Istio sends it.
+    String,
+}
+
+type Patch = Box<dyn Fn(&mut Value) + Send + Sync>;
+
+/// A gateway to start.
+pub struct Setup {
+    workers: u32,
+    plugin: Value,
+    encoding: Encoding,
+    address: SocketAddr,
+    admin: SocketAddr,
+    upstream: SocketAddr,
+    patches: Vec<Patch>,
+    faults_expected: bool,
+}
+
+/// A file of `envoy/`, as JSON.
+pub fn yaml(file: &str) -> Value {
+    let path = root().join("envoy").join(file);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The module under test: `$MODULE`, or the release build.
+pub fn module() -> PathBuf {
+    let built = || root().join("target/wasm32-wasip1/release/mcp_session_filter.wasm");
+    std::env::var_os("MODULE").map_or_else(built, PathBuf::from)
+}
+
+impl Setup {
+    /// The configuration that ships, in front of the server at `upstream`, one worker, every port chosen by the
+    /// system, sweeping often so that no test waits for it.
+    pub fn new(upstream: SocketAddr) -> Self {
+        let mut plugin = wasm(&mut yaml("envoy.yaml"))["configuration"]["value"].take();
+        plugin["sweep_interval"] = json!("100ms");
+        let chosen = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
+            workers: 1,
+            plugin,
+            encoding: Encoding::Struct,
+            address: chosen,
+            admin: chosen,
+            upstream,
+            patches: Vec::new(),
+            faults_expected: false,
+        }
+    }
+
+    /// How many workers Envoy has.
+    pub fn workers(mut self, workers: u32) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// The whole configuration of the plugin.
+    pub fn plugin(mut self, plugin: Value) -> Self {
+        self.plugin = plugin;
+        self
+    }
+
+    /// Fields of the plugin's top level that differ.
+    pub fn top(mut self, fields: Value) -> Self {
+        merge(&mut self.plugin, fields);
+        self
+    }
+
+    /// Fields of every endpoint that differ.
+    pub fn endpoint(mut self, fields: Value) -> Self {
+        for endpoint in self.plugin["endpoints"].as_array_mut().expect("endpoints") {
+            merge(endpoint, fields.clone());
+        }
+        self
+    }
+
+    /// One endpoint each at `/<name>` in place of `/mcp`, alike but for that.
+    pub fn endpoints(mut self, names: &[&str]) -> Self {
+        let template = self.plugin["endpoints"][0].clone();
+        let named = |name: &&str| {
+            let mut endpoint = template.clone();
+            merge(&mut endpoint, json!({"name": name, "path": format!("/{name}")}));
+            endpoint
+        };
+        self.plugin["endpoints"] = names.iter().map(named).collect();
+        self
+    }
+
+    /// How the plugin's configuration travels.
+    pub fn encoding(mut self, encoding: Encoding) -> Self {
+        self.encoding = encoding;
+        self
+    }
+
+    /// Fields of the filter's `PluginConfig` that differ: `failure_policy`, `vm_config` …
+    pub fn filter(self, fields: Value) -> Self {
+        self.patch(move |config| merge(wasm(config), fields.clone()))
+    }
+
+    /// Without `allow_on_headers_stop_iteration`, as on an older Envoy, and so with `admission: headers`.
+    pub fn admission_by_headers(self) -> Self {
+        let without_the_flag = |config: &mut Value| {
+            wasm(config)
+                .as_object_mut()
+                .expect("an object")
+                .remove("allow_on_headers_stop_iteration");
+        };
+        self.endpoint(json!({"admission": "headers"}))
+            .patch(without_the_flag)
+    }
+
+    /// Fields of the HTTP connection manager that differ.
+    pub fn connection_manager(self, fields: Value) -> Self {
+        self.patch(move |config| merge(connection_manager(config), fields.clone()))
+    }
+
+    /// Fields of the route to the server that differ: `timeout` …
+    pub fn route(self, fields: Value) -> Self {
+        self.patch(move |config| {
+            let routes = routes(config);
+            let last = routes.last_mut().expect("a route");
+            merge(&mut last["route"], fields.clone());
+        })
+    }
+
+    /// A route that goes before the others.
+    pub fn route_before(self, route: Value) -> Self {
+        self.patch(move |config| routes(config).insert(0, route.clone()))
+    }
+
+    /// Talks HTTP/2 to the server in place of HTTP/1.1.
+    pub fn upstream_http2(self) -> Self {
+        self.patch(|config| {
+            let cluster = &mut config["static_resources"]["clusters"][0];
+            let options = &mut cluster["typed_extension_protocol_options"]
+                ["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"];
+            options["explicit_http_config"] = json!({"http2_protocol_options": {}});
+        })
+    }
+
+    /// Without the filter, to test the tests.
+    pub fn without_the_filter(self) -> Self {
+        self.patch(|config| {
+            let filters = &mut connection_manager(config)["http_filters"];
+            filters.as_array_mut().expect("filters").remove(0);
+        })
+    }
+
+    /// Any other change of Envoy's configuration.
+    pub fn patch(mut self, patch: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
+        self.patches.push(Box::new(patch));
+        self
+    }
+
+    /// Listens on fixed ports, for people.
+    pub fn listen(mut self, address: SocketAddr, admin: SocketAddr) -> Self {
+        self.address = address;
+        self.admin = admin;
+        self
+    }
+
+    /// This test brings faults about that leave traces: a trap, counts put right.
+    pub fn faults_expected(mut self) -> Self {
+        self.faults_expected = true;
+        self
+    }
+
+    /// The configuration for Envoy.
+    pub fn config(&self) -> Value {
+        let mut config = yaml("envoy.yaml");
+        config["admin"]["address"]["socket_address"] = socket(self.admin);
+        config["static_resources"]["listeners"][0]["address"]["socket_address"] = socket(self.address);
+        let endpoint = &mut config["static_resources"]["clusters"][0]["load_assignment"]["endpoints"][0];
+        endpoint["lb_endpoints"][0]["endpoint"]["address"]["socket_address"] = socket(self.upstream);
+        let filter = wasm(&mut config);
+        filter["configuration"] = encode(&self.plugin, self.encoding);
+        set_module(filter, &module());
+        for patch in &self.patches {
+            patch(&mut config);
+        }
+        config
+    }
+
+    /// Starts the gateway. `Err` with Envoy's log if it refuses the configuration.
+    pub async fn try_start(self) -> Result<Gateway, String> {
+        let (config, workers, faults_expected) = (self.config(), self.workers, self.faults_expected);
+        let start = move || Envoy::start(&config, workers).map(|envoy| Gateway::over(envoy, faults_expected));
+        tokio::task::spawn_blocking(start)
+            .await
+            .expect("starting Envoy does not panic")
+    }
+
+    /// Starts the gateway.
+    pub async fn start(self) -> Gateway {
+        self.try_start()
+            .await
+            .unwrap_or_else(|log| panic!("Envoy did not start:\n{log}"))
+    }
+}
+
+/// Puts `fields` over `target`, object by object; `null` removes.
+pub fn merge(target: &mut Value, fields: Value) {
+    match (target, fields) {
+        (Value::Object(target), Value::Object(fields)) => merge_object(target, fields),
+        (target, fields) => *target = fields,
+    }
+}
+
+fn merge_object(target: &mut Map<String, Value>, fields: Map<String, Value>) {
+    for (name, value) in fields {
+        match value {
+            Value::Null => drop(target.remove(&name)),
+            value => merge(target.entry(name).or_insert(json!({})), value),
+        }
+    }
+}
+
+fn socket(address: SocketAddr) -> Value {
+    json!({"address": address.ip().to_string(), "port_value": address.port()})
+}
+
+fn encode(plugin: &Value, encoding: Encoding) -> Value {
+    match encoding {
+        Encoding::Struct => json!({"@type": "type.googleapis.com/google.protobuf.Struct", "value": plugin}),
+        Encoding::String => {
+            json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": plugin.to_string()})
+        }
+    }
+}
+
+/// The HTTP connection manager of a configuration.
+pub fn connection_manager(config: &mut Value) -> &mut Value {
+    &mut config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+}
+
+/// The filter's `PluginConfig` in a configuration.
+pub fn wasm(config: &mut Value) -> &mut Value {
+    &mut connection_manager(config)["http_filters"][0]["typed_config"]["config"]
+}
+
+fn routes(config: &mut Value) -> &mut Vec<Value> {
+    let host = &mut connection_manager(config)["route_config"]["virtual_hosts"][0];
+    host["routes"].as_array_mut().expect("routes")
+}
+
+/// Has a `PluginConfig` load this file.
+pub fn set_module(filter: &mut Value, module: &Path) {
+    filter["vm_config"]["code"] = json!({"local": {"filename": module}});
+}

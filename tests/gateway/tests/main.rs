@@ -1,0 +1,22 @@
+//! The filter in a real Envoy.
+//!
+//! Most tests play one scenario `everywhere`: with one worker and with two, over HTTP/1.1 and over HTTP/2. Where
+//! nothing else is said, the configuration is the one that ships.
+
+mod admission;
+mod answers;
+mod bodies;
+mod caps;
+mod ends;
+mod harness;
+mod hostile;
+mod lifecycles;
+mod module;
+mod observability;
+mod real_client;
+mod releases;
+mod revisions;
+mod scope;
+mod timers;
+mod unknown_ids;
+mod yaml;

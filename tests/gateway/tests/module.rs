@@ -1,0 +1,38 @@
+//! The module itself: nothing that a host may lack.
+
+use std::collections::BTreeSet;
+
+use wasmparser::{Parser, Payload};
+
+/// Every function that the module may import, one `module.name` a line.
+const ALLOWED: &str = include_str!("imports.allow");
+
+fn imports(module: &[u8]) -> BTreeSet<String> {
+    let mut imports = BTreeSet::new();
+    for payload in Parser::new(0).parse_all(module) {
+        if let Payload::ImportSection(section) = payload.expect("a module") {
+            for import in section.into_imports() {
+                let import = import.expect("an import");
+                imports.insert(format!("{}.{}", import.module, import.name));
+            }
+        }
+    }
+    imports
+}
+
+#[test]
+fn imports_only_what_every_supported_host_has() {
+    let path = gateway::setup::module();
+    let module = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let allowed: BTreeSet<String> = ALLOWED
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.trim().to_owned())
+        .collect();
+    let unknown: Vec<String> = imports(&module).difference(&allowed).cloned().collect();
+    assert!(
+        unknown.is_empty(),
+        "imports that tests/imports.allow does not name: {unknown:?}"
+    );
+    println!("{} bytes, {} imports", module.len(), imports(&module).len());
+}

@@ -1,0 +1,282 @@
+//! What operators see: metrics, access logs, the line at start-up.
+
+use std::collections::BTreeMap;
+
+use gateway::stats::Sample;
+use gateway::{Call, Gateway, Http, OddServer, Reply, Setup, everywhere, message};
+use serde_json::{Value, json};
+
+fn find<'a>(samples: &'a [Sample], name: &str, labels: &[(&str, &str)]) -> Option<&'a Sample> {
+    let labels: BTreeMap<String, String> = labels
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    samples
+        .iter()
+        .find(|sample| sample.name == name && sample.labels == labels)
+}
+
+#[track_caller]
+fn shows(samples: &[Sample], name: &str, labels: &[(&str, &str)], value: f64) {
+    let sample =
+        find(samples, name, labels).unwrap_or_else(|| panic!("no {name} {labels:?} in {samples:#?}"));
+    assert!(
+        (sample.value - value).abs() < f64::EPSILON,
+        "{sample:?} is not {value}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_gets_labels() {
+    for workers in [1, 2] {
+        let server = OddServer::polite().await;
+        let setup = Setup::new(server.address())
+            .workers(workers)
+            .top(json!({"max_sessions": 2}));
+        let gateway = setup.start().await;
+        let client = gateway.client(Http::One);
+        let session = client.open_session().await;
+        client.open_session().await;
+        client.initialize().await;
+        client
+            .post(&session, &message::tools_call(1, "echo", json!({})))
+            .await;
+        client
+            .post(&session, &message::request(2, "my/own", json!({})))
+            .await;
+        client.post(&session, &message::response(3)).await;
+        client.delete(&session).await;
+        gateway.expect("vm.active", 1).await;
+
+        let samples = gateway.prometheus();
+        let mcp = ("mcp_endpoint", "mcp");
+        for (name, value) in [
+            ("mcp_sessions_active", 1.0),
+            ("mcp_sessions_reserved", 0.0),
+            ("mcp_sessions_limit", 2.0),
+            ("mcp_sessions_streams", 0.0),
+            ("mcp_sessions_created", 2.0),
+            ("mcp_sessions_adopted", 0.0),
+            ("mcp_sessions_untracked", 0.0),
+        ] {
+            shows(&samples, name, &[mcp], value);
+        }
+        for (name, value) in [
+            ("mcp_sessions_vm_active", 1.0),
+            ("mcp_sessions_vm_reserved", 0.0),
+            ("mcp_sessions_vm_limit", 2.0),
+        ] {
+            shows(&samples, name, &[], value);
+        }
+        shows(
+            &samples,
+            "mcp_sessions_ended",
+            &[mcp, ("mcp_reason", "client_delete")],
+            1.0,
+        );
+        for reason in ["upstream_gone", "idle", "lifetime"] {
+            shows(
+                &samples,
+                "mcp_sessions_ended",
+                &[mcp, ("mcp_reason", reason)],
+                0.0,
+            );
+        }
+        shows(
+            &samples,
+            "mcp_sessions_rejected",
+            &[mcp, ("mcp_reason", "capacity")],
+            1.0,
+        );
+        for reason in [
+            "session_not_found",
+            "invalid_session_id",
+            "invalid_message",
+            "too_large",
+        ] {
+            shows(
+                &samples,
+                "mcp_sessions_rejected",
+                &[mcp, ("mcp_reason", reason)],
+                0.0,
+            );
+        }
+        shows(
+            &samples,
+            "mcp_sessions_requests",
+            &[mcp, ("mcp_method", "initialize")],
+            3.0,
+        );
+        shows(&samples, "mcp_sessions_repaired", &[], 0.0);
+        // Written by the sweep.
+        gateway::poll::eventually(gateway::poll::SOON, "the table's size is shown", || {
+            let samples = gateway.prometheus();
+            find(&samples, "mcp_sessions_table_bytes", &[]).is_some_and(|sample| sample.value > 0.0)
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn posts_are_counted_by_method() {
+    everywhere(
+        |setup| setup,
+        Reply::polite,
+        |stage| async move {
+            stage.client.open_session().await;
+            stage.client.send(Call::tools_list()).await;
+            stage
+                .client
+                .send(Call::post(&message::tools_call(1, "echo", json!({}))))
+                .await;
+            stage.client.send(Call::post(&message::initialized())).await;
+            stage
+                .client
+                .send(Call::post(&message::request(1, "made/up", json!({}))))
+                .await;
+            stage.client.send(Call::post(&message::response(1))).await;
+            stage.expect("requests.method.initialize", 1).await;
+            stage.expect("requests.method.tools/list", 1).await;
+            stage.expect("requests.method.tools/call", 1).await;
+            stage.expect("requests.method.notifications/initialized", 1).await;
+            stage.expect("requests.method.other", 1).await;
+            assert_eq!(stage.stat("requests.method.made/up"), 0);
+        },
+    )
+    .await;
+}
+
+/// Sends a request with a query of its own and yields its entry in the access log.
+async fn logged(gateway: &Gateway, call: Call, mark: &str) -> Value {
+    let client = gateway.client(Http::One);
+    let _ = client.try_send(call.header("user-agent", mark)).await;
+    gateway.access_log_entry(|entry| entry["mark"] == mark).await
+}
+
+/// A gateway whose access log tells requests apart by their user agent.
+async fn marking(setup: Setup) -> Gateway {
+    let marked = json!({"mark": "%REQ(USER-AGENT)%"});
+    let patch = move |config: &mut Value| {
+        let log = &mut gateway::setup::connection_manager(config)["access_log"][0]["typed_config"];
+        gateway::setup::merge(&mut log["log_format"]["json_format"], marked.clone());
+    };
+    setup.patch(patch).start().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_access_log_names_session_method_tool_and_outcome() {
+    let server = OddServer::start(Reply::as_told).await;
+    let fields = json!({"log_session_id": "plain", "max_sessions": 1});
+    let gateway = marking(Setup::new(server.address()).top(fields)).await;
+
+    let entry = logged(
+        &gateway,
+        Call::initialize().reply("200").mint("the-session"),
+        "opens",
+    )
+    .await;
+    assert_eq!(entry["mcp.session.id"], "the-session");
+    assert_eq!(entry["mcp.method.name"], "initialize");
+    assert_eq!(
+        (&entry["mcp.endpoint"], &entry["mcp.outcome"]),
+        (&json!("mcp"), &json!("forwarded"))
+    );
+
+    let entry = logged(&gateway, Call::initialize(), "refused").await;
+    assert_eq!(
+        (&entry["status"], &entry["mcp.outcome"]),
+        (&json!(429), &json!("capacity"))
+    );
+    assert_eq!(entry["mcp.method.name"], "initialize");
+
+    let get = Call::get()
+        .session("the-session")
+        .revision(message::REVISION)
+        .reply("sse");
+    let entry = logged(&gateway, get, "streams").await;
+    assert_eq!(entry["mcp.session.id"], "the-session");
+    assert_eq!(entry["mcp.protocol.version"], message::REVISION);
+    assert_eq!(entry["mcp.outcome"], "forwarded");
+
+    let call = message::tools_call(1, "echo", json!({"message": "hello"}));
+    let entry = logged(&gateway, Call::post(&call).reply("400"), "calls").await;
+    if entry["mcp.outcome"] == "forwarded" {
+        assert_eq!(
+            (&entry["mcp.method.name"], &entry["mcp.tool.name"]),
+            (&json!("tools/call"), &json!("echo"))
+        );
+    }
+
+    let entry = logged(&gateway, Call::delete().session("the-session"), "ends").await;
+    assert_eq!(
+        (&entry["mcp.session.id"], &entry["status"]),
+        (&json!("the-session"), &json!(200))
+    );
+
+    let entry = logged(&gateway, Call::get().session("the-session"), "is gone").await;
+    assert_eq!(entry["mcp.session.id"], "the-session");
+    assert_eq!(
+        (&entry["status"], &entry["mcp.outcome"]),
+        (&json!(404), &json!("session_not_found"))
+    );
+
+    let entry = logged(&gateway, Call::get().session("a b"), "malformed").await;
+    assert_eq!(
+        (&entry["status"], &entry["mcp.outcome"]),
+        (&json!(400), &json!("invalid_session_id"))
+    );
+
+    let entry = logged(&gateway, Call::get().path("/elsewhere"), "elsewhere").await;
+    let ours: Vec<&String> = entry
+        .as_object()
+        .expect("an entry")
+        .keys()
+        .filter(|key| key.starts_with("mcp."))
+        .collect();
+    assert_eq!(ours, Vec::<&String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_id_is_hashed_plain_or_left_out() {
+    // printf %s the-session | sha256sum | cut -c1-16
+    for (how, shown) in [
+        ("hash", json!("39635262d609b07f")),
+        ("plain", json!("the-session")),
+        ("off", Value::Null),
+    ] {
+        let server = OddServer::start(Reply::as_told).await;
+        let gateway = marking(Setup::new(server.address()).top(json!({"log_session_id": how}))).await;
+        let entry = logged(&gateway, Call::tools_list().session("the-session"), "one").await;
+        assert_eq!(entry["mcp.session.id"], shown, "{how}");
+        let log = gateway.envoy().log();
+        assert!(!log.contains("the-session"), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_wanted_filter_state_is_left() {
+    let server = OddServer::start(Reply::as_told).await;
+    let fields = json!({"filter_state": ["mcp.outcome"]});
+    let gateway = marking(Setup::new(server.address()).top(fields)).await;
+    let entry = logged(&gateway, Call::tools_list().session("x"), "one").await;
+    let ours: Vec<&String> = entry
+        .as_object()
+        .expect("an entry")
+        .keys()
+        .filter(|key| key.starts_with("mcp."))
+        .collect();
+    assert_eq!(ours, ["mcp.outcome"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_line_at_start_says_version_and_configuration() {
+    let server = OddServer::polite().await;
+    let gateway = Setup::new(server.address()).start().await;
+    let log = gateway.envoy().log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("event=configured"))
+        .unwrap_or_else(|| panic!("{log}"));
+    assert!(line.contains("version="), "{line}");
+    assert!(line.contains("max_sessions=10000"), "{line}");
+}

@@ -1,0 +1,185 @@
+//! The files of `envoy/`, and configurations that Envoy must refuse.
+
+use gateway::envoy::{root, validate};
+use gateway::setup::{connection_manager, set_module, wasm, yaml};
+use gateway::{Encoding, Gateway, Http, OddServer, Setup};
+use serde_json::{Value, json};
+
+/// One session through the gateway.
+async fn drive(gateway: &Gateway) {
+    for http in gateway::client::BOTH {
+        let client = gateway.client(http);
+        let session = client.open_session().await;
+        gateway.expect("endpoint.mcp.active", 1).await;
+        assert_eq!(client.ping(&session).await.status, 200);
+        assert_eq!(client.delete(&session).await.status, 200);
+        gateway.expect("endpoint.mcp.active", 0).await;
+        assert_eq!(client.ping(&session).await.status, 404);
+    }
+}
+
+#[test]
+fn the_standalone_file_is_valid_as_it_is() {
+    let said = validate(&root().join("envoy/envoy.yaml"));
+    assert_eq!(said, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_envoyfilter_works() {
+    let file = yaml("istio-envoyfilter.yaml");
+    let patches = file["spec"]["configPatches"].as_array().expect("patches");
+    let patch = |kind: &str| {
+        let of_kind = patches.iter().find(|patch| patch["applyTo"] == kind);
+        of_kind.expect("a patch of this kind")["patch"]["value"].clone()
+    };
+    let (filter, bootstrap) = (patch("HTTP_FILTER"), patch("BOOTSTRAP"));
+    assert_eq!(
+        bootstrap["stats_config"],
+        yaml("envoy.yaml")["stats_config"],
+        "the labels are the same"
+    );
+    let server = OddServer::polite().await;
+    let gateway = Setup::new(server.address()).workers(2).patch(move |config| {
+        let module = wasm(config)["vm_config"]["code"]["local"]["filename"].take();
+        connection_manager(config)["http_filters"][0] = filter.clone();
+        set_module(wasm(config), module.as_str().expect("a path").as_ref());
+    });
+    drive(&gateway.start().await).await;
+}
+
+/// What Istio makes of a WasmPlugin: a StringValue, an empty `vm_id`, no `allow_on_headers_stop_iteration`.
+fn as_istio_would(plugin: &Value, config: &mut Value) {
+    let module = wasm(config)["vm_config"]["code"].take();
+    *wasm(config) = json!({
+        "name": "istio-system.mcp-session-filter",
+        "root_id": plugin["spec"]["pluginName"].as_str().unwrap_or_default(),
+        "failure_policy": plugin["spec"]["failStrategy"],
+        "vm_config": {"runtime": "envoy.wasm.runtime.v8", "code": module},
+        "configuration": {
+            "@type": "type.googleapis.com/google.protobuf.StringValue",
+            "value": plugin["spec"]["pluginConfig"].to_string(),
+        },
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_wasmplugin_works() {
+    let plugin = yaml("istio-wasmplugin.yaml");
+    let server = OddServer::polite().await;
+    let setup = Setup::new(server.address())
+        .workers(2)
+        .patch(move |config| as_istio_would(&plugin, config));
+    drive(&setup.start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_may_be_empty_a_string_or_a_struct() {
+    let server = OddServer::polite().await;
+    for encoding in [Encoding::Struct, Encoding::String] {
+        // An empty one judges by headers.
+        for plugin in [json!({}), json!({"max_sessions": 100})] {
+            drive(
+                &Setup::new(server.address())
+                    .plugin(plugin)
+                    .encoding(encoding)
+                    .start()
+                    .await,
+            )
+            .await;
+        }
+    }
+    let nothing = |config: &mut Value| {
+        drop(
+            wasm(config)
+                .as_object_mut()
+                .expect("an object")
+                .remove("configuration"),
+        )
+    };
+    drive(&Setup::new(server.address()).patch(nothing).start().await).await;
+}
+
+/// Envoy's words on a configuration that it must refuse.
+async fn refusal(plugin: Value, encoding: Encoding) -> String {
+    let setup = Setup::new(([127, 0, 0, 1], 1).into())
+        .plugin(plugin)
+        .encoding(encoding);
+    setup
+        .try_start()
+        .await
+        .err()
+        .expect("Envoy refuses the configuration")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_mistakes_come_in_one_message() {
+    let plugin = json!({
+        "max_sesions": 5,
+        "max_sessions": 0,
+        "endpoints": [
+            {"name": "One", "path": "mcp", "idle_timeout": "0.5s"},
+            {"name": "two", "path": "/two", "capacity_status": 500},
+        ],
+    });
+    for encoding in [Encoding::Struct, Encoding::String] {
+        let log = refusal(plugin.clone(), encoding).await;
+        let (_, message) = log
+            .split_once("invalid configuration")
+            .unwrap_or_else(|| panic!("{log}"));
+        // Envoy begins its next line with the time.
+        let message = message.split("\n[").next().unwrap_or_default();
+        for part in [
+            "max_sesions",
+            "max_sessions",
+            "endpoints[0].name",
+            "endpoints[0].path",
+            "endpoints[0].idle_timeout",
+            "endpoints[1].capacity_status",
+        ] {
+            assert!(message.contains(part), "{part} is not in\n{message}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_yet_is_refused_not_ignored() {
+    let endpoint = |fields: Value| {
+        let mut endpoint = json!({"name": "mcp", "path": "/mcp"});
+        gateway::setup::merge(&mut endpoint, fields);
+        json!({"endpoints": [endpoint]})
+    };
+    let plugins = [
+        endpoint(json!({"principal": [{"header": "x-user-id"}]})),
+        endpoint(json!({"max_sessions_per_principal": 5})),
+        endpoint(json!({"on_full": "evict_idle"})),
+        endpoint(json!({"transport": "http_sse", "message_path": "/messages"})),
+        endpoint(json!({"terminate_upstream": {"cluster": "mcp", "authority": "mcp"}})),
+        endpoint(json!({"strict_json_rpc": true, "admission": "body"})),
+        json!({"status": {"path": "/mcp-sessions"}}),
+    ];
+    for plugin in plugins {
+        let log = refusal(plugin.clone(), Encoding::Struct).await;
+        assert!(log.contains("not supported yet"), "{plugin}:\n{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_no_configuration_are_refused() {
+    for value in ["nonsense", "[1]", "{\"max_sessions\":", "null", "\u{0}"] {
+        let setup = Setup::new(([127, 0, 0, 1], 1).into()).patch(move |config| {
+            let kind = "type.googleapis.com/google.protobuf.StringValue";
+            wasm(config)["configuration"] = json!({"@type": kind, "value": value});
+        });
+        assert!(setup.try_start().await.is_err(), "{value:?} was taken");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_lives_through_http1_and_http2_alike() {
+    let server = OddServer::polite().await;
+    let gateway = Setup::new(server.address()).workers(2).start().await;
+    let session = gateway.client(Http::One).open_session().await;
+    assert_eq!(gateway.client(Http::Two).ping(&session).await.status, 200);
+    assert_eq!(gateway.client(Http::Two).delete(&session).await.status, 200);
+    assert_eq!(gateway.client(Http::One).ping(&session).await.status, 404);
+}
