@@ -9,17 +9,20 @@ mod bucket;
 mod codec;
 mod ledger;
 mod open;
+mod places;
 mod record;
+mod settings;
 mod store;
 mod sweep;
 mod table;
 mod time;
+#[cfg(test)]
+mod world;
 
-pub use ledger::{
-    Counts, EndpointCounts, EndpointSettings, EndpointTag, Lifespans, Refusal, Reservation, VmSettings,
-};
+pub use ledger::{Counts, EndpointCounts, Refusal, Reservation};
 pub use open::{NewSession, Opened, Origin};
 pub use record::{EndReason, EndedSession, IdDigest, Owner, RootTag, Session, SessionKey};
+pub use settings::{EndpointSettings, EndpointTag, Lifespans, VmSettings};
 pub use store::{Key, SetError, Store, StoreError, Value, Version};
 pub use sweep::SweepReport;
 pub use table::{Standing, Table};

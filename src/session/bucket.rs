@@ -1,9 +1,10 @@
-//! One bucket: a version byte, the length in use, then packed records, then padding.
+//! One bucket: a version byte, the length in use, the mark of the last recount that kept writers out, then
+//! packed records, then padding.
 //!
 //! ```text
-//! bucket  = version:u8 used:u16 record* padding
-//! record  = 1 session | 2 tombstone
-//! session = key:16 endpoint:4 owner:8 digest:8 opened:5 stamp:5 holder:4 id_len:u16 id
+//! bucket    = version:u8 used:u16 mark:5 record* padding
+//! record    = 1 session | 2 tombstone
+//! session   = key:16 endpoint:4 owner:8 digest:8 opened:5 stamp:5 holders:u8 id_len:u16 root:u32{holders} id
 //! tombstone = key:16 until:5
 //! ```
 //!
@@ -12,13 +13,14 @@
 //! the next recount puts the counts right.
 
 use super::codec::{Reader, timestamp_bytes};
-use super::ledger::{EndpointTag, Lifespans};
-use super::record::{EndedSession, Holder, Session, SessionKey};
+use super::record::{EndReason, EndedSession, Session, SessionKey};
+use super::settings::{EndpointTag, Lifespans};
 use super::store::StoreError;
 use super::time::Timestamp;
 
 const LAYOUT: u8 = 1;
-const HEADER_LEN: usize = 3;
+const MARK_OFFSET: usize = 3;
+const HEADER_LEN: usize = MARK_OFFSET + 5;
 const SESSION: u8 = 1;
 const TOMBSTONE: u8 = 2;
 
@@ -45,13 +47,25 @@ enum Record {
 }
 
 /// What one pass of the sweep found in a bucket and left of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Swept {
     pub(super) ended: Vec<EndedSession>,
     pub(super) alive: Vec<EndpointTag>,
     /// When something in the bucket is next due; [`Timestamp::NEVER`] if nothing is.
     pub(super) next_due: Timestamp,
     pub(super) changed: bool,
+}
+
+impl Swept {
+    fn end(&mut self, session: Session, reason: EndReason, at: Timestamp) {
+        self.changed = true;
+        self.ended.push(EndedSession { session, reason, at });
+    }
+
+    fn keep(&mut self, endpoint: EndpointTag, due: Timestamp) {
+        self.next_due = self.next_due.min(due);
+        self.alive.push(endpoint);
+    }
 }
 
 /// The records of one bucket, without padding.
@@ -61,13 +75,13 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    /// Takes a bucket from its value; absent or empty bytes are an empty bucket.
+    /// Takes a bucket from its value; absent or empty bytes are an empty bucket, as is a header cut short.
     pub(super) fn from_value(mut bytes: Vec<u8>) -> Result<Self, StoreError> {
         let mut header = Reader::new(&bytes);
         let used = match (header.u8(), header.u16()) {
-            (None, _) => return Ok(Self::empty()),
-            (Some(LAYOUT), Some(used)) => usize::from(used),
-            (Some(_), _) => return Err(StoreError::Foreign),
+            (Some(version), _) if version != LAYOUT => return Err(StoreError::Foreign),
+            (Some(_), Some(used)) if bytes.len() >= HEADER_LEN => usize::from(used),
+            (Some(_) | None, _) => return Ok(Self::empty()),
         };
         bytes.truncate(used.max(HEADER_LEN));
         Ok(Self { bytes })
@@ -76,19 +90,36 @@ impl Bucket {
     /// A bucket without records.
     pub(super) fn empty() -> Self {
         Self {
-            bytes: vec![LAYOUT, 0, 0],
+            bytes: vec![LAYOUT, 0, 0, 0, 0, 0, 0, 0],
         }
     }
 
     /// The bytes to store: length filled in, padded.
     pub(super) fn into_value(mut self) -> Vec<u8> {
         let used = u16::try_from(self.bytes.len()).unwrap_or(u16::MAX);
-        if let Some(field) = self.bytes.get_mut(1..HEADER_LEN) {
+        if let Some(field) = self.bytes.get_mut(1..MARK_OFFSET) {
             field.copy_from_slice(&used.to_le_bytes());
         }
         let padded = (self.bytes.len() + 1).next_multiple_of(PADDING_STEP) - 1;
         self.bytes.resize(padded, 0);
         self.bytes
+    }
+
+    /// The mark of the last recount that has been here.
+    pub(super) fn mark(&self) -> Timestamp {
+        let mark = self
+            .bytes
+            .get(MARK_OFFSET..)
+            .and_then(|bytes| Reader::new(bytes).timestamp());
+        mark.unwrap_or_default()
+    }
+
+    /// Leaves the mark of a recount, unless that of a later one is there.
+    pub(super) fn leave_mark(&mut self, mark: Timestamp) {
+        let mark = mark.max(self.mark());
+        if let Some(field) = self.bytes.get_mut(MARK_OFFSET..HEADER_LEN) {
+            field.copy_from_slice(&timestamp_bytes(mark));
+        }
     }
 
     /// What the bucket knows of `key` at `now`.
@@ -107,20 +138,19 @@ impl Bucket {
     pub(super) fn insert(&mut self, session: &Session) -> Result<(), StoreError> {
         self.remove(&session.key);
         self.truncate_to_readable();
-        if self.bytes.len() + 1 + Session::FIXED_LEN + session.id.len() > MAX_BUCKET_BYTES {
-            return Err(StoreError::BucketFull);
-        }
-        self.bytes.push(SESSION);
-        session.write(&mut self.bytes);
-        Ok(())
+        self.push_session(session);
+        self.fits()
     }
 
-    /// Rewrites the stamp and holder of the session at `offset`, in place.
-    pub(super) fn restamp(&mut self, offset: usize, session: &Session) {
-        let start = offset + 1 + Session::STAMP_OFFSET;
-        if let Some(field) = self.bytes.get_mut(start..start + Session::STAMP_LEN) {
-            field.copy_from_slice(&session.stamp_bytes());
-        }
+    /// Rewrites the session at `offset`, where [`Bucket::find`] found it.
+    pub(super) fn rewrite(&mut self, offset: usize, session: &Session) -> Result<(), StoreError> {
+        let Some((_, next)) = self.read_at(offset) else {
+            return Ok(());
+        };
+        let mut record = vec![SESSION];
+        session.write(&mut record);
+        self.bytes.splice(offset..next, record);
+        self.fits()
     }
 
     /// Removes the session and remembers until `until` that it ended.
@@ -133,9 +163,14 @@ impl Bucket {
 
     /// Ends what is due at `now`, forgets what was remembered long enough, and counts the rest.
     pub(super) fn sweep(&mut self, now: Timestamp, lifespans: impl Fn(EndpointTag) -> Lifespans) -> Swept {
-        let mut swept = Swept::default();
-        let mut next_due = Timestamp::NEVER;
-        let mut kept = Self::empty();
+        let mut swept = Swept {
+            ended: Vec::new(),
+            alive: Vec::new(),
+            next_due: Timestamp::NEVER,
+            changed: false,
+        };
+        let mut kept = self.clone();
+        kept.bytes.truncate(HEADER_LEN);
         let mut tombstones = Vec::new();
         for record in self.records() {
             match record {
@@ -143,20 +178,12 @@ impl Bucket {
                 Record::Tombstone(key, until) => tombstones.push((key, until)),
                 Record::Session(session) => {
                     let lifespans = lifespans(session.endpoint);
-                    let (due, reason) = session.due(lifespans);
-                    if due <= now {
-                        swept.changed = true;
+                    if let Some(reason) = session.overdue(lifespans, now) {
                         tombstones.push((session.key, now.after(lifespans.remembered())));
-                        swept.ended.push(EndedSession {
-                            session,
-                            reason,
-                            at: now,
-                        });
+                        swept.end(session, reason, now);
                     } else {
-                        next_due = next_due.min(due);
-                        swept.alive.push(session.endpoint);
-                        kept.bytes.push(SESSION);
-                        session.write(&mut kept.bytes);
+                        swept.keep(session.endpoint, session.earliest_due(lifespans, now));
+                        kept.push_session(&session);
                     }
                 }
             }
@@ -168,8 +195,24 @@ impl Bucket {
             kept.forget_oldest_tombstones();
             *self = kept;
         }
-        swept.next_due = next_due;
         swept
+    }
+
+    /// Every session in the bucket.
+    #[cfg(test)]
+    pub(super) fn sessions(&self) -> impl Iterator<Item = Session> + '_ {
+        self.records().filter_map(|record| match record {
+            Record::Session(session) => Some(session),
+            Record::Tombstone(..) => None,
+        })
+    }
+
+    /// What has grown too big must not be stored.
+    fn fits(&self) -> Result<(), StoreError> {
+        if self.bytes.len() > MAX_BUCKET_BYTES {
+            return Err(StoreError::BucketFull);
+        }
+        Ok(())
     }
 
     fn record_at(&self, offset: usize) -> Option<(u8, Reader<'_>)> {
@@ -229,6 +272,11 @@ impl Bucket {
         self.bytes.truncate(end);
     }
 
+    fn push_session(&mut self, session: &Session) {
+        self.bytes.push(SESSION);
+        session.write(&mut self.bytes);
+    }
+
     fn push_tombstone(&mut self, key: &SessionKey, until: Timestamp) {
         self.bytes.push(TOMBSTONE);
         self.bytes.extend_from_slice(key.as_bytes());
@@ -260,10 +308,11 @@ impl Bucket {
 fn record_len(kind: u8, mut reader: Reader<'_>) -> Option<usize> {
     match kind {
         SESSION => {
-            reader.bytes(Session::FIXED_LEN - SessionKey::LEN - 2)?;
+            reader.bytes(Session::FIXED_LEN - SessionKey::LEN - 3)?;
+            let holders_len = usize::from(reader.u8()?) * Session::HOLDER_LEN;
             let id_len = usize::from(reader.u16()?);
-            reader.bytes(id_len)?;
-            Some(1 + Session::FIXED_LEN + id_len)
+            reader.bytes(holders_len + id_len)?;
+            Some(1 + Session::FIXED_LEN + holders_len + id_len)
         }
         TOMBSTONE => {
             reader.timestamp()?;
@@ -273,11 +322,179 @@ fn record_len(kind: u8, mut reader: Reader<'_>) -> Option<usize> {
     }
 }
 
-impl Session {
-    /// Marks the session as used at `now`, or as held until a lease ends.
-    pub(super) fn stamped(mut self, stamp: Timestamp, holder: Holder) -> Self {
-        self.stamp = stamp;
-        self.holder = holder;
-        self
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::super::record::{Holders, IdDigest, Owner, RootTag};
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::NEVER;
+
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::from_millis(secs * 1000)
+    }
+
+    fn key(number: u8) -> SessionKey {
+        SessionKey::from_bytes([number; 16])
+    }
+
+    fn session(number: u8) -> Session {
+        Session {
+            key: key(number),
+            endpoint: EndpointTag::of("mcp"),
+            owner: Owner(u64::from(number)),
+            digest: IdDigest([number; 8]),
+            opened: at(1),
+            stamp: at(2),
+            holders: Holders::default(),
+            id: vec![b'x'; usize::from(number) * 5],
+        }
+    }
+
+    fn held_by(number: u8, roots: u32) -> Session {
+        let holders = (1..=roots)
+            .map(RootTag::from_random)
+            .fold(Holders::default(), Holders::joined_by);
+        session(number).stamped(at(30), holders)
+    }
+
+    fn bucket(sessions: &[Session]) -> Bucket {
+        let mut bucket = Bucket::empty();
+        for session in sessions {
+            bucket.insert(session).unwrap();
+        }
+        bucket
+    }
+
+    #[test]
+    fn a_bucket_survives_the_round_trip() {
+        let all = [session(0), held_by(1, 1), session(50), held_by(4, 20)];
+        let mut bucket = bucket(&all);
+        bucket.end(&key(50), at(99));
+        bucket.leave_mark(at(7));
+        let copy = Bucket::from_value(bucket.clone().into_value()).unwrap();
+        assert_eq!(copy.bytes.len(), bucket.bytes.len());
+        assert_eq!(copy.mark(), at(7));
+        assert!(copy.sessions().eq([session(0), held_by(1, 1), held_by(4, 20)]));
+        assert_eq!(copy.find(&key(50), at(98)), Some(Entry::Ended));
+        assert_eq!(copy.find(&key(50), at(99)), None);
+        assert_eq!(copy.find(&key(51), at(1)), None);
+    }
+
+    #[test]
+    fn the_mark_of_a_later_recount_stays() {
+        let mut bucket = bucket(&[session(1)]);
+        bucket.leave_mark(at(7));
+        bucket.leave_mark(at(6));
+        assert_eq!(bucket.mark(), at(7));
+        bucket.sweep(at(9), |_| Lifespans {
+            idle: Some(Duration::from_secs(1)),
+            lifetime: None,
+        });
+        assert_eq!((bucket.mark(), bucket.sessions().count()), (at(7), 0));
+    }
+
+    #[test]
+    fn a_session_found_can_be_rewritten_with_more_or_fewer_holders() {
+        for (before, after) in [(0, 3), (3, 0), (1, 1), (20, 2)] {
+            let mut bucket = bucket(&[session(1), held_by(2, before), session(3)]);
+            let Some(Entry::Session { offset, .. }) = bucket.find(&key(2), NOW) else {
+                panic!()
+            };
+            bucket.rewrite(offset, &held_by(2, after)).unwrap();
+            assert!(bucket.sessions().eq([session(1), held_by(2, after), session(3)]));
+        }
+    }
+
+    #[test]
+    fn values_are_one_byte_less_than_a_multiple_of_256() {
+        let mut bucket = Bucket::empty();
+        for number in 0..100 {
+            assert_eq!(bucket.clone().into_value().len() % PADDING_STEP, PADDING_STEP - 1);
+            bucket.insert(&session(number)).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_eight_that_are_to_be_remembered_longest_are() {
+        let mut bucket = Bucket::empty();
+        for number in 0..20 {
+            bucket.end(&key(number), at(100 + u64::from(number)));
+        }
+        let remembered = (0..20).filter(|number| bucket.find(&key(*number), at(1)).is_some());
+        assert!(remembered.eq(12..20));
+    }
+
+    #[test]
+    fn a_full_bucket_takes_no_more() {
+        let mut bucket = Bucket::empty();
+        let mut big = session(0);
+        big.id = vec![b'x'; 1024];
+        let taken = (0..255).take_while(|number| {
+            big.key = key(*number);
+            bucket.clone().insert(&big).is_ok() && bucket.insert(&big).is_ok()
+        });
+        assert_eq!(taken.count(), MAX_BUCKET_BYTES / (1024 + 50));
+        assert!(bucket.into_value().len() <= usize::from(u16::MAX));
+    }
+
+    #[test]
+    fn absent_empty_and_cut_headers_are_empty_buckets_and_other_layouts_are_not_touched() {
+        for len in 0..HEADER_LEN {
+            let cut = Bucket::empty().into_value()[..len].to_vec();
+            assert_eq!(Bucket::from_value(cut), Ok(Bucket::empty()));
+        }
+        for version in [0, 2, 255] {
+            assert_eq!(Bucket::from_value(vec![version]), Err(StoreError::Foreign));
+        }
+    }
+
+    #[test]
+    fn a_value_cut_short_loses_only_the_records_that_are_cut() {
+        let all = [session(3), held_by(1, 2), session(2)];
+        let whole = bucket(&all).into_value();
+        for len in HEADER_LEN..whole.len() {
+            let cut = Bucket::from_value(whole[..len].to_vec()).unwrap();
+            let left: Vec<_> = cut.sessions().collect();
+            assert_eq!(left, all[..left.len()]);
+            let mut next = cut.clone();
+            next.insert(&session(9)).unwrap();
+            assert_eq!(next.sessions().count(), left.len() + 1);
+        }
+    }
+
+    #[test]
+    fn a_sweep_without_anything_due_leaves_the_bytes_alone() {
+        let mut bucket = bucket(&[session(1), session(2)]);
+        let before = bucket.clone();
+        let swept = bucket.sweep(at(3), |_| Lifespans::default());
+        assert!(!swept.changed);
+        assert_eq!(bucket, before);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_an_operation_panic(
+            mut bytes in proptest::collection::vec(prop_oneof![0..4_u8, any::<u8>()], 0..300),
+            ours in any::<bool>(),
+        ) {
+            if let Some(version) = bytes.first_mut().filter(|_| ours) {
+                *version = LAYOUT;
+            }
+            let Ok(bucket) = Bucket::from_value(bytes) else { return Ok(()) };
+            let idle = Some(Duration::from_secs(1));
+            bucket.find(&key(0), at(1));
+            bucket.clone().sweep(at(1), |_| Lifespans { idle, lifetime: None });
+            bucket.clone().end(&key(0), at(1));
+            let before: Vec<_> = bucket.sessions().filter(|old| old.key != key(7)).collect();
+            let mut grown = bucket;
+            grown.insert(&session(7)).unwrap();
+            let read = Bucket::from_value(grown.into_value()).unwrap();
+            let after: Vec<_> = read.sessions().filter(|old| old.key != key(7)).collect();
+            prop_assert_eq!(before, after);
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! How a session enters the table.
 
 use super::bucket::{Bucket, Entry};
-use super::ledger::{EndpointTag, Held, Lifespans, Reservation};
-use super::record::{Holder, IdDigest, Owner, Session, SessionKey};
-use super::store::{Key, SetError, Store, StoreError, Version};
+use super::ledger::{Held, Reservation};
+use super::record::{Holders, IdDigest, Owner, Session};
+use super::settings::{EndpointTag, Lifespans};
+use super::store::{Key, SetError, Store, StoreError, Value};
 use super::table::{Change, MAX_ATTEMPTS, Table, group_of};
 use super::time::Timestamp;
 
@@ -47,7 +48,8 @@ pub enum Opened {
 }
 
 impl<S: Store> Table<S> {
-    /// Enters a session, in the place that was kept for it or, where that is gone, in a free one.
+    /// Enters a session, in the place that was kept for it or, where that is gone, in a free one. A place
+    /// that is not needed goes back.
     ///
     /// The ledger counts it before the bucket holds it, so that the count is never below the truth. The
     /// bucket was read before the ledger changed: a recount that comes between the two makes the write of
@@ -56,146 +58,134 @@ impl<S: Store> Table<S> {
     /// # Errors
     /// [`StoreError`] if the table cannot be read or written; the session is then not in it.
     pub fn open(&self, new: &NewSession<'_>, origin: Origin, now: Timestamp) -> Result<Opened, StoreError> {
-        let key = self.key(new.endpoint, new.id);
-        let session = self.new_session(key, new, now);
-        let (adopted, mut place) = match origin {
+        let session = self.new_session(new, now);
+        let (adopted, place) = match origin {
             Origin::Adopted => (true, None),
             Origin::Minted(place) => (false, place),
         };
-        let mut counted = None;
+        let mut taken = Taken { place, counted: None };
+        let opened = self.try_open(&session, new.lifespans, adopted, &mut taken);
+        if opened == Ok(Opened::Created) {
+            return opened;
+        }
+        let given_back = self.give_back(&session, taken);
+        opened.and_then(|opened| given_back.map(|()| opened))
+    }
+
+    fn try_open(
+        &self,
+        session: &Session,
+        lifespans: Lifespans,
+        adopted: bool,
+        taken: &mut Taken,
+    ) -> Result<Opened, StoreError> {
+        let key = Key::Bucket(session.key.bucket());
         for _ in 0..MAX_ATTEMPTS {
-            let (mut bucket, version) = self.read_bucket(key)?;
-            match bucket.find(&key, now) {
-                Some(Entry::Session { .. }) => {
-                    self.uncount(&session, counted)?;
-                    return self.meet(&session, adopted, place, now);
+            let Value { bytes, version } = self.store.get(key)?;
+            let mut bucket = Bucket::from_value(bytes)?;
+            let opened = match bucket.find(&session.key, session.opened) {
+                Some(Entry::Session { .. }) if adopted => return Ok(Opened::Present),
+                Some(Entry::Ended) if adopted => return Ok(Opened::Ended),
+                // The server has minted the id of a live session anew: the new session begins now, in the
+                // place of the old one.
+                Some(Entry::Session { .. }) => Opened::Present,
+                Some(Entry::Ended) | None => {
+                    taken.counted = self.count(session, lifespans, taken)?;
+                    if taken.counted.is_none() {
+                        return Ok(Opened::Full);
+                    }
+                    taken.place = None;
+                    Opened::Created
                 }
-                Some(Entry::Ended) if adopted => {
-                    self.uncount(&session, counted)?;
-                    return Ok(Opened::Ended);
-                }
-                Some(Entry::Ended) | None => {}
-            }
-            counted = self.count(&session, new.lifespans, place.as_ref(), counted)?;
-            if counted.is_none() {
-                return Ok(Opened::Full);
-            }
-            place = None;
-            match self.write_session(&mut bucket, &session, version) {
-                Ok(()) => return Ok(Opened::Created),
-                Err(WriteError::Stale) => {}
-                Err(WriteError::Final(error)) => {
-                    self.uncount(&session, counted)?;
-                    return Err(error);
-                }
+            };
+            bucket.insert(session)?;
+            match self.store.set(key, &bucket.into_value(), version) {
+                Ok(()) => return Ok(opened),
+                Err(SetError::Stale) => {}
+                Err(SetError::Unavailable) => return Err(StoreError::Unavailable),
             }
         }
-        self.uncount(&session, counted)?;
         Err(StoreError::Contended)
     }
 
-    fn new_session(&self, key: SessionKey, new: &NewSession<'_>, now: Timestamp) -> Session {
-        let (stamp, holder) = match new.lifespans.is_short() {
-            true => (now.after(new.lifespans.lease()), Holder::One(self.root)),
-            false => (now, Holder::None),
-        };
-        let id = if new.keep_id { new.id.to_vec() } else { Vec::new() };
+    fn new_session(&self, new: &NewSession<'_>, now: Timestamp) -> Session {
         let NewSession {
             endpoint,
             owner,
             digest,
+            lifespans,
             ..
         } = *new;
-        Session {
-            key,
+        let session = Session {
+            key: self.key(endpoint, new.id),
             endpoint,
             owner,
             digest,
             opened: now,
-            stamp,
-            holder,
-            id,
+            stamp: now,
+            holders: Holders::default(),
+            id: if new.keep_id { new.id.to_vec() } else { Vec::new() },
+        };
+        if lifespans.is_short() {
+            let (stamp, holders) = session.leased_by(self.root, lifespans, now);
+            return session.stamped(stamp, holders);
         }
+        session
     }
 
-    fn read_bucket(&self, key: SessionKey) -> Result<(Bucket, Version), StoreError> {
-        let value = self.store.get(Key::Bucket(key.bucket()))?;
-        Ok((Bucket::from_value(value.bytes)?, value.version))
-    }
-
-    /// Counts the session in the ledger: what `counted` says was counted before stays counted unless a
-    /// recount has wiped it. `None` if there is no room.
+    /// Counts the session in the ledger: what was counted before stays counted unless a recount has wiped
+    /// it. `None` if there is no room.
     fn count(
         &self,
         session: &Session,
         lifespans: Lifespans,
-        place: Option<&Reservation>,
-        counted: Option<u16>,
-    ) -> Result<Option<u16>, StoreError> {
-        let (group, due) = (group_of(session.key), session.due(lifespans).0);
+        taken: &Taken,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let group = group_of(session.key);
+        let due = session.earliest_due(lifespans, session.opened);
         self.update_ledger(|ledger| {
-            let recounts = ledger.recounts(group);
-            if counted == Some(recounts) {
+            let recounted = ledger.recounted(group);
+            if taken.counted == Some(recounted) {
                 ledger.touch_group(group, due);
-                return Change::Write(counted);
+                return Change::Write(taken.counted);
             }
-            let kept = place
+            let kept = taken
+                .place
+                .as_ref()
                 .is_some_and(|place| ledger.let_go(Held::Places, self.root, place.endpoint, place.until));
-            if !kept && ledger.refusal(session.endpoint).is_some() {
-                return Change::Nothing(None);
+            if !kept {
+                ledger.reap(session.opened);
+                if ledger.refusal(session.endpoint).is_some() {
+                    return Change::Nothing(None);
+                }
             }
             ledger.add_session(session.endpoint, group, due);
-            Change::Write(Some(recounts))
+            Change::Write(Some(recounted))
         })
     }
 
-    fn uncount(&self, session: &Session, counted: Option<u16>) -> Result<(), StoreError> {
-        let Some(recounts) = counted else { return Ok(()) };
-        self.update_ledger(|ledger| {
-            ledger.remove_sessions(session.endpoint, group_of(session.key), recounts, 1);
-            Change::Write(())
-        })
-    }
-
-    fn write_session(
-        &self,
-        bucket: &mut Bucket,
-        session: &Session,
-        version: Version,
-    ) -> Result<(), WriteError> {
-        bucket.insert(session).map_err(WriteError::Final)?;
-        let value = core::mem::replace(bucket, Bucket::empty()).into_value();
-        self.store
-            .set(Key::Bucket(session.key.bucket()), &value, version)
-            .map_err(|error| match error {
-                SetError::Stale => WriteError::Stale,
-                SetError::Unavailable => WriteError::Final(StoreError::Unavailable),
-            })
-    }
-
-    /// The id is alive already. An adopter leaves it as it is; a server that mints the same id again means
-    /// a session that begins now, in the place of the old one.
-    fn meet(
-        &self,
-        session: &Session,
-        adopted: bool,
-        place: Option<Reservation>,
-        now: Timestamp,
-    ) -> Result<Opened, StoreError> {
-        if !adopted {
-            self.update_bucket(session.key, |bucket| match bucket.find(&session.key, now) {
-                Some(Entry::Session { .. }) => bucket.insert(session).map(Change::Write),
-                Some(Entry::Ended) | None => Ok(Change::Nothing(())),
+    fn give_back(&self, session: &Session, taken: Taken) -> Result<(), StoreError> {
+        let group = group_of(session.key);
+        if let Some(recounted) = taken.counted {
+            self.update_ledger(|ledger| {
+                if ledger.recounted(group) != recounted {
+                    return Change::Nothing(());
+                }
+                ledger.uncount_session(session.endpoint, group);
+                Change::Write(())
             })?;
         }
-        if let Some(place) = place {
-            self.release(place)?;
+        match taken.place {
+            Some(place) => self.release(place),
+            None => Ok(()),
         }
-        Ok(Opened::Present)
     }
 }
 
-enum WriteError {
-    Stale,
-    Final(StoreError),
+/// What a session on its way into the table has taken so far.
+struct Taken {
+    /// Its place, until it is counted.
+    place: Option<Reservation>,
+    /// It is counted, as long as this is the mark of the last recount.
+    counted: Option<Timestamp>,
 }

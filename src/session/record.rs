@@ -3,7 +3,7 @@
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::codec::{Reader, timestamp_bytes};
-use super::ledger::{EndpointTag, Lifespans};
+use super::settings::{EndpointTag, Lifespans};
 use super::store::BUCKETS;
 use super::time::Timestamp;
 
@@ -84,43 +84,45 @@ impl RootTag {
     }
 }
 
-/// Who has promised to keep a session's stamp ahead of the clock while it is in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Holder {
-    /// Nobody: the stamp is the last use.
-    None,
-    /// This root: the stamp is the end of its lease, and it may end the lease early.
-    One(RootTag),
-    /// Several roots: nobody may end the lease, it runs out.
-    Several,
-}
+/// The roots that have promised to keep a session's stamp ahead of the clock while they use it.
+///
+/// While there are any, the stamp is the end of the lease they share. It ends early when the last of them
+/// leaves; what a dead root holds runs out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Holders(Vec<RootTag>);
 
-impl Holder {
-    const SEVERAL: u32 = u32::MAX;
+impl Holders {
+    /// More roots than this that use one session at a time are counted as [`Holders::CROWD`].
+    const MOST: usize = 8;
 
-    fn from_bits(bits: u32) -> Self {
-        match bits {
-            0 => Self::None,
-            Self::SEVERAL => Self::Several,
-            one => Self::One(RootTag::from_bits(one)),
-        }
+    /// Stands for roots beyond [`Holders::MOST`]. It never leaves: their lease runs out.
+    const CROWD: RootTag = RootTag(u32::MAX);
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
-    fn bits(self) -> u32 {
-        match self {
-            Self::None => 0,
-            Self::One(root) => root.bits(),
-            Self::Several => Self::SEVERAL,
+    /// These and `root`.
+    pub(super) fn joined_by(mut self, root: RootTag) -> Self {
+        let root = if self.0.len() < Self::MOST {
+            root
+        } else {
+            Self::CROWD
+        };
+        if !self.0.contains(&root) {
+            self.0.push(root);
         }
+        self
     }
 
-    /// The holder once `root` holds the session too.
-    pub(super) fn joined_by(self, root: RootTag) -> Self {
-        match self {
-            Self::None => Self::One(root),
-            Self::One(other) if other == root => self,
-            Self::One(_) | Self::Several => Self::Several,
-        }
+    /// These without `root`.
+    pub(super) fn left_by(mut self, root: RootTag) -> Self {
+        self.0.retain(|holder| *holder != root);
+        self
+    }
+
+    fn count(&self) -> u8 {
+        u8::try_from(self.0.len()).unwrap_or(u8::MAX)
     }
 }
 
@@ -169,20 +171,19 @@ pub struct Session {
     pub digest: IdDigest,
     /// When the server's answer to `initialize` passed, or when it was adopted.
     pub opened: Timestamp,
-    /// The last use, or the end of the lease where `holder` is somebody.
+    /// The last use, or the end of the lease while there are holders.
     pub(super) stamp: Timestamp,
-    pub(super) holder: Holder,
+    pub(super) holders: Holders,
     /// The id itself, where something will need it; else empty.
     pub id: Vec<u8>,
 }
 
 impl Session {
-    /// Bytes before the id.
-    pub(super) const FIXED_LEN: usize = SessionKey::LEN + 4 + 8 + 8 + 5 + Self::STAMP_LEN + 2;
-    /// Where the stamp and holder begin.
-    pub(super) const STAMP_OFFSET: usize = SessionKey::LEN + 4 + 8 + 8 + 5;
-    /// Bytes of stamp and holder.
-    pub(super) const STAMP_LEN: usize = 5 + 4;
+    /// Bytes before the holders and the id.
+    pub(super) const FIXED_LEN: usize = SessionKey::LEN + 4 + 8 + 8 + 5 + 5 + 1 + 2;
+
+    /// Bytes of one holder.
+    pub(super) const HOLDER_LEN: usize = 4;
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let key = SessionKey::from_bytes(reader.array()?);
@@ -191,8 +192,11 @@ impl Session {
         let digest = IdDigest(reader.array()?);
         let opened = reader.timestamp()?;
         let stamp = reader.timestamp()?;
-        let holder = Holder::from_bits(reader.u32()?);
+        let holders = reader.u8()?;
         let id_len = usize::from(reader.u16()?);
+        let holders = (0..holders)
+            .map(|_| reader.u32().map(RootTag::from_bits))
+            .collect::<Option<_>>()?;
         let id = reader.bytes(id_len)?.to_vec();
         Some(Self {
             key,
@@ -201,7 +205,7 @@ impl Session {
             digest,
             opened,
             stamp,
-            holder,
+            holders: Holders(holders),
             id,
         })
     }
@@ -213,16 +217,38 @@ impl Session {
         out.extend_from_slice(&self.owner.0.to_le_bytes());
         out.extend_from_slice(&self.digest.0);
         out.extend_from_slice(&timestamp_bytes(self.opened));
-        out.extend_from_slice(&self.stamp_bytes());
+        out.extend_from_slice(&timestamp_bytes(self.stamp));
+        out.push(self.holders.count());
         out.extend_from_slice(&id_len.to_le_bytes());
+        for holder in &self.holders.0 {
+            out.extend_from_slice(&holder.bits().to_le_bytes());
+        }
         out.extend(self.id.iter().take(usize::from(id_len)));
     }
 
-    /// Stamp and holder as [`Session::STAMP_LEN`] bytes.
-    pub(super) fn stamp_bytes(&self) -> [u8; Self::STAMP_LEN] {
-        let [a, b, c, d, e] = timestamp_bytes(self.stamp);
-        let [w, x, y, z] = self.holder.bits().to_le_bytes();
-        [a, b, c, d, e, w, x, y, z]
+    /// The session, used at `stamp` or, where there are holders, leased until then.
+    pub(super) fn stamped(mut self, stamp: Timestamp, holders: Holders) -> Self {
+        self.stamp = stamp;
+        self.holders = holders;
+        self
+    }
+
+    /// The stamp and holders that a lease of `root` from `now` on leaves.
+    pub(super) fn leased_by(
+        &self,
+        root: RootTag,
+        lifespans: Lifespans,
+        now: Timestamp,
+    ) -> (Timestamp, Holders) {
+        let others = if self.in_use(now) {
+            self.holders.clone()
+        } else {
+            Holders::default()
+        };
+        (
+            now.after(lifespans.lease()).max(self.stamp),
+            others.joined_by(root),
+        )
     }
 
     /// When the session is to end if nothing more is heard of it, and why then.
@@ -238,6 +264,13 @@ impl Session {
         } else {
             (idle, EndReason::Idle)
         }
+    }
+
+    /// The earliest moment at which the session may be due, seen at `now`: whoever holds a lease may give
+    /// it back at any time.
+    pub(super) fn earliest_due(&self, lifespans: Lifespans, now: Timestamp) -> Timestamp {
+        let rested = self.clone().stamped(self.last_use(now), Holders::default());
+        rested.due(lifespans).0
     }
 
     /// Why the session has outlived its time at `now`, if it has.
@@ -258,7 +291,7 @@ impl Session {
 
     /// Whether somebody holds a lease on the session at `now`.
     pub fn in_use(&self, now: Timestamp) -> bool {
-        self.holder != Holder::None && self.stamp > now
+        !self.holders.is_empty() && self.stamp > now
     }
 }
 

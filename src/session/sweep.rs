@@ -3,15 +3,13 @@
 
 use core::time::Duration;
 
-use super::bucket::Bucket;
-use super::ledger::{Claim, EndpointTag, GROUP_LEN, GroupTally, Ledger};
+use super::bucket::{Bucket, Swept};
+use super::ledger::{Claim, GROUP_LEN, GroupTally, Ledger};
 use super::record::EndedSession;
+use super::settings::EndpointTag;
 use super::store::{Key, SetError, Store, StoreError, Value};
 use super::table::{Change, MAX_ATTEMPTS, Table};
 use super::time::Timestamp;
-
-/// A claimed group is free for others after this, should its sweeper have died.
-const CLAIM: Duration = Duration::from_secs(10);
 
 /// Every group is counted at least this often, whether something in it is due or not.
 const RECOUNT_EVERY: Duration = Duration::from_secs(30);
@@ -33,7 +31,7 @@ impl<S: Store> Table<S> {
     /// # Errors
     /// [`StoreError`] if the ledger cannot be read or written.
     pub fn sweep(&self, now: Timestamp) -> Result<Option<SweepReport>, StoreError> {
-        let claimed = self.update_ledger(|ledger| match ledger.claim(now, now.after(CLAIM)) {
+        let claimed = self.update_ledger(|ledger| match ledger.claim(now) {
             Some(claim) => Change::Write(Some((claim, ledger.clone()))),
             None => Change::Nothing(None),
         })?;
@@ -48,14 +46,12 @@ impl<S: Store> Table<S> {
         let mut ended = Vec::new();
         let first = u16::from(claim.group) * GROUP_LEN;
         for index in first..first + GROUP_LEN {
-            if self
-                .sweep_bucket(index, &claim, &ledger, now, &mut tally, &mut ended)
-                .is_err()
-            {
-                tally.complete = false;
+            match self.sweep_bucket(index, &claim, &ledger, now) {
+                Ok(bucket) => bucket.enter(&mut tally, &mut ended),
+                Err(_) => tally.complete = false,
             }
         }
-        let repaired = self.update_ledger(|ledger| Change::Write(ledger.finish(&claim, &tally)))?;
+        let repaired = self.update_ledger(|ledger| Change::Write(ledger.finish(&claim, &tally, now)))?;
         Ok(Some(SweepReport { ended, repaired }))
     }
 
@@ -65,36 +61,50 @@ impl<S: Store> Table<S> {
         claim: &Claim,
         ledger: &Ledger,
         now: Timestamp,
-        tally: &mut GroupTally,
-        ended: &mut Vec<EndedSession>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<SweptBucket, StoreError> {
         for _ in 0..MAX_ATTEMPTS {
             let Value { bytes, version } = self.store.get(Key::Bucket(index))?;
             let read_len = bytes.len();
             let mut bucket = Bucket::from_value(bytes)?;
             let swept = bucket.sweep(now, |endpoint| ledger.lifespans(endpoint));
-            let mut len = read_len;
-            if swept.changed || claim.excludes_writers() {
-                let value = bucket.into_value();
-                len = value.len();
-                match self.store.set(Key::Bucket(index), &value, version) {
-                    Ok(()) => {}
-                    Err(SetError::Stale) => continue,
-                    Err(SetError::Unavailable) => return Err(StoreError::Unavailable),
-                }
+            if let Some(mark) = claim.mark() {
+                bucket.leave_mark(mark);
             }
-            tally.next_due = tally.next_due.min(swept.next_due);
-            tally.bytes = tally.bytes.saturating_add(value_bytes(len));
-            for endpoint in swept.alive {
-                add(&mut tally.alive, endpoint);
+            let mark = bucket.mark();
+            if !swept.changed && claim.mark().is_none() {
+                let len = read_len;
+                return Ok(SweptBucket { swept, mark, len });
             }
-            for session in swept.ended {
-                add(&mut tally.ended, session.session.endpoint);
-                ended.push(session);
+            let value = bucket.into_value();
+            let len = value.len();
+            match self.store.set(Key::Bucket(index), &value, version) {
+                Ok(()) => return Ok(SweptBucket { swept, mark, len }),
+                Err(SetError::Stale) => {}
+                Err(SetError::Unavailable) => return Err(StoreError::Unavailable),
             }
-            return Ok(());
         }
         Err(StoreError::Contended)
+    }
+}
+
+/// A bucket as a sweep has left it.
+struct SweptBucket {
+    swept: Swept,
+    mark: Timestamp,
+    len: usize,
+}
+
+impl SweptBucket {
+    fn enter(self, tally: &mut GroupTally, ended: &mut Vec<EndedSession>) {
+        tally.next_due = tally.next_due.min(self.swept.next_due);
+        tally.bytes = tally.bytes.saturating_add(value_bytes(self.len));
+        for endpoint in self.swept.alive {
+            add(&mut tally.alive, endpoint);
+        }
+        for session in self.swept.ended {
+            tally.ended.push((session.session.endpoint, self.mark));
+            ended.push(session);
+        }
     }
 }
 

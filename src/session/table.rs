@@ -1,12 +1,9 @@
-//! The table's operations on one session or one place.
-
-use core::time::Duration;
+//! The table, and what requests do with a session that is in it.
 
 use super::bucket::{Bucket, Entry};
-use super::ledger::{
-    Counts, EndpointTag, GROUP_LEN, Held, LEASE_FLOOR, Ledger, Lifespans, Refusal, Reservation, VmSettings,
-};
-use super::record::{EndReason, EndedSession, Holder, RootTag, Session, SessionKey};
+use super::ledger::{Counts, GROUP_LEN, Ledger};
+use super::record::{EndReason, EndedSession, Holders, RootTag, Session, SessionKey};
+use super::settings::{EndpointTag, Lifespans, VmSettings};
 use super::store::{BUCKETS, Key, SetError, Store, StoreError, Value, Version};
 use super::time::Timestamp;
 
@@ -68,6 +65,24 @@ impl<S: Store> Table<S> {
         })
     }
 
+    /// Puts back what the host may have lost under a running worker: the hash key, the caps, the buckets.
+    /// Two reads if nothing is missing; meant for every tick.
+    ///
+    /// False if other workers have agreed on another hash key meanwhile: then this root has to attach anew.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be read or written.
+    pub fn restore(&self, settings: &VmSettings) -> Result<bool, StoreError> {
+        if agree_on_secret(&self.store, self.secret)? != self.secret {
+            return Ok(false);
+        }
+        if !self.ledger()?.is_configured() {
+            self.create_buckets()?;
+            self.install(settings)?;
+        }
+        Ok(true)
+    }
+
     /// Where a session of this id is kept.
     pub fn key(&self, endpoint: EndpointTag, id: &[u8]) -> SessionKey {
         SessionKey::new(&self.secret, endpoint, id)
@@ -120,11 +135,11 @@ impl<S: Store> Table<S> {
                 if session.overdue(lifespans, now).is_some() {
                     return Ok(Change::Nothing(None));
                 }
-                let Some((stamp, holder)) = self.stamp_of_use(&session, lifespans, now) else {
+                let Some((stamp, holders)) = self.stamp_of_use(&session, lifespans, now) else {
                     return Ok(Change::Nothing(Some(Standing::Alive(session))));
                 };
-                let session = session.stamped(stamp, holder);
-                bucket.restamp(offset, &session);
+                let session = session.stamped(stamp, holders);
+                bucket.rewrite(offset, &session)?;
                 Ok(Change::Write(Some(Standing::Alive(session))))
             }
         })
@@ -136,13 +151,7 @@ impl<S: Store> Table<S> {
     /// [`StoreError`] if the bucket cannot be read or written.
     pub fn renew(&self, key: SessionKey, lifespans: Lifespans, now: Timestamp) -> Result<(), StoreError> {
         self.restamp(key, now, |session| {
-            let until = now.after(lifespans.lease());
-            let holder = if session.stamp > now {
-                session.holder
-            } else {
-                Holder::None
-            };
-            Some((until.max(session.stamp), holder.joined_by(self.root)))
+            Some(session.leased_by(self.root, lifespans, now))
         })
     }
 
@@ -152,11 +161,17 @@ impl<S: Store> Table<S> {
     /// # Errors
     /// [`StoreError`] if the bucket cannot be read or written.
     pub fn rest(&self, key: SessionKey, lifespans: Lifespans, now: Timestamp) -> Result<(), StoreError> {
-        self.restamp(key, now, |session| match session.holder {
-            Holder::One(root) if root == self.root => Some((now, Holder::None)),
-            Holder::One(_) | Holder::Several if session.stamp > now => None,
-            Holder::None if now.since(session.stamp) < lifespans.grain() => None,
-            Holder::None | Holder::One(_) | Holder::Several => Some((now.max(session.stamp), Holder::None)),
+        self.restamp(key, now, |session| {
+            let others = session.holders.clone().left_by(self.root);
+            let held = others != session.holders;
+            if session.stamp > now && !others.is_empty() {
+                return held.then_some((session.stamp, others));
+            }
+            if held {
+                return Some((now, Holders::default()));
+            }
+            let aged = now.since(session.stamp) >= lifespans.grain();
+            aged.then_some((now.max(session.stamp), Holders::default()))
         })
     }
 
@@ -182,10 +197,6 @@ impl<S: Store> Table<S> {
         now: Timestamp,
         reason: impl Fn(&Session) -> Option<EndReason>,
     ) -> Result<Option<EndedSession>, StoreError> {
-        let group = group_of(key);
-        // Read before the bucket changes: if a recount comes between the two writes, it has seen the
-        // bucket without the session, and nothing is left to correct.
-        let recounts = self.ledger()?.recounts(group);
         let ended = self.update_bucket(key, |bucket| {
             let Some(Entry::Session { session, .. }) = bucket.find(&key, now) else {
                 return Ok(Change::Nothing(None));
@@ -194,104 +205,18 @@ impl<S: Store> Table<S> {
                 return Ok(Change::Nothing(None));
             };
             bucket.end(&key, now.after(lifespans.remembered()));
-            Ok(Change::Write(Some(EndedSession {
-                session,
-                reason,
-                at: now,
-            })))
+            let at = now;
+            let ended = EndedSession { session, reason, at };
+            Ok(Change::Write(Some((ended, bucket.mark()))))
         })?;
-        if let Some(ended) = &ended {
-            self.update_ledger(|ledger| {
-                ledger.remove_sessions(ended.session.endpoint, group, recounts, 1);
-                Change::Write(())
-            })?;
-        }
-        Ok(ended)
-    }
-
-    /// Keeps a place for an initialization until `until` at the latest.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the ledger cannot be read or written.
-    pub fn reserve(
-        &self,
-        endpoint: EndpointTag,
-        timeout: Duration,
-        now: Timestamp,
-    ) -> Result<Result<Reservation, Refusal>, StoreError> {
-        // Deadlines are rounded up to a few cohorts, so that the ledger holds a handful of rows for a
-        // root, however many initializations it has waiting.
-        let until = now.after(timeout).rounded_up(timeout / 16);
+        let Some((ended, mark)) = ended else {
+            return Ok(None);
+        };
         self.update_ledger(|ledger| {
-            let reaped = ledger.reap(now);
-            if let Some(refusal) = ledger.refusal(endpoint) {
-                return if reaped {
-                    Change::Write(Err(refusal))
-                } else {
-                    Change::Nothing(Err(refusal))
-                };
-            }
-            match ledger.hold(Held::Places, self.root, endpoint, until) {
-                true => Change::Write(Ok(Reservation { endpoint, until })),
-                false => Change::Nothing(Err(Refusal::Capacity)),
-            }
-        })
-    }
-
-    /// Gives a place back.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the ledger cannot be read or written; the place then comes back at its deadline.
-    pub fn release(&self, place: Reservation) -> Result<(), StoreError> {
-        self.update_ledger(|ledger| {
-            match ledger.let_go(Held::Places, self.root, place.endpoint, place.until) {
-                true => Change::Write(()),
-                false => Change::Nothing(()),
-            }
-        })
-    }
-
-    /// Counts an open GET stream.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the ledger cannot be read or written.
-    pub fn open_stream(&self, endpoint: EndpointTag, now: Timestamp) -> Result<(), StoreError> {
-        self.update_ledger(|ledger| {
-            match ledger.hold(Held::Streams, self.root, endpoint, now.after(2 * LEASE_FLOOR)) {
-                true => Change::Write(()),
-                false => Change::Nothing(()),
-            }
-        })
-    }
-
-    /// An open GET stream has closed.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the ledger cannot be read or written; the count is then right at the lease's end.
-    pub fn close_stream(&self, endpoint: EndpointTag, now: Timestamp) -> Result<(), StoreError> {
-        self.update_ledger(
-            |ledger| match ledger.let_go(Held::Streams, self.root, endpoint, now) {
-                true => Change::Write(()),
-                false => Change::Nothing(()),
-            },
-        )
-    }
-
-    /// Once a tick: drops what dead roots hold, renews what this one does.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the ledger cannot be read or written.
-    pub fn keep_holdings(&self, now: Timestamp) -> Result<(), StoreError> {
-        let (before, until) = (now.after(LEASE_FLOOR), now.after(2 * LEASE_FLOOR));
-        self.update_ledger(|ledger| {
-            let renewed = ledger.renew(Held::Streams, self.root, before, until);
-            let reaped = ledger.reap(now);
-            if renewed || reaped {
-                Change::Write(())
-            } else {
-                Change::Nothing(())
-            }
-        })
+            ledger.remove_session(ended.session.endpoint, group_of(key), mark);
+            Change::Write(())
+        })?;
+        Ok(Some(ended))
     }
 
     /// The name of an endpoint that has sessions, whichever configuration it is of.
@@ -366,40 +291,32 @@ impl<S: Store> Table<S> {
         &self,
         key: SessionKey,
         now: Timestamp,
-        stamp: impl Fn(&Session) -> Option<(Timestamp, Holder)>,
+        stamp: impl Fn(&Session) -> Option<(Timestamp, Holders)>,
     ) -> Result<(), StoreError> {
         self.update_bucket(key, |bucket| {
             let Some(Entry::Session { session, offset }) = bucket.find(&key, now) else {
                 return Ok(Change::Nothing(()));
             };
-            let Some((stamp, holder)) = stamp(&session) else {
+            let Some((stamp, holders)) = stamp(&session) else {
                 return Ok(Change::Nothing(()));
             };
-            bucket.restamp(offset, &session.stamped(stamp, holder));
+            bucket.rewrite(offset, &session.stamped(stamp, holders))?;
             Ok(Change::Write(()))
         })
     }
 
-    /// The stamp and holder a use at `now` leaves, or `None` if what is stored will do.
+    /// The stamp and holders a use at `now` leaves, or `None` if what is stored will do.
     fn stamp_of_use(
         &self,
         session: &Session,
         lifespans: Lifespans,
         now: Timestamp,
-    ) -> Option<(Timestamp, Holder)> {
+    ) -> Option<(Timestamp, Holders)> {
         if lifespans.is_short() {
-            let holder = if session.stamp > now {
-                session.holder
-            } else {
-                Holder::None
-            };
-            return Some((
-                now.after(lifespans.lease()).max(session.stamp),
-                holder.joined_by(self.root),
-            ));
+            return Some(session.leased_by(self.root, lifespans, now));
         }
-        let aged = now.since(session.stamp) >= lifespans.grain() && session.stamp < now;
-        aged.then_some((now, Holder::None))
+        let aged = now.since(session.stamp) >= lifespans.grain();
+        aged.then_some((now, Holders::default()))
     }
 
     fn create_buckets(&self) -> Result<(), StoreError> {

@@ -30,7 +30,9 @@ pub(in crate::session) const GRACE: Duration = Duration::from_secs(2);
 pub(in crate::session) struct Group {
     /// Nothing in the group is due before this.
     pub(super) due: Timestamp,
-    /// Somebody sweeps the group until this at the latest; zero if nobody does.
+    /// Somebody sweeps the group.
+    pub(super) claimed: bool,
+    /// When the last claim lapses or would have.
     pub(super) claimed_until: Timestamp,
     /// Changes with every change of the group's counts, so that a recount knows it was overtaken.
     pub(super) changes: u16,
@@ -65,10 +67,10 @@ pub(in crate::session) struct GroupTally {
 impl Group {
     /// When the group is free to be claimed: when it is due or, if it is claimed, when the claim lapses.
     fn claimable_at(&self) -> Timestamp {
-        if self.claimed_until == Timestamp::default() {
-            self.due
-        } else {
+        if self.claimed {
             self.claimed_until
+        } else {
+            self.due
         }
     }
 }
@@ -76,8 +78,8 @@ impl Group {
 impl Claim {
     /// The mark to leave in every bucket, if the sweep must rewrite them all to keep writers out.
     ///
-    /// Claims of one group never overlap and lapse one after the other, so the moment at which one lapses
-    /// tells it from all others, and tells which came first.
+    /// Of two claims of one group the later lapses later, whatever the clock does: so that moment tells a
+    /// claim from all others, and which came first.
     pub(in crate::session) fn mark(&self) -> Option<Timestamp> {
         self.state.suspect.then_some(self.state.claimed_until)
     }
@@ -90,7 +92,10 @@ impl Ledger {
             .zip(self.groups.iter_mut())
             .filter(|(_, group)| group.claimable_at() <= now)
             .min_by_key(|(_, group)| group.claimable_at())?;
-        group.claimed_until = now.after(CLAIM);
+        group.claimed = true;
+        group.claimed_until = now
+            .after(CLAIM)
+            .max(group.claimed_until.after(Duration::from_millis(1)));
         group.due = Timestamp::NEVER;
         Some(Claim {
             group: index,
@@ -113,11 +118,11 @@ impl Ledger {
         if before.claimed_until != claim.state.claimed_until {
             return 0;
         }
-        group.claimed_until = Timestamp::default();
+        group.claimed = false;
         group.bytes = tally.bytes;
         let conclusive = tally.complete && before.changes == claim.state.changes;
         let mismatch = if conclusive { wrong > 0 } else { group.suspect };
-        let replace = conclusive && mismatch && group.suspect;
+        let replace = conclusive && mismatch && claim.mark().is_some();
         group.suspect = mismatch && !replace;
         if group.suspect {
             group.due = group.due.min(now.after(GRACE));
@@ -144,7 +149,122 @@ impl Ledger {
         }
     }
 
+    /// Puts all groups but these to sleep, so that a simulated world need not sweep empty ones.
+    #[cfg(test)]
+    pub(in crate::session) fn leave_awake(&mut self, awake: &[u8]) {
+        for (index, group) in (0..).zip(self.groups.iter_mut()) {
+            if !awake.contains(&index) {
+                group.due = Timestamp::NEVER;
+            }
+        }
+    }
+
+    /// Has the next sweep of these groups recount them under exclusion.
+    #[cfg(test)]
+    pub(in crate::session) fn suspect(&mut self, suspects: &[u8]) {
+        for (index, group) in (0..).zip(self.groups.iter_mut()) {
+            if suspects.contains(&index) {
+                group.suspect = true;
+                group.due = Timestamp::default();
+            }
+        }
+    }
+
     fn group(&self, group: u8) -> Group {
         self.groups.get(usize::from(group)).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::from_millis(secs * 1000)
+    }
+
+    fn mcp() -> EndpointTag {
+        EndpointTag::of("mcp")
+    }
+
+    /// One session counted in the only group that is awake, and none there.
+    fn ledger() -> Ledger {
+        let mut ledger = Ledger::empty();
+        ledger.add_session(mcp(), 0, at(0));
+        ledger.leave_awake(&[0]);
+        ledger
+    }
+
+    fn none_alive() -> GroupTally {
+        GroupTally {
+            next_due: at(1000),
+            complete: true,
+            ..GroupTally::default()
+        }
+    }
+
+    fn active(ledger: &Ledger) -> u32 {
+        ledger.counts().active
+    }
+
+    #[test]
+    fn counts_are_replaced_by_the_second_sweep_that_finds_them_wrong() {
+        let mut ledger = ledger();
+        let first = ledger.claim(at(100)).unwrap();
+        assert_eq!(first.mark(), None);
+        assert_eq!(ledger.finish(&first, &none_alive(), at(100)), 0);
+        assert!(ledger.claim(at(101)).is_none());
+        let second = ledger.claim(at(102)).unwrap();
+        assert!(second.mark().is_some());
+        assert_eq!(ledger.finish(&second, &none_alive(), at(102)), 1);
+        assert_eq!((active(&ledger), ledger.recounted(0)), (0, at(112)));
+    }
+
+    #[test]
+    fn a_count_that_moved_meanwhile_puts_the_recount_off() {
+        let mut ledger = ledger();
+        ledger.suspect(&[0]);
+        let claim = ledger.claim(at(100)).unwrap();
+        ledger.add_session(mcp(), 0, at(5000));
+        assert_eq!(ledger.finish(&claim, &none_alive(), at(100)), 0);
+        assert_eq!(active(&ledger), 2);
+        assert!(ledger.claim(at(102)).is_some_and(|claim| claim.mark().is_some()));
+    }
+
+    #[test]
+    fn a_sweep_that_could_not_read_everything_judges_nothing() {
+        let mut ledger = ledger();
+        ledger.suspect(&[0]);
+        let claim = ledger.claim(at(100)).unwrap();
+        let partial = GroupTally {
+            complete: false,
+            ..none_alive()
+        };
+        assert_eq!(ledger.finish(&claim, &partial, at(100)), 0);
+        assert_eq!(active(&ledger), 1);
+    }
+
+    #[test]
+    fn who_has_lost_the_claim_replaces_nothing_and_frees_nothing() {
+        let mut ledger = ledger();
+        ledger.suspect(&[0]);
+        let slow = ledger.claim(at(100)).unwrap();
+        assert!(ledger.claim(at(109)).is_none());
+        let next = ledger.claim(at(110)).unwrap();
+        assert_eq!(ledger.finish(&slow, &none_alive(), at(111)), 0);
+        assert_eq!(active(&ledger), 1);
+        assert!(ledger.claim(at(119)).is_none());
+        assert_eq!(ledger.finish(&next, &none_alive(), at(119)), 1);
+    }
+
+    #[test]
+    fn the_group_due_longest_is_claimed_first() {
+        let mut ledger = Ledger::empty();
+        ledger.leave_awake(&[]);
+        for (group, due) in [(3, 30), (1, 10), (2, 20)] {
+            ledger.touch_group(group, at(due));
+        }
+        let claimed = core::iter::from_fn(|| ledger.claim(at(25)).map(|claim| claim.group));
+        assert!(claimed.eq([1, 2]));
     }
 }

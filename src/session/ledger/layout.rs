@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! ledger  = version:u8 limit:u32 group{64} rows:u8 row* holdings:u16 holding*
-//! group   = due:5 claimed_until:5 changes:u16 recounted:5 suspect:u8 bytes:u32
+//! group   = flags:u8 due:5 claimed_until:5 changes:u16 recounted:5 bytes:u32
 //! row     = tag:4 configured:u8 limit:u32 idle:u64 lifetime:u64 name_len:u8 name active:u32{64}
 //! holding = root:u32 endpoint:4 held:u8 until:5 count:u32
 //! ```
-//! Lifespans are in milliseconds, 0 for none.
+//! Of the flags, 1 is `claimed` and 2 is `suspect`. Lifespans are in milliseconds, 0 for none.
 
 use core::time::Duration;
 
@@ -77,23 +77,30 @@ impl Ledger {
 }
 
 impl Group {
+    const CLAIMED: u8 = 1;
+    const SUSPECT: u8 = 2;
+
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let flags = reader.u8()?;
         Some(Self {
+            claimed: flags & Self::CLAIMED != 0,
+            suspect: flags & Self::SUSPECT != 0,
             due: reader.timestamp()?,
             claimed_until: reader.timestamp()?,
             changes: reader.u16()?,
             recounted: reader.timestamp()?,
-            suspect: reader.u8()? != 0,
             bytes: reader.u32()?,
         })
     }
 
     fn write(&self, out: &mut Vec<u8>) {
+        let claimed = if self.claimed { Self::CLAIMED } else { 0 };
+        let suspect = if self.suspect { Self::SUSPECT } else { 0 };
+        out.push(claimed | suspect);
         out.extend_from_slice(&timestamp_bytes(self.due));
         out.extend_from_slice(&timestamp_bytes(self.claimed_until));
         out.extend_from_slice(&self.changes.to_le_bytes());
         out.extend_from_slice(&timestamp_bytes(self.recounted));
-        out.push(u8::from(self.suspect));
         out.extend_from_slice(&self.bytes.to_le_bytes());
     }
 }
@@ -178,4 +185,76 @@ fn write_lifespan(out: &mut Vec<u8>, lifespan: Option<Duration>) {
         u64::try_from(lifespan.as_millis()).unwrap_or(u64::MAX)
     });
     out.extend_from_slice(&millis.to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::super::settings::VmSettings;
+    use super::super::super::time::Timestamp;
+    use super::*;
+
+    fn ledger() -> Ledger {
+        let endpoint = |name: &str, idle| EndpointSettings {
+            name: name.to_owned(),
+            max_sessions: 9,
+            lifespans: Lifespans { idle, lifetime: None },
+        };
+        let mut ledger = Ledger::empty();
+        ledger.install(&VmSettings {
+            max_sessions: 10,
+            endpoints: vec![endpoint("a", None), endpoint("b", Some(Duration::from_secs(5)))],
+        });
+        let root = RootTag::from_random(3);
+        ledger.add_session(EndpointTag::of("a"), 63, Timestamp::from_millis(77));
+        ledger.hold(
+            Held::Places,
+            root,
+            EndpointTag::of("b"),
+            Timestamp::from_millis(88),
+        );
+        ledger.hold(
+            Held::Streams,
+            root,
+            EndpointTag::of("gone"),
+            Timestamp::from_millis(99),
+        );
+        ledger.suspect(&[5]);
+        ledger.claim(Timestamp::from_millis(66));
+        ledger
+    }
+
+    #[test]
+    fn a_ledger_survives_the_round_trip() {
+        assert_eq!(Ledger::from_value(&ledger().to_value()), Ok(ledger()));
+    }
+
+    #[test]
+    fn a_ledger_cut_short_reads_as_empty() {
+        let whole = ledger().to_value();
+        for len in 0..whole.len() {
+            assert_eq!(Ledger::from_value(&whole[..len]), Ok(Ledger::empty()));
+        }
+    }
+
+    #[test]
+    fn another_layout_is_refused() {
+        for version in [0, 2, 255] {
+            assert_eq!(Ledger::from_value(&[version]), Err(StoreError::Foreign));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_reading_or_counting_panic(
+            rest in proptest::collection::vec(prop_oneof![0..3_u8, any::<u8>()], 0..4000),
+        ) {
+            let bytes = [vec![LAYOUT], rest].concat();
+            let mut ledger = Ledger::from_value(&bytes).unwrap();
+            ledger.counts();
+            ledger.claim(Timestamp::NEVER);
+            prop_assert_eq!(Ledger::from_value(&ledger.to_value()), Ok(ledger));
+        }
+    }
 }

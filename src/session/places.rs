@@ -1,0 +1,96 @@
+//! Places kept for initializations, and open GET streams: what a root accounts for in the ledger.
+
+use core::time::Duration;
+
+use super::ledger::{Held, Refusal, Reservation};
+use super::settings::{EndpointTag, LEASE_FLOOR};
+use super::store::{Store, StoreError};
+use super::table::{Change, Table};
+use super::time::Timestamp;
+
+impl<S: Store> Table<S> {
+    /// Keeps a place for an initialization until `until` at the latest.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the ledger cannot be read or written.
+    pub fn reserve(
+        &self,
+        endpoint: EndpointTag,
+        timeout: Duration,
+        now: Timestamp,
+    ) -> Result<Result<Reservation, Refusal>, StoreError> {
+        // Deadlines are rounded up to a few cohorts, so that the ledger holds a handful of rows for a
+        // root, however many initializations it has waiting.
+        let until = now.after(timeout).rounded_up(timeout / 16);
+        self.update_ledger(|ledger| {
+            let reaped = ledger.reap(now);
+            if let Some(refusal) = ledger.refusal(endpoint) {
+                return if reaped {
+                    Change::Write(Err(refusal))
+                } else {
+                    Change::Nothing(Err(refusal))
+                };
+            }
+            match ledger.hold(Held::Places, self.root, endpoint, until) {
+                true => Change::Write(Ok(Reservation { endpoint, until })),
+                false => Change::Nothing(Err(Refusal::Capacity)),
+            }
+        })
+    }
+
+    /// Gives a place back.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the ledger cannot be read or written; the place then comes back at its deadline.
+    pub fn release(&self, place: Reservation) -> Result<(), StoreError> {
+        self.update_ledger(|ledger| {
+            match ledger.let_go(Held::Places, self.root, place.endpoint, place.until) {
+                true => Change::Write(()),
+                false => Change::Nothing(()),
+            }
+        })
+    }
+
+    /// Counts an open GET stream.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the ledger cannot be read or written.
+    pub fn open_stream(&self, endpoint: EndpointTag, now: Timestamp) -> Result<(), StoreError> {
+        self.update_ledger(|ledger| {
+            match ledger.hold(Held::Streams, self.root, endpoint, now.after(2 * LEASE_FLOOR)) {
+                true => Change::Write(()),
+                false => Change::Nothing(()),
+            }
+        })
+    }
+
+    /// An open GET stream has closed.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the ledger cannot be read or written; the count is then right at the lease's end.
+    pub fn close_stream(&self, endpoint: EndpointTag, now: Timestamp) -> Result<(), StoreError> {
+        self.update_ledger(
+            |ledger| match ledger.let_go(Held::Streams, self.root, endpoint, now) {
+                true => Change::Write(()),
+                false => Change::Nothing(()),
+            },
+        )
+    }
+
+    /// Once a tick: drops what dead roots hold, renews what this one does.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the ledger cannot be read or written.
+    pub fn keep_holdings(&self, now: Timestamp) -> Result<(), StoreError> {
+        let (before, until) = (now.after(LEASE_FLOOR), now.after(2 * LEASE_FLOOR));
+        self.update_ledger(|ledger| {
+            let renewed = ledger.renew(Held::Streams, self.root, before, until);
+            let reaped = ledger.reap(now);
+            if renewed || reaped {
+                Change::Write(())
+            } else {
+                Change::Nothing(())
+            }
+        })
+    }
+}

@@ -1,0 +1,238 @@
+//! The table in simulated worlds: several workers over one store that behaves as Envoy's shared data does,
+//! with a clock, faults, and an audit after every write.
+//!
+//! `MSF_ITERATIONS` multiplies the number of schedules and cases, `MSF_SEED` picks others; a failure prints
+//! what is needed to see it again.
+
+mod faults;
+mod interleaved;
+mod leases;
+mod memory;
+mod pairs;
+mod sequential;
+mod size;
+
+use core::time::Duration;
+use std::sync::OnceLock;
+
+use self::memory::{Handle, Shared};
+use super::store::BUCKETS;
+use super::*;
+
+type Worker = Table<Handle>;
+
+const SECRET: [u8; 16] = *b"only the workers";
+
+/// Buckets that the worlds' sessions live in: two neighbours, and one of another group.
+const HOT_BUCKETS: [u16; 3] = [0, 1, ledger::GROUP_LEN];
+
+/// The groups of [`HOT_BUCKETS`].
+const HOT_GROUPS: [u8; 2] = [0, 1];
+
+/// Ids that each world has for each endpoint: enough to overfill what a bucket remembers of ended ones.
+const IDS: usize = 36;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// A timeout that deadlines of whole seconds are rounded to exactly.
+const TIMEOUT: Duration = Duration::from_secs(16);
+
+/// Two endpoints: `a` counts idleness in minutes, `b` in seconds.
+fn settings(vm: u32, a: u32, b: u32) -> VmSettings {
+    let endpoint = |name: &str, max_sessions, idle, lifetime| EndpointSettings {
+        name: name.to_owned(),
+        max_sessions,
+        lifespans: Lifespans {
+            idle: Some(secs(idle)),
+            lifetime,
+        },
+    };
+    VmSettings {
+        max_sessions: vm,
+        endpoints: vec![endpoint("a", a, 600, Some(secs(3600))), endpoint("b", b, 5, None)],
+    }
+}
+
+/// A world: the store, its clock and the settings in force.
+#[derive(Clone)]
+pub(super) struct World {
+    shared: Shared,
+    settings: VmSettings,
+}
+
+impl World {
+    fn new(settings: VmSettings) -> Self {
+        let world = Self {
+            shared: Shared::new(&settings),
+            settings,
+        };
+        let first = world.worker(1);
+        first.install(&world.settings).unwrap();
+        change_ledger(&first, |ledger| ledger.leave_awake(&HOT_GROUPS)).unwrap();
+        world.shared.start_audit();
+        world
+    }
+
+    fn worker(&self, root: u32) -> Worker {
+        Table::attach(self.shared.handle(), RootTag::from_random(root), SECRET).unwrap()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.shared.now()
+    }
+
+    fn advance(&self, by: Duration) {
+        self.shared.advance(by);
+    }
+
+    fn counts(&self) -> Counts {
+        self.worker(99).counts().unwrap().0
+    }
+
+    fn lifespans(&self, id: &Id) -> Lifespans {
+        self.settings.endpoints[id.endpoint].lifespans
+    }
+
+    fn reserve(&self, worker: &Worker, id: &Id) -> Result<Result<Reservation, Refusal>, StoreError> {
+        worker.reserve(id.tag(), TIMEOUT, self.now())
+    }
+
+    fn open(&self, worker: &Worker, id: &Id, origin: Origin) -> Result<Opened, StoreError> {
+        let new = NewSession {
+            endpoint: id.tag(),
+            lifespans: self.lifespans(id),
+            owner: Owner(7),
+            id: id.text.as_bytes(),
+            digest: IdDigest::of(id.text.as_bytes()),
+            keep_id: true,
+        };
+        worker.open(&new, origin, self.now())
+    }
+
+    /// Reserves and opens.
+    fn admit(&self, worker: &Worker, id: &Id) -> Result<Opened, StoreError> {
+        match self.reserve(worker, id)? {
+            Ok(place) => self.open(worker, id, Origin::Minted(Some(place))),
+            Err(_) => Ok(Opened::Full),
+        }
+    }
+
+    fn use_session(&self, worker: &Worker, id: &Id) -> Result<Standing, StoreError> {
+        worker.use_session(id.key, self.lifespans(id), self.now())
+    }
+
+    fn renew(&self, worker: &Worker, id: &Id) -> Result<(), StoreError> {
+        worker.renew(id.key, self.lifespans(id), self.now())
+    }
+
+    fn rest(&self, worker: &Worker, id: &Id) -> Result<(), StoreError> {
+        worker.rest(id.key, self.lifespans(id), self.now())
+    }
+
+    fn end(&self, worker: &Worker, id: &Id) -> Result<Option<EndedSession>, StoreError> {
+        worker.end(id.key, EndReason::ClientDelete, self.lifespans(id), self.now())
+    }
+
+    /// Sweeps until nothing is due.
+    fn sweep(&self, worker: &Worker) -> SweepReport {
+        let mut all = SweepReport::default();
+        while let Some(report) = worker.sweep(self.now()).unwrap() {
+            all.ended.extend(report.ended);
+            all.repaired += report.repaired;
+        }
+        all
+    }
+
+    /// One round of sweeps: time for abandoned claims to lapse and for every group to be due, the sweep,
+    /// and the recount of what it suspects.
+    fn sweep_round(&self, worker: &Worker) -> SweepReport {
+        self.advance(secs(30));
+        let mut all = self.sweep(worker);
+        self.advance(secs(2));
+        let second = self.sweep(worker);
+        all.ended.extend(second.ended);
+        all.repaired += second.repaired;
+        worker.keep_holdings(self.now()).unwrap();
+        all
+    }
+
+    /// Another world that begins as this one is.
+    fn fork(&self) -> Self {
+        Self {
+            shared: self.shared.fork(),
+            settings: self.settings.clone(),
+        }
+    }
+
+    /// Has the next sweep recount under exclusion, as after a mismatch.
+    fn suspect(&self, worker: &Worker) -> Result<(), StoreError> {
+        change_ledger(worker, |ledger| ledger.suspect(&HOT_GROUPS))
+    }
+
+    /// The ledger's counts of sessions are those of the records in the buckets.
+    #[track_caller]
+    fn assert_counts_are_true(&self) {
+        let (counts, records) = (self.counts(), self.shared.records());
+        for endpoint in &counts.endpoints {
+            let there = records.get(&endpoint.name).copied().unwrap_or(0);
+            assert_eq!(endpoint.active, there, "{}: {counts:?}", endpoint.name);
+        }
+        assert_eq!(counts.active, records.values().sum::<u32>());
+    }
+}
+
+fn change_ledger(worker: &Worker, mut change: impl FnMut(&mut ledger::Ledger)) -> Result<(), StoreError> {
+    worker.update_ledger(|ledger| {
+        change(ledger);
+        table::Change::Write(())
+    })
+}
+
+/// An id, and where it lives.
+#[derive(Clone, Debug)]
+struct Id {
+    endpoint: usize,
+    text: String,
+    key: SessionKey,
+}
+
+impl Id {
+    fn tag(&self) -> EndpointTag {
+        EndpointTag::of(["a", "b"][self.endpoint])
+    }
+}
+
+/// Ids that live in [`HOT_BUCKETS`], by endpoint.
+fn ids(endpoint: usize) -> &'static [Id] {
+    static FOUND: OnceLock<[Vec<Id>; 2]> = OnceLock::new();
+    &FOUND.get_or_init(|| [0, 1].map(find_ids))[endpoint]
+}
+
+fn find_ids(endpoint: usize) -> Vec<Id> {
+    let tag = EndpointTag::of(["a", "b"][endpoint]);
+    let all = (0..).map(|number| format!("session-{number}")).map(|text| Id {
+        endpoint,
+        key: SessionKey::new(&SECRET, tag, text.as_bytes()),
+        text,
+    });
+    all.filter(|id| HOT_BUCKETS.contains(&id.key.bucket()))
+        .take(IDS)
+        .collect()
+}
+
+/// How many times `default` iterations to run.
+fn iterations(default: usize) -> usize {
+    default * from_environment("MSF_ITERATIONS").unwrap_or(1) as usize
+}
+
+fn seed() -> u64 {
+    from_environment("MSF_SEED").unwrap_or(0x5e55_1075)
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}

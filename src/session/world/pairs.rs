@@ -1,0 +1,191 @@
+//! Every pair of operations, one of them interrupted by the other at every call it makes: what `interleaved`
+//! finds by chance, this finds for certain, as long as one interruption is enough.
+
+use std::sync::{Arc, Mutex};
+
+use super::*;
+
+/// What a worker does. All act on the same three sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Op {
+    Reserve,
+    Release,
+    /// Opens a new session in the place kept for it.
+    Open,
+    /// The same, after the place was given back.
+    OpenLate,
+    Adopt,
+    /// Opens a session whose id is alive already.
+    Remint,
+    End,
+    Renew,
+    Rest,
+    /// Uses a session that has outlived its time.
+    UseOverdue,
+    /// Sweeps what is due, the overdue session with it.
+    Sweep,
+    /// The same, as a recount that keeps writers out.
+    Recount,
+}
+
+impl Op {
+    pub(super) const ALL: [Self; 12] = [
+        Self::Reserve,
+        Self::Release,
+        Self::Open,
+        Self::OpenLate,
+        Self::Adopt,
+        Self::Remint,
+        Self::End,
+        Self::Renew,
+        Self::Rest,
+        Self::UseOverdue,
+        Self::Sweep,
+        Self::Recount,
+    ];
+}
+
+/// One session alive, one overdue, one to come; a place kept by each of two workers, and one to spare.
+pub(super) struct Stage {
+    pub(super) world: World,
+    pub(super) workers: [Worker; 2],
+    places: [Reservation; 2],
+}
+
+pub(super) fn alive() -> &'static Id {
+    &ids(0)[0]
+}
+
+fn overdue() -> &'static Id {
+    // In a bucket with the others, so that all meet there.
+    ids(1)
+        .iter()
+        .find(|id| id.key.bucket() == alive().key.bucket())
+        .unwrap()
+}
+
+pub(super) fn new() -> &'static Id {
+    ids(0)[1..]
+        .iter()
+        .find(|id| id.key.bucket() == alive().key.bucket())
+        .unwrap()
+}
+
+impl Stage {
+    pub(super) fn new() -> Self {
+        let world = World::new(settings(5, 4, 5));
+        let workers = [world.worker(1), world.worker(2)];
+        world.admit(&workers[0], overdue()).unwrap();
+        world.rest(&workers[0], overdue()).unwrap();
+        world.advance(secs(6));
+        world.admit(&workers[0], alive()).unwrap();
+        let places = [0, 1].map(|index| world.reserve(&workers[index], new()).unwrap().unwrap());
+        Self {
+            world,
+            workers,
+            places,
+        }
+    }
+
+    pub(super) fn fork(&self) -> Self {
+        let world = self.world.fork();
+        Self {
+            workers: [world.worker(1), world.worker(2)],
+            places: [0, 1].map(|index| self.place(index)),
+            world,
+        }
+    }
+
+    fn place(&self, index: usize) -> Reservation {
+        let Reservation { endpoint, until } = self.places[index];
+        Reservation { endpoint, until }
+    }
+
+    /// Does `op` as worker `index`; what an opening came to.
+    pub(super) fn act(&self, index: usize, op: Op) -> Result<Option<Opened>, StoreError> {
+        let (world, worker) = (&self.world, &self.workers[index]);
+        match op {
+            Op::Reserve => world.reserve(worker, new()).map(|_| None),
+            Op::Release => worker.release(self.place(index)).map(|()| None),
+            Op::Open => world
+                .open(worker, new(), Origin::Minted(Some(self.place(index))))
+                .map(Some),
+            Op::OpenLate => world.open(worker, new(), Origin::Minted(None)).map(Some),
+            Op::Adopt => world.open(worker, new(), Origin::Adopted).map(Some),
+            Op::Remint => world
+                .open(worker, alive(), Origin::Minted(Some(self.place(index))))
+                .map(Some),
+            Op::End => world.end(worker, alive()).map(|_| None),
+            Op::Renew => world.renew(worker, alive()).map(|()| None),
+            Op::Rest => world.rest(worker, alive()).map(|()| None),
+            Op::UseOverdue => world.use_session(worker, overdue()).map(|_| None),
+            Op::Recount => {
+                world.suspect(worker)?;
+                Self::sweep(world, worker)
+            }
+            Op::Sweep => Self::sweep(world, worker),
+        }
+    }
+
+    fn sweep(world: &World, worker: &Worker) -> Result<Option<Opened>, StoreError> {
+        while worker.sweep(world.now())?.is_some() {}
+        Ok(None)
+    }
+
+    pub(super) fn assert_nothing_stays_reserved(&self) {
+        self.world.advance(TIMEOUT);
+        self.workers[1].keep_holdings(self.world.now()).unwrap();
+        assert_eq!(self.world.counts().reserved, 0);
+    }
+}
+
+#[test]
+fn no_operation_is_hurt_by_another_that_comes_at_any_of_its_calls() {
+    let base = Stage::new();
+    for first in Op::ALL {
+        for second in Op::ALL {
+            let mut call = 0;
+            while interrupted(&base, first, second, call) {
+                call += 1;
+            }
+            assert!(call > 0, "{first:?} makes no calls");
+        }
+    }
+}
+
+/// Runs `first`, interrupted by `second` at `call`; false if it made fewer calls.
+fn interrupted(base: &Stage, first: Op, second: Op, call: u64) -> bool {
+    let stage = Arc::new(base.fork());
+    let came_to = Arc::new(Mutex::new(None));
+    let (other, result) = (stage.clone(), came_to.clone());
+    stage.workers[0]
+        .store
+        .interrupt_at(call, move || *result.lock().unwrap() = Some(other.act(1, second)));
+    let opened = stage.act(0, first).unwrap();
+    if stage.workers[0].store.interrupt_is_pending() {
+        return false;
+    }
+    let context = format!("{first:?} interrupted by {second:?} at call {call}");
+    came_to
+        .lock()
+        .unwrap()
+        .as_ref()
+        .unwrap()
+        .as_ref()
+        .expect(&context);
+    println!("{context}");
+    stage.world.assert_counts_are_true();
+    // The first ends last: what it says of a session it has opened still stands, unless the other came
+    // when the session was in the bucket already, and only the place was still to be given back.
+    let was_in = first == Op::Remint && second == Op::End && call > 1;
+    if matches!(opened, Some(Opened::Created | Opened::Present)) && !was_in {
+        let id = if first == Op::Remint { alive() } else { new() };
+        let standing = stage.world.use_session(&stage.workers[1], id).unwrap();
+        assert!(
+            matches!(standing, Standing::Alive(_)),
+            "{context}: {opened:?}, yet {standing:?}"
+        );
+    }
+    stage.assert_nothing_stays_reserved();
+    true
+}

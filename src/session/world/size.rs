@@ -1,0 +1,80 @@
+//! What the table weighs.
+
+use super::super::bucket::Bucket;
+use super::*;
+
+/// The hundredth part of a million sessions, in the buckets that such a part falls into.
+#[test]
+fn a_session_without_its_id_takes_under_56_bytes_at_a_million() {
+    const SAMPLE: u16 = BUCKETS / 64;
+    let tag = EndpointTag::of("a");
+    let mut buckets = vec![Bucket::empty(); usize::from(SAMPLE)];
+    let mut sessions = 0;
+    for number in 0..1_000_000_u32 {
+        let key = SessionKey::new(&SECRET, tag, &number.to_le_bytes());
+        let Some(bucket) = buckets.get_mut(usize::from(key.bucket())) else {
+            continue;
+        };
+        bucket.insert(&session(key, tag)).unwrap();
+        sessions += 1;
+    }
+    let bytes: usize = buckets.into_iter().map(|bucket| bucket.into_value().len()).sum();
+    let each = bytes as f64 / f64::from(sessions);
+    println!("{each:.1} bytes a session, {sessions} in {SAMPLE} buckets");
+    assert!(each < 56.0);
+}
+
+fn session(key: SessionKey, endpoint: EndpointTag) -> Session {
+    let now = Timestamp::from_millis(1_000_000);
+    Session {
+        key,
+        endpoint,
+        owner: Owner(1),
+        digest: IdDigest::of(b"id"),
+        opened: now,
+        stamp: now,
+        holders: record::Holders::default(),
+        id: Vec::new(),
+    }
+}
+
+#[test]
+fn no_key_is_added_after_the_first_worker_has_joined() {
+    let world = World::new(settings(100, 100, 100));
+    world.shared.stop_audit();
+    world.shared.lose_everything();
+    let worker = world.worker(1);
+    worker.install(&world.settings).unwrap();
+    let keys = world.shared.keys();
+    assert_eq!(keys, usize::from(BUCKETS) + 2);
+    for round in 0..3 {
+        for number in 0..100 {
+            let text = format!("{round}-{number}");
+            let key = worker.key(EndpointTag::of("a"), text.as_bytes());
+            let id = Id {
+                endpoint: 0,
+                text,
+                key,
+            };
+            assert_eq!(world.admit(&worker, &id), Ok(Opened::Created));
+            world.use_session(&worker, &id).unwrap();
+            world.end(&worker, &id).unwrap();
+        }
+        world.advance(secs(30));
+        world.sweep(&worker);
+    }
+    assert_eq!(world.shared.keys(), keys);
+}
+
+#[test]
+fn remembering_what_ended_costs_an_empty_bucket_nothing() {
+    let world = World::new(settings(4, 4, 4));
+    let worker = world.worker(1);
+    let empty = Bucket::empty().into_value().len();
+    for id in ids(0) {
+        world.admit(&worker, id).unwrap();
+        world.end(&worker, id).unwrap();
+        let value = world.shared.value(Key::Bucket(id.key.bucket())).unwrap();
+        assert_eq!(value.len(), empty);
+    }
+}
