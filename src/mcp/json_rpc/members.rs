@@ -3,12 +3,12 @@
 //! Mistakes of meaning (a member twice, a wrong type) are noted and do not stop the parser: a text that is not
 //! JSON further on is still found to be none, and a prefix that is cut off leaves behind what was seen.
 
+mod tokens;
+
+use self::tokens::{Broken, Tokens, text};
 use crate::mcp::method::{Method, Target};
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::IgnoredAny;
 use std::borrow::Cow;
-use std::fmt;
 
 /// What was seen of a message. Values are kept as JSON tokens, the first one where a member came twice.
 #[derive(Debug, Default)]
@@ -43,13 +43,8 @@ enum Params {
 impl<'a> Members<'a> {
     /// Reads one message that is the whole of `text`. After an error the members seen until then are there.
     pub(super) fn read(&mut self, text: &'a str) -> serde_json::Result<()> {
-        parse(
-            text,
-            Object {
-                place: Place::Message,
-                members: self,
-            },
-        )
+        let mut tokens = Tokens::new(text);
+        verdict(self.read_message(&mut tokens).and_then(|()| tokens.end()))
     }
 
     /// An object of JSON-RPC 2.0 without a repeated member.
@@ -104,245 +99,119 @@ impl<'a> Members<'a> {
         }
     }
 
-    fn read_message<A: MapAccess<'a>>(&mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key()? {
-            self.answers |= matches!(key, MessageKey::Result | MessageKey::Error);
-            self.has_repeats |= match key {
-                MessageKey::Jsonrpc => keep(&mut self.jsonrpc, &mut map)?,
-                MessageKey::Id => keep(&mut self.id, &mut map)?,
-                MessageKey::Method => keep(&mut self.method, &mut map)?,
-                MessageKey::Result => keep(&mut self.result, &mut map)?,
-                MessageKey::Error => keep(&mut self.error, &mut map)?,
-                MessageKey::Params => self.enter_params(&mut map)?,
-                MessageKey::Other => skip(&mut map)?,
+    /// Something else in place of a message leaves no members, which is mistake enough.
+    fn read_message(&mut self, tokens: &mut Tokens<'a>) -> Result<(), Broken> {
+        if tokens.peek()? != b'{' {
+            return tokens.skip();
+        }
+        let mut has_more = tokens.enter()?;
+        while has_more {
+            let key = tokens.key()?;
+            self.answers |= matches!(&*key, "result" | "error");
+            self.has_repeats |= match &*key {
+                "jsonrpc" => keep(&mut self.jsonrpc, tokens)?,
+                "id" => keep(&mut self.id, tokens)?,
+                "method" => keep(&mut self.method, tokens)?,
+                "result" => keep(&mut self.result, tokens)?,
+                "error" => keep(&mut self.error, tokens)?,
+                "params" => self.enter_params(tokens)?,
+                _ => skip(tokens)?,
             };
+            has_more = tokens.goes_on(b'}')?;
         }
         Ok(())
     }
 
-    fn enter_params<A: MapAccess<'a>>(&mut self, map: &mut A) -> Result<bool, A::Error> {
+    fn enter_params(&mut self, tokens: &mut Tokens<'a>) -> Result<bool, Broken> {
         if self.params != Params::Absent {
-            return skip(map).map(|_| true);
+            return skip(tokens).map(|_| true);
         }
         self.params = Params::Begun;
-        map.next_value_seed(Object {
-            place: Place::Params,
-            members: self,
-        })?;
+        if tokens.peek()? == b'{' {
+            self.read_params(tokens)?;
+            self.params = Params::Read;
+        } else {
+            tokens.skip()?;
+            self.params = Params::NoObject;
+        }
         Ok(false)
     }
 
-    fn read_params<A: MapAccess<'a>>(&mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key()? {
-            self.has_repeats |= match key {
-                ParamsKey::Name => keep(&mut self.name, &mut map)?,
-                ParamsKey::Uri => keep(&mut self.uri, &mut map)?,
-                ParamsKey::ProtocolVersion => keep(&mut self.protocol_version, &mut map)?,
-                ParamsKey::Meta => self.enter_meta(&mut map)?,
-                ParamsKey::Other => skip(&mut map)?,
+    fn read_params(&mut self, tokens: &mut Tokens<'a>) -> Result<(), Broken> {
+        let mut has_more = tokens.enter()?;
+        while has_more {
+            self.has_repeats |= match &*tokens.key()? {
+                "name" => keep(&mut self.name, tokens)?,
+                "uri" => keep(&mut self.uri, tokens)?,
+                "protocolVersion" => keep(&mut self.protocol_version, tokens)?,
+                "_meta" => self.enter_meta(tokens)?,
+                _ => skip(tokens)?,
             };
+            has_more = tokens.goes_on(b'}')?;
         }
-        self.params = Params::Read;
         Ok(())
     }
 
-    fn enter_meta<A: MapAccess<'a>>(&mut self, map: &mut A) -> Result<bool, A::Error> {
+    /// A `_meta` that is no object is for the server to judge.
+    fn enter_meta(&mut self, tokens: &mut Tokens<'a>) -> Result<bool, Broken> {
         if self.has_meta {
-            return skip(map).map(|_| true);
+            return skip(tokens).map(|_| true);
         }
         self.has_meta = true;
-        map.next_value_seed(Object {
-            place: Place::Meta,
-            members: self,
-        })?;
+        if tokens.peek()? == b'{' {
+            self.read_meta(tokens)?;
+        } else {
+            tokens.skip()?;
+        }
         Ok(false)
     }
 
-    fn read_meta<A: MapAccess<'a>>(&mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key()? {
-            self.has_repeats |= match key {
-                MetaKey::ProtocolVersion => keep(&mut self.claimed_version, &mut map)?,
-                MetaKey::Other => skip(&mut map)?,
+    fn read_meta(&mut self, tokens: &mut Tokens<'a>) -> Result<(), Broken> {
+        let mut has_more = tokens.enter()?;
+        while has_more {
+            self.has_repeats |= match &*tokens.key()? {
+                "io.modelcontextprotocol/protocolVersion" => keep(&mut self.claimed_version, tokens)?,
+                _ => skip(tokens)?,
             };
+            has_more = tokens.goes_on(b'}')?;
         }
         Ok(())
-    }
-
-    /// Something else stands where an object should. In place of a message it leaves no members, which is
-    /// mistake enough; in `_meta` it is for the server to judge.
-    fn miss(&mut self, place: Place) {
-        match place {
-            Place::Params => self.params = Params::NoObject,
-            Place::Message | Place::Meta => {}
-        }
     }
 }
 
 /// Keeps the first value of a member; whether this one is another.
-fn keep<'a, A: MapAccess<'a>>(token: &mut Option<&'a str>, map: &mut A) -> Result<bool, A::Error> {
-    let value = map.next_value::<&'a RawValue>()?.get();
+fn keep<'a>(token: &mut Option<&'a str>, tokens: &mut Tokens<'a>) -> Result<bool, Broken> {
+    let value = tokens.value()?;
     let is_repeated = token.is_some();
     token.get_or_insert(value);
     Ok(is_repeated)
 }
 
 /// Passes over a value that does not matter, however often its key comes.
-fn skip<'a, A: MapAccess<'a>>(map: &mut A) -> Result<bool, A::Error> {
-    map.next_value::<IgnoredAny>().map(|_| false)
-}
-
-/// The text that a JSON string token stands for; `None` for other tokens, and for halves of surrogate pairs.
-fn text(token: &str) -> Option<Cow<'_, str>> {
-    if token.contains('\\') {
-        return serde_json::from_str(token).ok().map(Cow::Owned);
-    }
-    token.strip_prefix('"')?.strip_suffix('"').map(Cow::Borrowed)
-}
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "lowercase")]
-enum MessageKey {
-    Jsonrpc,
-    Id,
-    Method,
-    Params,
-    Result,
-    Error,
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "camelCase")]
-enum ParamsKey {
-    Name,
-    Uri,
-    ProtocolVersion,
-    #[serde(rename = "_meta")]
-    Meta,
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-#[serde(field_identifier)]
-enum MetaKey {
-    #[serde(rename = "io.modelcontextprotocol/protocolVersion")]
-    ProtocolVersion,
-    #[serde(other)]
-    Other,
-}
-
-/// The objects that are looked into.
-#[derive(Clone, Copy)]
-enum Place {
-    Message,
-    Params,
-    Meta,
-}
-
-/// Reads one value that should be an object into the members; one of another type is noted and passed over.
-struct Object<'m, 'a> {
-    place: Place,
-    members: &'m mut Members<'a>,
-}
-
-impl Object<'_, '_> {
-    fn miss<E>(self) -> Result<(), E> {
-        self.members.miss(self.place);
-        Ok(())
-    }
-}
-
-impl<'a> DeserializeSeed<'a> for Object<'_, 'a> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'a> Visitor<'a> for Object<'_, 'a> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON-RPC message")
-    }
-
-    fn visit_map<A: MapAccess<'a>>(self, map: A) -> Result<(), A::Error> {
-        match self.place {
-            Place::Message => self.members.read_message(map),
-            Place::Params => self.members.read_params(map),
-            Place::Meta => self.members.read_meta(map),
-        }
-    }
-
-    fn visit_seq<A: SeqAccess<'a>>(self, mut elements: A) -> Result<(), A::Error> {
-        while elements.next_element::<IgnoredAny>()?.is_some() {}
-        self.miss()
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        self.miss()
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        self.miss()
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        self.miss()
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        self.miss()
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        self.miss()
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        self.miss()
-    }
+fn skip(tokens: &mut Tokens<'_>) -> Result<bool, Broken> {
+    tokens.skip().map(|()| false)
 }
 
 /// Reads the messages of a batch one after the other, and hands each on.
-pub(super) struct Elements<'f>(&'f mut dyn FnMut(&Members<'_>));
+pub(super) struct Elements;
 
-impl<'f> Elements<'f> {
+impl Elements {
     /// Reads an array that is the whole of `text`.
-    pub(super) fn read(text: &str, each: &'f mut dyn FnMut(&Members<'_>)) -> serde_json::Result<()> {
-        parse(text, Self(each))
-    }
-}
-
-impl<'a> DeserializeSeed<'a> for Elements<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'a> Visitor<'a> for Elements<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON-RPC batch")
+    pub(super) fn read(text: &str, each: &mut dyn FnMut(&Members<'_>)) -> serde_json::Result<()> {
+        let mut tokens = Tokens::new(text);
+        verdict(Self::read_all(&mut tokens, each).and_then(|()| tokens.end()))
     }
 
-    fn visit_seq<A: SeqAccess<'a>>(self, mut elements: A) -> Result<(), A::Error> {
-        let mut members = Members::default();
-        while elements
-            .next_element_seed(Object {
-                place: Place::Message,
-                members: &mut members,
-            })?
-            .is_some()
-        {
-            self.0(&members);
-            members = Members::default();
+    fn read_all(tokens: &mut Tokens<'_>, each: &mut dyn FnMut(&Members<'_>)) -> Result<(), Broken> {
+        if tokens.peek()? != b'[' {
+            return Err(Broken::Wrong);
+        }
+        let mut has_more = tokens.enter()?;
+        while has_more {
+            let mut members = Members::default();
+            members.read_message(tokens)?;
+            each(&members);
+            has_more = tokens.goes_on(b']')?;
         }
         Ok(())
     }
@@ -350,12 +219,17 @@ impl<'a> Visitor<'a> for Elements<'_> {
 
 /// Whether `text` is one JSON value.
 pub(super) fn check(text: &str) -> serde_json::Result<()> {
-    serde_json::from_str::<IgnoredAny>(text).map(|_| ())
+    let mut tokens = Tokens::new(text);
+    verdict(tokens.skip().and_then(|()| tokens.end()))
 }
 
-/// Reads `text` to its end: what follows the value may only be whitespace.
-fn parse<'a, S: DeserializeSeed<'a, Value = ()>>(text: &'a str, seed: S) -> serde_json::Result<()> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    seed.deserialize(&mut json)?;
-    json.end()
+/// A reading as the callers judge it: they ask an error whether the text was only cut (`is_eof`). They name
+/// serde_json's type, which nothing but its parser makes.
+fn verdict(reading: Result<(), Broken>) -> serde_json::Result<()> {
+    let alike = match reading {
+        Ok(()) => return Ok(()),
+        Err(Broken::Cut) => "",
+        Err(Broken::Wrong) => "]",
+    };
+    serde_json::from_str::<IgnoredAny>(alike).map(drop)
 }
