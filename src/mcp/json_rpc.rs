@@ -6,7 +6,7 @@
 
 mod members;
 
-use members::{Elements, Members};
+use members::{Broken, Elements, Members};
 
 use super::method::Method;
 use std::borrow::Cow;
@@ -239,7 +239,7 @@ pub fn glimpse(prefix: &[u8]) -> Glimpse {
     let mut members = Members::default();
     let is_over = match first_byte(text) {
         None => false,
-        Some(b'{') => is_final(&members.read(text), text),
+        Some(b'{') => is_final(members.read(text)),
         Some(_) => true,
     };
     let method = members
@@ -269,13 +269,9 @@ fn valid_start(prefix: &[u8]) -> (&str, bool) {
     }
 }
 
-/// Whether a reading ended for good: at the closing bracket, or at a mistake that no further byte can mend. A
-/// number cut after a sign, a point or an exponent looks like a mistake and is none.
-fn is_final(reading: &serde_json::Result<()>, text: &str) -> bool {
-    match reading {
-        Ok(()) => true,
-        Err(error) => !error.is_eof() && !text.ends_with(['-', '+', '.', 'e', 'E']),
-    }
+/// Whether a reading ended for good: at the closing bracket, or at a mistake that no further byte can mend.
+fn is_final(reading: Result<(), Broken>) -> bool {
+    reading != Err(Broken::Cut)
 }
 
 /// The first byte that is not JSON whitespace (RFC 8259, section 2).

@@ -5,9 +5,9 @@
 
 mod tokens;
 
-use self::tokens::{Broken, Tokens, text};
+pub(super) use self::tokens::Broken;
+use self::tokens::{Tokens, text};
 use crate::mcp::method::{Method, Target};
-use serde::de::IgnoredAny;
 use std::borrow::Cow;
 
 /// What was seen of a message. Values are kept as JSON tokens, the first one where a member came twice.
@@ -42,9 +42,10 @@ enum Params {
 
 impl<'a> Members<'a> {
     /// Reads one message that is the whole of `text`. After an error the members seen until then are there.
-    pub(super) fn read(&mut self, text: &'a str) -> serde_json::Result<()> {
+    pub(super) fn read(&mut self, text: &'a str) -> Result<(), Broken> {
         let mut tokens = Tokens::new(text);
-        verdict(self.read_message(&mut tokens).and_then(|()| tokens.end()))
+        self.read_message(&mut tokens)?;
+        tokens.end()
     }
 
     /// An object of JSON-RPC 2.0 without a repeated member.
@@ -197,9 +198,10 @@ pub(super) struct Elements;
 
 impl Elements {
     /// Reads an array that is the whole of `text`.
-    pub(super) fn read(text: &str, each: &mut dyn FnMut(&Members<'_>)) -> serde_json::Result<()> {
+    pub(super) fn read(text: &str, each: &mut dyn FnMut(&Members<'_>)) -> Result<(), Broken> {
         let mut tokens = Tokens::new(text);
-        verdict(Self::read_all(&mut tokens, each).and_then(|()| tokens.end()))
+        Self::read_all(&mut tokens, each)?;
+        tokens.end()
     }
 
     fn read_all(tokens: &mut Tokens<'_>, each: &mut dyn FnMut(&Members<'_>)) -> Result<(), Broken> {
@@ -218,18 +220,8 @@ impl Elements {
 }
 
 /// Whether `text` is one JSON value.
-pub(super) fn check(text: &str) -> serde_json::Result<()> {
+pub(super) fn check(text: &str) -> Result<(), Broken> {
     let mut tokens = Tokens::new(text);
-    verdict(tokens.skip().and_then(|()| tokens.end()))
-}
-
-/// A reading as the callers judge it: they ask an error whether the text was only cut (`is_eof`). They name
-/// serde_json's type, which nothing but its parser makes.
-fn verdict(reading: Result<(), Broken>) -> serde_json::Result<()> {
-    let alike = match reading {
-        Ok(()) => return Ok(()),
-        Err(Broken::Cut) => "",
-        Err(Broken::Wrong) => "]",
-    };
-    serde_json::from_str::<IgnoredAny>(alike).map(drop)
+    tokens.skip()?;
+    tokens.end()
 }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 /// Why a text is no JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Broken {
+pub(in crate::mcp::json_rpc) enum Broken {
     /// It ends too early: more bytes may mend it.
     Cut,
     /// No byte that follows can mend it.
