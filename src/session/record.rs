@@ -104,7 +104,7 @@ impl Holders {
 
     /// These and `root`.
     pub(super) fn joined_by(mut self, root: RootTag) -> Self {
-        let root = if self.0.len() < Self::MOST {
+        let root = if self.0.len() < Self::MOST || self.0.contains(&root) {
             root
         } else {
             Self::CROWD

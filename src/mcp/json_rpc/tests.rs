@@ -406,6 +406,7 @@ fn seen(prefix: &str) -> (Option<Method>, Option<String>, bool) {
         method,
         name,
         complete,
+        ..
     } = glimpse(prefix.as_bytes());
     (method, name, complete)
 }
@@ -610,13 +611,21 @@ proptest! {
         let whole = single(&body);
         let method = whole.as_ref().and_then(|message| message.kind.method());
         let name = whole.and_then(|message| message.target).map(Cow::into_owned);
+        let is_response = method.is_none() && glimpse(body.as_bytes()).is_response;
         for end in 0..=body.len() {
             let seen = glimpse(body.as_bytes().get(..end).unwrap_or_default());
             if seen.complete || end == body.len() {
-                prop_assert_eq!(&seen, &Glimpse { method, name: name.clone(), complete: true }, "cut at {}", end);
+                prop_assert_eq!(&seen, &Glimpse { method, name: name.clone(), is_response, complete: true }, "cut at {}", end);
             }
             prop_assert!(seen.method.is_none() || seen.method == method, "cut at {end}");
             prop_assert!(seen.name.is_none() || seen.name == name, "cut at {end}");
         }
     }
+}
+
+#[test]
+fn a_glimpse_knows_an_answer_from_a_request_before_its_result_is_complete() {
+    assert!(glimpse(br#"{"jsonrpc":"2.0","id":1,"result":{"content":"#).is_response);
+    assert!(glimpse(br#"{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":""}}"#).is_response);
+    assert!(!glimpse(br#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#).is_response);
 }

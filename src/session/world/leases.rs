@@ -127,6 +127,54 @@ fn a_request_on_another_worker_does_not_end_a_lease() {
 }
 
 #[test]
+fn a_holder_whose_lease_ran_out_is_forgotten() {
+    let (world, [dead, worker]) = world();
+    world.admit(&dead, short()).unwrap();
+    world.advance(world.lifespans(short()).lease() + SECOND);
+    world.renew(&worker, short()).unwrap();
+    world.rest(&worker, short()).unwrap();
+    assert_eq!(
+        ended_within(&world, &dead, 60, short()),
+        Some((5, EndReason::Idle))
+    );
+}
+
+#[test]
+fn a_use_that_finds_a_session_overdue_does_not_end_it_once_another_has_renewed_it() {
+    for call in 0..3 {
+        let (world, [worker, other]) = world();
+        world.admit(&worker, short()).unwrap();
+        world.rest(&worker, short()).unwrap();
+        world.advance(secs(6));
+        let elsewhere = world.clone();
+        let renew = move || elsewhere.renew(&other, short()).unwrap();
+        worker.store.interrupt_at(call, renew);
+        let standing = world.use_session(&worker, short()).unwrap();
+        assert!(!worker.store.interrupt_is_pending());
+        assert!(matches!(standing, Standing::Alive(_)), "renewed at call {call}");
+    }
+}
+
+#[test]
+fn eight_workers_may_renew_one_session_and_the_lease_ends_when_all_have_left() {
+    let (world, [sweeper, _]) = world();
+    let workers: Vec<_> = (10..18).map(|root| world.worker(root)).collect();
+    world.admit(&workers[0], short()).unwrap();
+    for _ in 0..2 {
+        workers
+            .iter()
+            .for_each(|worker| world.renew(worker, short()).unwrap());
+    }
+    workers
+        .iter()
+        .for_each(|worker| world.rest(worker, short()).unwrap());
+    assert_eq!(
+        ended_within(&world, &sweeper, 60, short()),
+        Some((5, EndReason::Idle))
+    );
+}
+
+#[test]
 fn a_session_that_more_workers_use_than_can_be_noted_is_kept_until_the_lease_runs_out() {
     let (world, [sweeper, _]) = world();
     let workers: Vec<_> = (10..30).map(|root| world.worker(root)).collect();

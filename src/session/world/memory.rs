@@ -156,7 +156,10 @@ impl Inner {
     fn records(&self) -> BTreeMap<String, u32> {
         let mut records = BTreeMap::new();
         let mut keys = HashSet::new();
-        for (_, (bytes, _)) in self.values.range(Key::Bucket(0)..=Key::Bucket(u16::MAX)) {
+        for index in HOT_BUCKETS {
+            let Some((bytes, _)) = self.values.get(&Key::Bucket(index)) else {
+                continue;
+            };
             // What another version has written is its own business.
             let Ok(bucket) = Bucket::from_value(bytes.clone()) else {
                 continue;
@@ -229,7 +232,7 @@ impl Handle {
 
     /// Counts a call; false if the worker is dead.
     fn enter(&self, key: Key) -> bool {
-        if matches!(key, Key::Bucket(index) if !HOT_BUCKETS.contains(&index)) {
+        if !is_hot(key) {
             return !self.is_dead();
         }
         let interrupt = {
@@ -252,6 +255,15 @@ impl Handle {
         let loses = state.loses > 0;
         state.loses = state.loses.saturating_sub(1);
         loses
+    }
+}
+
+/// Whether more than one worker may ever care for the value. Calls for others are neither counted nor
+/// interleaved.
+fn is_hot(key: Key) -> bool {
+    match key {
+        Key::HashKey | Key::Ledger => true,
+        Key::Bucket(index) => HOT_BUCKETS.contains(&index),
     }
 }
 
@@ -295,7 +307,7 @@ impl Store for Handle {
             (Some(_), Version::At(_)) | (None, _) => {}
         }
         inner.write(key, bytes);
-        if matches!(key, Key::Ledger | Key::Bucket(_)) {
+        if is_hot(key) {
             inner.audit();
         }
         Ok(())
