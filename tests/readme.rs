@@ -1,0 +1,203 @@
+//! The README says what the code does: its tables, and its YAML.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use mcp_session_filter::answer::{Answer, Reason};
+use mcp_session_filter::mcp::method::Method;
+use mcp_session_filter::session::EndReason;
+use mcp_session_filter::telemetry::{self, Event, Fact, Gauge};
+
+fn readme() -> String {
+    fs::read_to_string("README.md").unwrap()
+}
+
+/// The rows of every table whose header begins with `header`, cell by cell, code marks taken off.
+fn rows(header: &str) -> Vec<Vec<String>> {
+    let readme = readme();
+    let mut rows = Vec::new();
+    let mut lines = readme.lines();
+    while let Some(line) = lines.next() {
+        if line.starts_with(header) {
+            lines.next();
+            rows.extend(lines.by_ref().take_while(|line| line.starts_with('|')).map(cells));
+        }
+    }
+    assert!(!rows.is_empty(), "no table {header}");
+    rows
+}
+
+fn cells(line: &str) -> Vec<String> {
+    let line = line.replace("\\|", "\u{0}");
+    let inner = line.trim().trim_matches('|');
+    inner
+        .split('|')
+        .map(|cell| cell.trim().replace('`', ""))
+        .collect()
+}
+
+fn set<T: Into<String>>(items: impl IntoIterator<Item = T>) -> BTreeSet<String> {
+    items.into_iter().map(Into::into).collect()
+}
+
+#[test]
+fn the_tables_of_fields_are_the_schema_s() {
+    let schema: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string("envoy/config.schema.json").unwrap()).unwrap();
+    let mut fields = Vec::new();
+    for object in [&schema, &schema["$defs"]["endpoint"]] {
+        for (name, field) in object["properties"].as_object().unwrap() {
+            fields.push((name.clone(), field["default"].clone()));
+        }
+    }
+    let table = rows("| field |");
+    assert_eq!(
+        set(table.iter().map(|row| row[0].clone())),
+        set(fields.iter().map(|(name, _)| name.clone()))
+    );
+    for (name, default) in fields {
+        let wanted = match default {
+            serde_json::Value::String(text) => text,
+            serde_json::Value::Number(number) => number.to_string(),
+            _ => continue,
+        };
+        let shown = table
+            .iter()
+            .filter(|row| row[0] == name)
+            .any(|row| row[2].replace(',', "") == wanted);
+        assert!(shown, "the default of {name} is {wanted}");
+    }
+}
+
+#[test]
+fn the_table_of_answers_is_the_code_s() {
+    let capacity = |status| Answer::Capacity {
+        status,
+        retry_after_s: 5,
+        id: None,
+    };
+    let answers = [
+        vec![capacity(429), capacity(503)],
+        vec![Answer::SessionNotFound],
+        vec![Answer::InvalidSessionId],
+        vec![Answer::ParseError],
+        vec![Answer::InvalidRequest],
+        vec![Answer::TooLarge],
+    ];
+    let table = rows("| situation |");
+    assert_eq!(table.len(), answers.len());
+    for answer in answers.iter().flatten() {
+        let body: serde_json::Value = serde_json::from_slice(&answer.body()).unwrap();
+        let code = body["error"]["code"].to_string();
+        let message = body["error"]["message"].as_str().unwrap().to_owned();
+        let row = table
+            .iter()
+            .find(|row| row[3] == message)
+            .unwrap_or_else(|| panic!("no row for {message}"));
+        assert!(row[1].contains(&answer.status().to_string()), "{row:?}");
+        assert_eq!(
+            row[1].contains("Retry-After"),
+            answer.headers().len() == 2,
+            "{row:?}"
+        );
+        assert_eq!(
+            (row[2].as_str(), row[5].as_str()),
+            (code.as_str(), answer.label().as_str())
+        );
+    }
+}
+
+#[test]
+fn the_table_of_metrics_is_the_code_s() {
+    let e = "<e>";
+    let in_place_of = |name: String, last: &str, sign: &str| name.replace(last, sign);
+    let mut names = set([
+        telemetry::counter(e, Event::Created),
+        telemetry::counter(e, Event::Adopted),
+        telemetry::counter(e, Event::Untracked),
+        telemetry::duration(e),
+        telemetry::TABLE_BYTES.to_owned(),
+        telemetry::REPAIRED.to_owned(),
+        in_place_of(
+            telemetry::counter(e, Event::Request(Method::Other)),
+            "other",
+            "<m>",
+        ),
+        in_place_of(
+            telemetry::counter(e, Event::Rejected(Reason::Capacity)),
+            "capacity",
+            "<r>",
+        ),
+        in_place_of(telemetry::ended(e, EndReason::Idle), "idle", "<r>"),
+        telemetry::gauge(Some(e), Gauge::Streams),
+    ]);
+    for gauge in [Gauge::Active, Gauge::Reserved, Gauge::Limit] {
+        names.extend([telemetry::gauge(Some(e), gauge), telemetry::gauge(None, gauge)]);
+    }
+    let table = rows("| stat |");
+    assert_eq!(set(table.iter().map(|row| row[0].clone())), names);
+    let ended = table.iter().find(|row| row[0].contains("ended")).unwrap();
+    for reason in EndReason::ALL {
+        assert!(ended[2].contains(reason.as_str()), "{reason:?}");
+    }
+}
+
+#[test]
+fn every_key_of_filter_state_is_named() {
+    let facts = [
+        Fact::SessionId(""),
+        Fact::Method(Method::Other),
+        Fact::Tool(""),
+        Fact::Version(""),
+        Fact::Endpoint(""),
+        Fact::Outcome(None),
+    ];
+    let readme = readme();
+    for fact in facts {
+        assert!(readme.contains(&format!("`{}`", fact.key())), "{}", fact.key());
+    }
+}
+
+#[test]
+fn its_yaml_is_a_part_of_the_files_that_ship() {
+    let readme = readme();
+    let mut blocks = 0;
+    for part in readme.split("<!-- from ").skip(1) {
+        let (file, rest) = part.split_once(" -->").unwrap();
+        let (_, rest) = rest.split_once("```yaml\n").unwrap();
+        let (yaml, _) = rest.split_once("```").unwrap();
+        let shipped = fs::read_to_string(file).unwrap();
+        assert!(
+            contains_block(&shipped, yaml),
+            "the block from {file} is not in it"
+        );
+        blocks += 1;
+    }
+    assert_eq!(
+        blocks,
+        readme.matches("```yaml").count(),
+        "every block of YAML names its file"
+    );
+}
+
+/// Whether the lines of `block` stand in `text` one after the other, at any one indentation.
+fn contains_block(text: &str, block: &str) -> bool {
+    let block: Vec<_> = block.lines().collect();
+    let lines: Vec<_> = text.lines().collect();
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    lines.windows(block.len()).any(|window| {
+        let shift = indent(window[0]).saturating_sub(indent(block[0]));
+        window.iter().zip(&block).all(|(line, wanted)| {
+            wanted.is_empty() && line.is_empty()
+                || line.get(..shift).is_some_and(|lead| lead.trim().is_empty()) && &line[shift..] == *wanted
+        })
+    })
+}
