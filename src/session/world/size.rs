@@ -3,7 +3,7 @@
 use super::super::bucket::Bucket;
 use super::*;
 
-/// The hundredth part of a million sessions, in the buckets that such a part falls into.
+/// A million ids, of which those are entered that fall into a 64th of the buckets.
 #[test]
 fn a_session_without_its_id_takes_under_56_bytes_at_a_million() {
     const SAMPLE: u16 = BUCKETS / 64;
