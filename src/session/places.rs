@@ -19,9 +19,9 @@ impl<S: Store> Table<S> {
         timeout: Duration,
         now: Timestamp,
     ) -> Result<Result<Reservation, Refusal>, StoreError> {
-        // Deadlines are rounded up to a few cohorts, so that the ledger holds a handful of rows for a
-        // root, however many initializations it has waiting.
-        let until = now.after(timeout).rounded_up(timeout / 16);
+        // Deadlines fall on a few steps, so that the ledger holds a handful of rows for a root, however many
+        // initializations it has waiting. None is later than the timeout says.
+        let until = now.after(timeout).rounded_down(timeout / 16);
         self.update_ledger(|ledger| {
             let reaped = ledger.reap(now);
             if let Some(refusal) = ledger.refusal(endpoint) {

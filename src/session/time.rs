@@ -33,10 +33,10 @@ impl Timestamp {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// This moment, moved to the end of the `step` it lies in.
-    pub(super) fn rounded_up(self, step: Duration) -> Self {
+    /// This moment, moved back to the beginning of the `step` it lies in.
+    pub(super) fn rounded_down(self, step: Duration) -> Self {
         let step = u64::try_from(step.as_millis()).unwrap_or(u64::MAX).max(1);
-        Self::from_millis(self.0.div_ceil(step).saturating_mul(step))
+        Self::from_millis(self.0 / step * step)
     }
 }
 
@@ -52,14 +52,14 @@ mod tests {
     }
 
     #[test]
-    fn rounds_up_to_the_end_of_the_step() {
+    fn rounds_down_to_the_beginning_of_the_step() {
         let step = Duration::from_millis(250);
         assert_eq!(
-            Timestamp::from_millis(1).rounded_up(step),
+            Timestamp::from_millis(499).rounded_down(step),
             Timestamp::from_millis(250)
         );
         assert_eq!(
-            Timestamp::from_millis(500).rounded_up(step),
+            Timestamp::from_millis(500).rounded_down(step),
             Timestamp::from_millis(500)
         );
     }
