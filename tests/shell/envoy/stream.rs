@@ -1,0 +1,154 @@
+//! One HTTP stream: what Envoy's connection manager does around the filter's callbacks.
+
+#![allow(unsafe_code, reason = "the SDK's exports are C functions")]
+
+use proxy_wasm::types::Action;
+
+use super::vm::{Headers, HttpStream, LocalReply, Phase};
+use super::worker::Worker;
+
+unsafe extern "C" {
+    safe fn proxy_on_request_headers(context: u32, count: usize, end: bool) -> Action;
+    safe fn proxy_on_request_body(context: u32, size: usize, end: bool) -> Action;
+    safe fn proxy_on_request_trailers(context: u32, count: usize) -> Action;
+    safe fn proxy_on_response_headers(context: u32, count: usize, end: bool) -> Action;
+    safe fn proxy_on_log(context: u32);
+    safe fn proxy_on_done(context: u32) -> bool;
+    safe fn proxy_on_delete(context: u32);
+}
+
+/// A stream that a test drives, callback by callback.
+pub(crate) struct Stream<'a> {
+    worker: &'a Worker,
+    context: u32,
+}
+
+impl<'a> Stream<'a> {
+    /// The stream with this context id.
+    pub(crate) fn of(worker: &'a Worker, context: u32) -> Self {
+        Self { worker, context }
+    }
+
+    /// The head of the request; `end` says that nothing follows it.
+    pub(crate) fn request(&self, headers: Headers, end: bool) -> Action {
+        let count = headers.len();
+        self.host(|stream| {
+            stream.request = headers;
+            stream.phase = Phase::RequestHeaders;
+        });
+        let context = self.context;
+        let action = self
+            .worker
+            .call(context, move || proxy_on_request_headers(context, count, end));
+        self.host(|stream| stream.headers_held = action == Action::Pause);
+        self.pass_own_reply();
+        action
+    }
+
+    /// More of the body. While the filter holds it, it sees all that has come so far.
+    pub(crate) fn body(&self, part: &[u8], end: bool) -> Action {
+        let size = self.host(|stream| {
+            assert!(stream.reply.is_none(), "the request was answered");
+            stream.phase = Phase::RequestBody;
+            if !stream.buffering {
+                stream.body.clear();
+            }
+            stream.body.extend_from_slice(part);
+            stream.body.len()
+        });
+        let context = self.context;
+        let action = self
+            .worker
+            .call(context, move || proxy_on_request_body(context, size, end));
+        self.host(|stream| {
+            stream.buffering = action == Action::Pause;
+            stream.headers_held &= action == Action::Pause;
+        });
+        self.pass_own_reply();
+        action
+    }
+
+    pub(crate) fn trailers(&self) -> Action {
+        self.host(|stream| stream.phase = Phase::RequestTrailers);
+        let context = self.context;
+        let action = self
+            .worker
+            .call(context, move || proxy_on_request_trailers(context, 1));
+        self.pass_own_reply();
+        action
+    }
+
+    /// The head of an answer, with what `response.code_details` says of it.
+    pub(crate) fn answer(&self, headers: Headers, details: Option<&'static str>, end: bool) {
+        let count = headers.len();
+        self.host(|stream| {
+            stream.response = headers;
+            stream.details = details;
+            stream.phase = Phase::ResponseHeaders;
+        });
+        let context = self.context;
+        let action = self
+            .worker
+            .call(context, move || proxy_on_response_headers(context, count, end));
+        assert_eq!(action, Action::Continue, "answers are never held");
+    }
+
+    pub(crate) fn log(&self) {
+        let context = self.context;
+        self.host(|stream| stream.phase = Phase::Log);
+        self.worker.call(context, move || proxy_on_log(context));
+    }
+
+    pub(crate) fn done(&self) {
+        let context = self.context;
+        self.host(|stream| stream.phase = Phase::Done);
+        assert!(self.worker.call(context, move || proxy_on_done(context)));
+    }
+
+    /// Forgets the stream; what the host knew of it.
+    pub(crate) fn delete(self) -> HttpStream {
+        let context = self.context;
+        self.worker.call(context, move || proxy_on_delete(context));
+        self.worker.vm(|vm| vm.streams.remove(&context).unwrap())
+    }
+
+    /// The end of a stream, however it came to that.
+    pub(crate) fn close(self) -> HttpStream {
+        self.log();
+        self.done();
+        self.delete()
+    }
+
+    /// The filter's own answer, if it gave one.
+    pub(crate) fn reply(&self) -> Option<LocalReply> {
+        self.host(|stream| stream.reply.clone())
+    }
+
+    /// Whether the filter holds the request.
+    pub(crate) fn is_held(&self) -> bool {
+        self.host(|stream| stream.headers_held)
+    }
+
+    /// Whether the filter has reset the stream.
+    pub(crate) fn is_reset(&self) -> bool {
+        self.host(|stream| stream.is_reset)
+    }
+
+    /// The head as the server got it, or the client.
+    pub(crate) fn heads(&self) -> (Headers, Headers) {
+        self.host(|stream| (stream.request.clone(), stream.response.clone()))
+    }
+
+    /// The filter's own answer passes the filter like any other.
+    fn pass_own_reply(&self) {
+        let Some(reply) = self.reply() else { return };
+        let mut headers = reply.headers;
+        headers.insert(0, (":status".to_owned(), reply.status.to_string().into_bytes()));
+        self.answer(headers, None, reply.body.is_empty());
+    }
+
+    fn host<T>(&self, look: impl FnOnce(&mut HttpStream) -> T) -> T {
+        self.worker
+            .vm(|vm| look(vm.streams.get_mut(&self.context).unwrap()))
+    }
+}

@@ -1,0 +1,182 @@
+//! What one worker's VM asks of its host: the state behind the host functions.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use proxy_wasm::types::{BufferType, LogLevel, MapType, Status};
+
+use super::Process;
+
+/// Header fields in order, names in lower case.
+pub(crate) type Headers = Vec<(String, Vec<u8>)>;
+
+/// The state of one VM, shared by its thread and the test.
+pub(crate) type SharedVm = Arc<Mutex<Vm>>;
+
+thread_local! {
+    static CURRENT: RefCell<Option<(SharedVm, Arc<Process>)>> = const { RefCell::new(None) };
+}
+
+/// Makes this thread a worker.
+pub(crate) fn enter(vm: SharedVm, process: Arc<Process>) {
+    CURRENT.with(|current| *current.borrow_mut() = Some((vm, process)));
+}
+
+/// The VM and the process of this thread, if it is a worker.
+pub(crate) fn of_this_thread() -> Option<(SharedVm, Arc<Process>)> {
+    CURRENT
+        .try_with(|current| current.borrow().clone())
+        .ok()
+        .flatten()
+}
+
+/// Nanoseconds on this worker's clock; counts as a host call.
+pub(crate) fn clock_of_this_thread() -> Option<u64> {
+    let (vm, process) = of_this_thread()?;
+    *lock(&vm).calls.entry("clock_time_get").or_default() += 1;
+    Some(process.now.load(Ordering::SeqCst))
+}
+
+pub(crate) fn lock(vm: &SharedVm) -> MutexGuard<'_, Vm> {
+    vm.lock().unwrap()
+}
+
+/// A host function that is to fail once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fault {
+    pub(crate) function: &'static str,
+    /// How many calls of it succeed before.
+    pub(crate) after: u32,
+    pub(crate) status: Status,
+}
+
+/// Where a stream is, which decides what can be read of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Idle,
+    RequestHeaders,
+    RequestBody,
+    RequestTrailers,
+    ResponseHeaders,
+    Log,
+    Done,
+}
+
+/// An answer that the filter gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LocalReply {
+    pub(crate) status: u32,
+    pub(crate) headers: Headers,
+    pub(crate) body: String,
+}
+
+impl LocalReply {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(known, _)| known == name)?;
+        str::from_utf8(value).ok()
+    }
+}
+
+pub(crate) struct HttpStream {
+    pub(crate) phase: Phase,
+    pub(crate) request: Headers,
+    pub(crate) response: Headers,
+    /// `response.code_details`
+    pub(crate) details: Option<&'static str>,
+    pub(crate) headers_held: bool,
+    pub(crate) buffering: bool,
+    pub(crate) body: Vec<u8>,
+    pub(crate) filter_state: BTreeMap<String, String>,
+    pub(crate) reply: Option<LocalReply>,
+    pub(crate) is_reset: bool,
+}
+
+impl HttpStream {
+    pub(crate) fn new() -> Self {
+        Self {
+            phase: Phase::Idle,
+            request: Headers::new(),
+            response: Headers::new(),
+            details: None,
+            headers_held: false,
+            buffering: false,
+            body: Vec::new(),
+            filter_state: BTreeMap::new(),
+            reply: None,
+            is_reset: false,
+        }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Vm {
+    pub(crate) calls: BTreeMap<&'static str, u32>,
+    pub(crate) fault: Option<Fault>,
+    /// The effective context.
+    pub(crate) context: u32,
+    pub(crate) roots: Vec<u32>,
+    pub(crate) streams: BTreeMap<u32, HttpStream>,
+    pub(crate) configuration: Vec<u8>,
+    pub(crate) tick_ms: u32,
+    pub(crate) log: Vec<(LogLevel, String)>,
+}
+
+impl Vm {
+    /// Counts a call, which may have to fail.
+    pub(crate) fn count(&mut self, function: &'static str) -> Result<(), Status> {
+        *self.calls.entry(function).or_default() += 1;
+        match &mut self.fault {
+            Some(fault) if fault.function == function && fault.after == 0 => {
+                let status = fault.status;
+                self.fault = None;
+                Err(status)
+            }
+            Some(fault) if fault.function == function => {
+                fault.after -= 1;
+                Ok(())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    pub(crate) fn stream(&mut self) -> Option<&mut HttpStream> {
+        self.streams.get_mut(&self.context)
+    }
+
+    /// A map that can be read and written in the stream's phase.
+    pub(crate) fn map(&mut self, map: MapType) -> Option<&mut Headers> {
+        let stream = self.stream()?;
+        match (map, stream.phase) {
+            (MapType::HttpRequestHeaders, Phase::RequestHeaders) => Some(&mut stream.request),
+            (MapType::HttpRequestHeaders, Phase::RequestBody | Phase::RequestTrailers)
+                if stream.headers_held =>
+            {
+                Some(&mut stream.request)
+            }
+            (MapType::HttpResponseHeaders, Phase::ResponseHeaders) => Some(&mut stream.response),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn buffer(&mut self, buffer: BufferType) -> Option<&[u8]> {
+        if buffer == BufferType::PluginConfiguration {
+            return Some(&self.configuration);
+        }
+        let stream = self.stream()?;
+        let is_there = stream.phase == Phase::RequestBody
+            || (stream.phase == Phase::RequestTrailers && stream.buffering);
+        (buffer == BufferType::HttpRequestBody && is_there).then_some(&stream.body)
+    }
+
+    pub(crate) fn property(&mut self, path: &str) -> Option<Vec<u8>> {
+        let stream = self.stream()?;
+        match (path, stream.phase) {
+            ("response.code_details", Phase::ResponseHeaders | Phase::Log | Phase::Done) => {
+                stream.details.map(|details| details.as_bytes().to_vec())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Requests and answers that tests send, and sessions they open.
+
+use crate::envoy::{Headers, Stream, Worker, goes_on};
+
+/// What Envoy says of an answer that the server gave.
+pub(crate) const VIA_UPSTREAM: Option<&str> = Some("via_upstream");
+
+pub(crate) const INITIALIZE: &[u8] =
+    br#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#;
+pub(crate) const CALL: &[u8] =
+    br#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"echo","arguments":{}}}"#;
+
+/// Sessions are admitted by their message; nothing is left in filter state.
+pub(crate) const HELD: &str = r#"{"filter_state": [], "endpoints": [
+    {"name": "mcp", "path": "/mcp", "max_sessions": 4, "admission": "body", "max_request_bytes": 1024}]}"#;
+
+/// The head of a request to the endpoint.
+pub(crate) fn head(method: &str, fields: &[(&str, &str)]) -> Headers {
+    let own = [(":method", method), (":authority", "gateway"), (":path", "/mcp")];
+    pairs(own.iter().chain(fields))
+}
+
+/// The head of an answer.
+pub(crate) fn answer(status: u16, fields: &[(&str, &str)]) -> Headers {
+    let status = status.to_string();
+    pairs([(":status", status.as_str())].iter().chain(fields))
+}
+
+fn pairs<'a>(fields: impl Iterator<Item = &'a (&'a str, &'a str)>) -> Headers {
+    fields
+        .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
+        .collect()
+}
+
+/// An `initialize` that has reached the server.
+pub(crate) fn initialize(worker: &Worker) -> Stream<'_> {
+    let stream = worker.stream();
+    stream.request(head("POST", &[]), false);
+    assert!(goes_on(stream.body(INITIALIZE, true)));
+    assert_eq!(stream.reply(), None);
+    stream
+}
+
+/// Opens a session, whose `initialize` is over.
+pub(crate) fn open_session(worker: &Worker, id: &str) {
+    let stream = initialize(worker);
+    stream.answer(answer(200, &[("mcp-session-id", id)]), VIA_UPSTREAM, false);
+    stream.close();
+}
+
+/// A request of a session that has reached the server, its body left aside.
+pub(crate) fn of_session<'a>(worker: &'a Worker, method: &str, id: &str) -> Stream<'a> {
+    let stream = worker.stream();
+    let has_no_body = method != "POST";
+    assert!(goes_on(
+        stream.request(head(method, &[("mcp-session-id", id)]), has_no_body)
+    ));
+    stream
+}
+
+/// Ends a session as a client does.
+pub(crate) fn delete_session(worker: &Worker, id: &str) {
+    let stream = of_session(worker, "DELETE", id);
+    stream.answer(answer(204, &[]), VIA_UPSTREAM, true);
+    stream.close();
+}
+
+/// The status with which a request of the session is refused; `None` if it is let through.
+pub(crate) fn refusal(worker: &Worker, id: &str) -> Option<u32> {
+    let stream = worker.stream();
+    stream.request(head("GET", &[("mcp-session-id", id)]), true);
+    let reply = stream.reply();
+    stream.close();
+    reply.map(|reply| reply.status)
+}
