@@ -94,7 +94,8 @@ impl RootContext for Root {
         if let Err(error) = shared.table.keep_holdings(now) {
             log_failure("keep_holdings", error);
         }
-        self.sweep(&shared, now);
+        // Before the sweep: after a pause of the whole process, leases that this root should have renewed
+        // may have run out.
         let due = shared.in_use.borrow_mut().due(now);
         for (key, lifespans) in due.leases {
             if let Err(error) = shared.table.renew(key, lifespans, now) {
@@ -102,6 +103,7 @@ impl RootContext for Root {
             }
         }
         shared.cut(&due.streams, self.context);
+        self.sweep(&shared, now);
         shared.show_counts();
     }
 

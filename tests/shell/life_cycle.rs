@@ -340,6 +340,28 @@ fn a_lifetime_closes_the_streams_it_ends() {
     assert_eq!(envoy.stat("endpoint.mcp.ended.reason.lifetime"), 1);
 }
 
+#[test]
+fn a_worker_that_stood_still_does_not_end_sessions_it_has_in_use() {
+    let envoy = Envoy::new();
+    let worker = envoy.worker("");
+    let in_use: Vec<_> = (0..64)
+        .map(|number| {
+            let id = number.to_string();
+            let stream = worker.stream();
+            stream.request(head("POST", &[]), true);
+            stream.answer(answer(200, &[("mcp-session-id", &id)]), VIA_UPSTREAM, false);
+            stream
+        })
+        .collect();
+    envoy.wait(Duration::from_secs(2 * 3600));
+    sweep_all(&envoy, &worker);
+    assert_eq!(envoy.gauges(), [64, 0, 0]);
+    in_use.into_iter().for_each(|stream| drop(stream.close()));
+    envoy.wait(Duration::from_secs(2 * 3600));
+    sweep_all(&envoy, &worker);
+    assert_eq!(envoy.gauges(), [0, 0, 0]);
+}
+
 /// As many ticks as it takes one worker to sweep the whole table.
 fn sweep_all(envoy: &Envoy, worker: &Worker) {
     for _ in 0..8 {
