@@ -13,9 +13,9 @@ use crate::session::Timestamp;
 /// Leases are looked at this often at least, however rarely sessions are swept.
 const MAX_TICK: Duration = Duration::from_secs(5);
 
-/// Groups of buckets that one root sweeps in one tick: an eighth of the table, a few milliseconds at a
-/// million sessions. The other roots sweep the rest, or the next tick does.
-const GROUPS_PER_TICK: usize = 8;
+/// Groups of buckets that one root sweeps for each second between ticks: an eighth of the table, a few
+/// milliseconds at a million sessions. The other roots sweep the rest, or the next tick does.
+const GROUPS_PER_SECOND: u64 = 8;
 
 /// One configuration of the filter on one worker.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Root {
     fn configure(&mut self, bytes: &[u8]) -> Result<(), String> {
         let config = Config::parse(bytes).map_err(|error| error.to_string())?;
         let summary = config.summary();
-        let tick = config.sweep_interval.min(MAX_TICK);
+        let tick = tick_period(&config);
         let (shared, is_new) = Shared::start(config).map_err(|error| error.to_string())?;
         hostcalls::set_tick_period(tick).map_err(|status| format!("no timer: {status:?}"))?;
         shared.show_counts();
@@ -48,14 +48,17 @@ impl Root {
         Ok(())
     }
 
+    /// Sweeps what is due, if it is time to. What is too much for one tick is left for the next.
     fn sweep(&mut self, shared: &Shared, now: Timestamp) {
         if now < self.next_sweep {
             return;
         }
-        self.next_sweep = now.after(shared.config.sweep_interval);
-        for _ in 0..GROUPS_PER_TICK {
+        for _ in 0..GROUPS_PER_SECOND * tick_period(&shared.config).as_secs().max(1) {
             match shared.table.sweep(now) {
-                Ok(None) => return,
+                Ok(None) => {
+                    self.next_sweep = now.after(shared.config.sweep_interval);
+                    return;
+                }
                 Ok(Some(report)) => {
                     report.ended.iter().for_each(|ended| shared.report_end(ended));
                     if report.repaired > 0 {
@@ -67,6 +70,10 @@ impl Root {
             }
         }
     }
+}
+
+fn tick_period(config: &Config) -> Duration {
+    config.sweep_interval.min(MAX_TICK)
 }
 
 impl Context for Root {}

@@ -362,6 +362,27 @@ fn a_worker_that_stood_still_does_not_end_sessions_it_has_in_use() {
     assert_eq!(envoy.gauges(), [0, 0, 0]);
 }
 
+#[test]
+fn expired_sessions_are_found_in_time_even_where_they_are_looked_for_rarely() {
+    let envoy = Envoy::new();
+    let worker = envoy.worker(
+        r#"{"sweep_interval": "60s", "endpoints": [{"name": "mcp", "path": "/mcp", "idle_timeout": "60s"}]}"#,
+    );
+    for number in 0..64 {
+        let stream = worker.stream();
+        stream.request(head("POST", &[]), true);
+        let id = number.to_string();
+        stream.answer(answer(200, &[("mcp-session-id", &id)]), VIA_UPSTREAM, true);
+        stream.close();
+    }
+    // A timeout, an interval, and two ticks for the rest of the table.
+    for _ in 0..(60 + 60) / 5 + 2 {
+        envoy.wait(Duration::from_secs(5));
+        worker.tick();
+    }
+    assert_eq!(envoy.gauges(), [0, 0, 0]);
+}
+
 /// As many ticks as it takes one worker to sweep the whole table.
 fn sweep_all(envoy: &Envoy, worker: &Worker) {
     for _ in 0..8 {
