@@ -103,6 +103,9 @@ impl Shared {
 
     /// Closes streams of this root.
     pub(super) fn cut(&self, streams: &[u32], root: u32) {
+        if streams.is_empty() {
+            return;
+        }
         for stream in streams {
             if hostcalls::set_effective_context(*stream).is_ok() {
                 let _ = hostcalls::reset_http_response();

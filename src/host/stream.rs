@@ -4,6 +4,7 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, BufferType, MapType};
 
+use super::reporter::Reporter;
 use super::shared::Shared;
 use crate::answer::Answer;
 use crate::exchange::{AnswerInterest, Edit, Exchange, Interest, RequestHead, ResponseHead, Verdict};
@@ -40,10 +41,10 @@ impl Stream {
             Interest::Nothing => Action::Continue,
             Interest::Part(max) => {
                 let part = request_body(size.min(max));
-                shared.run(|_, effects| exchange.glimpse(effects, &part, last));
+                exchange.glimpse(&mut Reporter::new(shared), &part, last);
                 Action::Continue
             }
-            Interest::Whole(max) if size > max => act(shared.run(|_, effects| exchange.too_large(effects))),
+            Interest::Whole(max) if size > max => act(exchange.too_large(&mut Reporter::new(shared))),
             Interest::Whole(_) if !last => {
                 self.held = size;
                 Action::Pause
@@ -148,6 +149,9 @@ fn drop_session_id(map: MapType) {
 }
 
 fn request_body(len: usize) -> Vec<u8> {
+    if len == 0 {
+        return Vec::new();
+    }
     hostcalls::get_buffer(BufferType::HttpRequestBody, 0, len)
         .ok()
         .flatten()

@@ -16,6 +16,7 @@
 )]
 
 mod configuration;
+mod costs;
 mod envoy;
 mod faults;
 mod life_cycle;

@@ -1,0 +1,301 @@
+//! The host calls that each kind of request costs, exactly. A change of a number here is a change of what the
+//! filter costs, to be made on purpose.
+
+use std::fmt::Write;
+
+use crate::envoy::{Envoy, Worker};
+use crate::requests::{CALL, HELD, INITIALIZE, VIA_UPSTREAM, answer, head, initialize, open_session};
+
+/// Sessions are admitted by their head; nothing is left in filter state.
+const BY_HEAD: &str = r#"{"filter_state": []}"#;
+const ALL_KEYS: &str = "{}";
+const REJECTING: &str =
+    r#"{"filter_state": [], "endpoints": [{"name": "mcp", "path": "/mcp", "unknown_session": "reject"}]}"#;
+
+/// The calls of each step of a request.
+struct Bill<'a> {
+    worker: &'a Worker,
+    text: String,
+}
+
+impl<'a> Bill<'a> {
+    fn new(worker: &'a Worker) -> Self {
+        worker.calls();
+        let text = String::new();
+        Self { worker, text }
+    }
+
+    /// Enters what was called since the last step.
+    fn step(&mut self, name: &str) {
+        let calls = self.worker.calls();
+        let mut calls: Vec<_> = calls
+            .iter()
+            .map(|(function, count)| format!("{function} {count}"))
+            .collect();
+        if calls.is_empty() {
+            calls.push("none".to_owned());
+        }
+        writeln!(self.text, "{name}: {}", calls.join(", ")).unwrap();
+    }
+
+    #[track_caller]
+    fn is(&self, expected: &str) {
+        let lines = expected.lines().map(str::trim).filter(|line| !line.is_empty());
+        let expected: String = lines.flat_map(|line| [line, "\n"]).collect();
+        assert!(
+            self.text == expected,
+            "expected\n{expected}\nfound\n{}",
+            self.text
+        );
+    }
+}
+
+/// A worker with the live session `s`.
+fn live(configuration: &str) -> Worker {
+    let worker = Envoy::new().worker(configuration);
+    let stream = worker.stream();
+    stream.request(head("POST", &[]), true);
+    stream.answer(answer(200, &[("mcp-session-id", "s")]), VIA_UPSTREAM, true);
+    stream.close();
+    worker
+}
+
+fn bill_of_get(worker: &Worker) -> Bill<'_> {
+    let stream = worker.stream();
+    let mut bill = Bill::new(worker);
+    stream.request(head("GET", &[("mcp-session-id", "s")]), true);
+    bill.step("head");
+    stream.answer(answer(200, &[]), VIA_UPSTREAM, false);
+    bill.step("answer");
+    stream.log();
+    stream.done();
+    bill.step("end");
+    bill
+}
+
+fn bill_of_post(worker: &Worker) -> Bill<'_> {
+    let stream = worker.stream();
+    let mut bill = Bill::new(worker);
+    stream.request(
+        head(
+            "POST",
+            &[("mcp-session-id", "s"), ("mcp-protocol-version", "2025-11-25")],
+        ),
+        false,
+    );
+    bill.step("head");
+    stream.body(CALL, false);
+    bill.step("body");
+    stream.body(b"", true);
+    bill.step("end of body");
+    stream.answer(answer(200, &[]), VIA_UPSTREAM, false);
+    bill.step("answer");
+    stream.log();
+    stream.done();
+    bill.step("end");
+    bill
+}
+
+#[test]
+fn a_post_of_a_live_session_reads_one_bucket() {
+    bill_of_post(&live(BY_HEAD)).is("
+        head: clock_time_get 1, get_map 1, get_shared_data 1
+        body: get_buffer 1, increment_metric 1
+        end of body: none
+        answer: clock_time_get 1, get_map_value 1
+        end: clock_time_get 1
+    ");
+}
+
+#[test]
+fn a_post_of_a_live_session_with_all_filter_state() {
+    bill_of_post(&live(ALL_KEYS)).is("
+        head: clock_time_get 1, get_map 1, get_shared_data 1, set_property 4
+        body: get_buffer 1, increment_metric 1, set_property 2
+        end of body: none
+        answer: clock_time_get 1, get_map_value 1
+        end: clock_time_get 1
+    ");
+}
+
+#[test]
+fn a_get_of_a_live_session_counts_its_stream() {
+    bill_of_get(&live(BY_HEAD)).is("
+        head: clock_time_get 1, get_map 1, get_shared_data 1
+        answer: clock_time_get 1, get_map_value 1, get_metric 2, get_shared_data 3, record_metric 8, set_shared_data 1
+        end: clock_time_get 1, get_metric 2, get_shared_data 3, record_metric 8, set_shared_data 1
+    ");
+}
+
+#[test]
+fn a_get_of_a_live_session_with_all_filter_state() {
+    bill_of_get(&live(ALL_KEYS)).is("
+        head: clock_time_get 1, get_map 1, get_shared_data 1, set_property 3
+        answer: clock_time_get 1, get_map_value 1, get_metric 2, get_shared_data 3, record_metric 8, set_shared_data 1
+        end: clock_time_get 1, get_metric 2, get_shared_data 3, record_metric 8, set_shared_data 1
+    ");
+}
+
+#[test]
+fn a_delete_of_a_live_session() {
+    let worker = live(BY_HEAD);
+    let stream = worker.stream();
+    let mut bill = Bill::new(&worker);
+    stream.request(head("DELETE", &[("mcp-session-id", "s")]), true);
+    bill.step("head");
+    stream.answer(answer(204, &[]), VIA_UPSTREAM, true);
+    bill.step("answer");
+    stream.log();
+    stream.done();
+    bill.step("end");
+    bill.is("
+        head: clock_time_get 1, get_map 1, get_shared_data 1
+        answer: clock_time_get 1, get_map_value 1, get_metric 2, get_property 1, get_shared_data 4, increment_metric 1, record_metric 9, set_shared_data 2
+        end: clock_time_get 1
+    ");
+}
+
+#[test]
+fn a_post_that_opens_a_session_admitted_by_its_head() {
+    let worker = Envoy::new().worker(BY_HEAD);
+    let stream = worker.stream();
+    let mut bill = Bill::new(&worker);
+    stream.request(head("POST", &[]), false);
+    bill.step("head");
+    stream.body(INITIALIZE, true);
+    bill.step("body");
+    stream.answer(answer(200, &[("mcp-session-id", "s")]), VIA_UPSTREAM, false);
+    bill.step("answer");
+    stream.log();
+    stream.done();
+    bill.step("end");
+    bill.is("
+        head: clock_time_get 1, get_map 1, get_metric 2, get_shared_data 3, record_metric 8, set_shared_data 1
+        body: get_buffer 1, increment_metric 1
+        answer: clock_time_get 1, get_map 1, get_metric 2, get_shared_data 4, increment_metric 1, record_metric 8, set_shared_data 2
+        end: clock_time_get 1
+    ");
+}
+
+#[test]
+fn a_post_that_opens_a_session_admitted_by_its_body() {
+    let worker = Envoy::new().worker(HELD);
+    let stream = worker.stream();
+    let mut bill = Bill::new(&worker);
+    stream.request(head("POST", &[]), false);
+    bill.step("head");
+    stream.body(&INITIALIZE[..40], false);
+    bill.step("part");
+    stream.body(&INITIALIZE[40..], true);
+    bill.step("body");
+    stream.answer(answer(200, &[("mcp-session-id", "s")]), VIA_UPSTREAM, false);
+    bill.step("answer");
+    stream.log();
+    stream.done();
+    bill.step("end");
+    bill.is("
+        head: clock_time_get 1, get_map 1
+        part: none
+        body: clock_time_get 1, get_buffer 1, get_metric 2, get_shared_data 3, increment_metric 1, record_metric 8, set_shared_data 1
+        answer: clock_time_get 1, get_map 1, get_metric 2, get_shared_data 4, increment_metric 1, record_metric 8, set_shared_data 2
+        end: clock_time_get 1
+    ");
+}
+
+#[test]
+fn a_post_that_is_refused_at_the_cap() {
+    let worker = Envoy::new().worker(HELD);
+    let _waiting: Vec<_> = (0..4).map(|_| initialize(&worker)).collect();
+    let stream = worker.stream();
+    let mut bill = Bill::new(&worker);
+    stream.request(head("POST", &[]), false);
+    bill.step("head");
+    stream.body(INITIALIZE, true);
+    bill.step("body and own answer");
+    stream.log();
+    stream.done();
+    bill.step("end");
+    bill.is("
+        head: clock_time_get 1, get_map 1
+        body and own answer: clock_time_get 1, get_buffer 1, get_shared_data 1, increment_metric 2, send_local_response 1
+        end: clock_time_get 1
+    ");
+}
+
+fn bill_of_unknown(worker: &Worker) -> Bill<'_> {
+    let stream = worker.stream();
+    let mut bill = Bill::new(worker);
+    stream.request(head("POST", &[("mcp-session-id", "unknown")]), true);
+    bill.step("head");
+    if stream.reply().is_none() {
+        stream.answer(answer(200, &[]), VIA_UPSTREAM, false);
+        bill.step("answer");
+    }
+    stream.log();
+    stream.done();
+    bill.step("end");
+    bill
+}
+
+#[test]
+fn an_unknown_id_that_is_adopted() {
+    bill_of_unknown(&Envoy::new().worker(BY_HEAD)).is("
+        head: clock_time_get 1, get_map 1, get_shared_data 1, increment_metric 1
+        answer: clock_time_get 1, get_map_value 1, get_metric 2, get_property 1, get_shared_data 4, increment_metric 1, record_metric 8, set_shared_data 2
+        end: clock_time_get 1
+    ");
+}
+
+#[test]
+fn an_unknown_id_that_is_rejected() {
+    bill_of_unknown(&Envoy::new().worker(REJECTING)).is("
+        head: clock_time_get 1, get_map 1, get_shared_data 1, increment_metric 2, send_local_response 1
+        end: clock_time_get 1
+    ");
+}
+
+#[test]
+fn a_request_that_is_none_of_the_filters_business() {
+    let worker = live(BY_HEAD);
+    let stream = worker.stream();
+    let mut bill = Bill::new(&worker);
+    let mut other = head("POST", &[]);
+    other[2].1 = b"/other".to_vec();
+    stream.request(other, false);
+    bill.step("head");
+    stream.body(CALL, true);
+    stream.answer(answer(200, &[]), VIA_UPSTREAM, false);
+    stream.log();
+    stream.done();
+    bill.step("all else");
+    bill.is("
+        head: clock_time_get 1, get_map 1
+        all else: none
+    ");
+}
+
+#[test]
+fn ticks() {
+    let envoy = Envoy::new();
+    let worker = envoy.worker(HELD);
+    open_session(&worker, "s");
+    let mut bill = Bill::new(&worker);
+    worker.tick();
+    bill.step("first: eight groups of 256 buckets");
+    for _ in 0..8 {
+        envoy.wait(std::time::Duration::from_secs(1));
+        worker.tick();
+    }
+    worker.calls();
+    envoy.wait(std::time::Duration::from_secs(1));
+    worker.tick();
+    bill.step("idle");
+    envoy.wait(std::time::Duration::from_millis(500));
+    worker.tick();
+    bill.step("between sweeps");
+    bill.is("
+        first: eight groups of 256 buckets: clock_time_get 1, get_metric 2, get_shared_data 2067, record_metric 8, set_shared_data 16
+        idle: clock_time_get 1, get_metric 2, get_shared_data 4, record_metric 8
+        between sweeps: clock_time_get 1, get_metric 2, get_shared_data 3, record_metric 8
+    ");
+}
