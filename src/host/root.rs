@@ -48,6 +48,31 @@ impl Root {
         Ok(())
     }
 
+    /// Puts back what the host may have lost. Where other workers have begun a new table meanwhile, joins it:
+    /// the sessions of the old one are gone.
+    fn restore(&mut self, shared: Rc<Shared>) -> Rc<Shared> {
+        match shared.restore() {
+            Ok(true) => return shared,
+            Ok(false) => {}
+            Err(error) => {
+                log_failure("restore", error);
+                return shared;
+            }
+        }
+        match Shared::join(shared.config.clone()) {
+            Ok(joined) => {
+                log::warn!("event=table_joined_anew");
+                let joined = Rc::new(joined);
+                self.shared = Some(Rc::clone(&joined));
+                joined
+            }
+            Err(error) => {
+                log::warn!("event=table_not_joined error=\"{error}\"");
+                shared
+            }
+        }
+    }
+
     /// Sweeps what is due, if it is time to. What is too much for one tick is left for the next.
     fn sweep(&mut self, shared: &Shared, now: Timestamp) {
         if now < self.next_sweep {
@@ -97,6 +122,7 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         let Some(shared) = self.shared.clone() else { return };
+        let shared = self.restore(shared);
         let now = Shared::now();
         if let Err(error) = shared.table.keep_holdings(now) {
             log_failure("keep_holdings", error);

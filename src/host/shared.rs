@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::exchange::{Gate, Site, vm_settings};
 use crate::in_use::InUse;
 use crate::naming::SessionName;
-use crate::session::{EndedSession, RootTag, Session, StoreError, Table, Timestamp, Version};
+use crate::session::{EndedSession, RootTag, Session, StoreError, Table, Timestamp, Version, VmSettings};
 
 /// At most this often are the gauges written anew because others changed the counts meanwhile.
 const MAX_SHOWS: usize = 4;
@@ -29,24 +29,34 @@ pub(super) struct Shared {
 impl Shared {
     /// Joins the table and puts the configuration in force. The second value tells whether it was new.
     pub(super) fn start(config: Config) -> Result<(Self, bool), StartError> {
+        let shared = Self::join(config)?;
+        let is_new = shared.table.install(&shared.settings())?;
+        Ok((shared, is_new))
+    }
+
+    /// Joins the table, and leaves the configuration in force as it is.
+    pub(super) fn join(config: Config) -> Result<Self, StartError> {
         let mut random = [0; 20];
         getrandom::fill(&mut random).map_err(|_| StartError::NoRandomness)?;
         let [a, b, c, d, secret @ ..] = random;
         let root = RootTag::from_random(u32::from_le_bytes([a, b, c, d]));
         let sites = Site::all(&config);
-        let table = Table::attach(SharedData::default(), root, secret)?;
-        let is_new = table.install(&vm_settings(config.max_sessions, &sites))?;
-        let metrics = Metrics::define(&sites);
-        Ok((
-            Self {
-                config,
-                sites,
-                table,
-                metrics,
-                in_use: RefCell::default(),
-            },
-            is_new,
-        ))
+        Ok(Self {
+            table: Table::attach(SharedData::default(), root, secret)?,
+            metrics: Metrics::define(&sites),
+            config,
+            sites,
+            in_use: RefCell::default(),
+        })
+    }
+
+    /// Puts back what the host may have lost of the table; false if others have begun a new one.
+    pub(super) fn restore(&self) -> Result<bool, StoreError> {
+        self.table.restore(&self.settings())
+    }
+
+    fn settings(&self) -> VmSettings {
+        vm_settings(self.config.max_sessions, &self.sites)
     }
 
     /// Runs an event of the core, then brings the gauges up to date if it moved any count.

@@ -75,6 +75,42 @@ fn what_a_dead_worker_held_comes_back() {
     assert_eq!(envoy.gauges(), [0, 0, 0]);
 }
 
+/// The hash key, the caps and the sessions are gone.
+#[test]
+fn a_table_that_the_host_has_lost_is_back_at_the_next_tick() {
+    let envoy = Envoy::new();
+    let worker = envoy.worker(HELD);
+    let keys = envoy.shared_data(|store| store.len());
+    open_session(&worker, "s");
+    let waiting = initialize(&worker);
+    let listening = of_session(&worker, "GET", "s");
+    envoy.shared_data(std::mem::take);
+    worker.tick();
+    assert_eq!(envoy.shared_data(|store| store.len()), keys);
+    assert_eq!((envoy.gauges(), envoy.stat("endpoint.mcp.limit")), ([0, 0, 0], 4));
+    waiting.answer(answer(200, &[("mcp-session-id", "t")]), VIA_UPSTREAM, false);
+    waiting.close();
+    listening.answer(answer(200, &[]), VIA_UPSTREAM, false);
+    listening.close();
+    assert_eq!(envoy.gauges(), [1, 0, 0]);
+}
+
+#[test]
+fn a_worker_joins_the_table_that_others_have_begun_anew() {
+    let envoy = Envoy::new();
+    let old = envoy.worker(HELD);
+    open_session(&old, "s");
+    let listening = of_session(&old, "GET", "s");
+    envoy.shared_data(std::mem::take);
+    let new = envoy.worker(HELD);
+    old.tick();
+    listening.close();
+    open_session(&new, "t");
+    delete_session(&old, "t");
+    assert_eq!(refusal(&new, "t"), Some(404));
+    assert_eq!(envoy.gauges(), [0, 0, 0]);
+}
+
 #[test]
 fn workers_that_run_at_once_count_every_session_once() {
     const ROUNDS: usize = 40;
