@@ -1,0 +1,80 @@
+//! A store of one worker's own.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use mcp_session_filter::session::{Key, SetError, Store, StoreError, Value, Version};
+
+/// The last bucket: where it is there, all are taken to be, and an absent one is empty.
+const LAST_BUCKET: Key = Key::Bucket(16_383);
+
+/// Shared data as a map, which a case can switch off.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory(Rc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    values: RefCell<BTreeMap<Key, (Vec<u8>, u32)>>,
+    last_version: Cell<u32>,
+    works: Cell<bool>,
+    has_failed: Cell<bool>,
+}
+
+impl Memory {
+    /// A store in which nobody has to make 16,384 empty buckets.
+    pub(crate) fn new() -> Self {
+        let memory = Self(Rc::new(Inner {
+            values: RefCell::default(),
+            last_version: Cell::new(0),
+            works: Cell::new(true),
+            has_failed: Cell::new(false),
+        }));
+        memory.set(LAST_BUCKET, b"", Version::Absent).unwrap();
+        memory
+    }
+
+    pub(crate) fn switch(&self, works: bool) {
+        self.0.works.set(works);
+        self.0.has_failed.set(self.0.has_failed.get() || !works);
+    }
+
+    /// Whether it has been switched off at any time.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.0.has_failed.get()
+    }
+}
+
+impl Store for Memory {
+    fn get(&self, key: Key) -> Result<Value, StoreError> {
+        if !self.0.works.get() {
+            return Err(StoreError::Unavailable);
+        }
+        let values = self.0.values.borrow();
+        Ok(match values.get(&key) {
+            Some((bytes, version)) => Value {
+                bytes: bytes.clone(),
+                version: Version::At(*version),
+            },
+            None => Value {
+                bytes: Vec::new(),
+                version: Version::Absent,
+            },
+        })
+    }
+
+    fn set(&self, key: Key, bytes: &[u8], expected: Version) -> Result<(), SetError> {
+        if !self.0.works.get() {
+            return Err(SetError::Unavailable);
+        }
+        let mut values = self.0.values.borrow_mut();
+        let current = values.get(&key).map(|(_, version)| Version::At(*version));
+        if current.is_some_and(|current| current != expected) {
+            return Err(SetError::Stale);
+        }
+        let version = self.0.last_version.get() + 1;
+        self.0.last_version.set(version);
+        values.insert(key, (bytes.to_vec(), version));
+        Ok(())
+    }
+}

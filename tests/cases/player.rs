@@ -1,0 +1,384 @@
+//! Plays a case: what the host does around the core, without a host.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use mcp_session_filter::config::Config;
+use mcp_session_filter::exchange::{
+    AnswerInterest, Edit, Exchange, Gate, Interest, RequestHead, ResponseHead, Site, Verdict, vm_settings,
+};
+use mcp_session_filter::in_use::InUse;
+use mcp_session_filter::session::{RootTag, Table, Timestamp};
+use serde_json::{Map, Value};
+
+use crate::memory::Memory;
+use crate::recorder::{Facts, Recorder};
+use crate::script::{Body, Case, Event, Step};
+
+/// How the bodies of a case arrive: each in two parts, cut here at the latest.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    At(usize),
+    EveryByte,
+}
+
+/// How a body ends.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    /// With its last part.
+    LastPart,
+    /// With trailers, or with an empty part.
+    Apart,
+}
+
+/// Plays the case with its bodies whole, then cut in every way.
+pub(crate) fn play_in_every_way(case: &Case) -> Result<(), String> {
+    let longest = case
+        .steps
+        .iter()
+        .map(|step| body_of(step).len())
+        .max()
+        .unwrap_or(0);
+    play(case, Cut::At(0), Ending::LastPart)?;
+    if !case
+        .steps
+        .iter()
+        .any(|step| matches!(step.event, Event::Request { body: Some(_), .. }))
+    {
+        return Ok(());
+    }
+    let cuts = (0..=longest).map(Cut::At).chain([Cut::EveryByte]);
+    for cut in cuts {
+        for ending in [Ending::LastPart, Ending::Apart] {
+            play(case, cut, ending)
+                .map_err(|problem| format!("{problem}\n  with bodies cut {cut:?}, {ending:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn body_of(step: &Step) -> &[u8] {
+    match &step.event {
+        Event::Request { body: Some(body), .. } => &body.bytes,
+        Event::Request { .. }
+        | Event::Answer { .. }
+        | Event::End(_)
+        | Event::Wait(_)
+        | Event::Tick
+        | Event::Store { .. } => &[],
+    }
+}
+
+fn play(case: &Case, cut: Cut, ending: Ending) -> Result<(), String> {
+    let mut player = Player::new(case, cut, ending);
+    for step in &case.steps {
+        player
+            .step(step)
+            .map_err(|problem| format!("line {}: {problem}", step.line))?;
+    }
+    player.finish()
+}
+
+struct Stream {
+    exchange: Option<Exchange>,
+    facts: Facts,
+}
+
+struct Player {
+    config: Config,
+    sites: Vec<Rc<Site>>,
+    names: Vec<String>,
+    store: Memory,
+    table: Table<Memory>,
+    in_use: InUse,
+    now: Timestamp,
+    /// By name and context id.
+    streams: BTreeMap<String, (u32, Stream)>,
+    cut: Cut,
+    ending: Ending,
+}
+
+impl Player {
+    fn new(case: &Case, cut: Cut, ending: Ending) -> Self {
+        let config = config(case);
+        let sites = Site::all(&config);
+        let store = Memory::new();
+        let table = Table::attach(store.clone(), RootTag::from_random(1), [7; 16]).unwrap();
+        table.install(&vm_settings(config.max_sessions, &sites)).unwrap();
+        Self {
+            names: sites
+                .iter()
+                .map(|site| site.rules.name.as_str().to_owned())
+                .collect(),
+            config,
+            sites,
+            store,
+            table,
+            in_use: InUse::default(),
+            now: Timestamp::from_millis(1_000_000),
+            streams: BTreeMap::new(),
+            cut,
+            ending,
+        }
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), String> {
+        let before = self.table.counts().map(|(counts, _)| counts).ok();
+        let recorder = self.happen(&step.event);
+        recorder.compare(step)?;
+        self.compare_gauges(step)?;
+        let after = self.table.counts().map(|(counts, _)| counts).ok();
+        let moved = matches!((&before, &after), (Some(before), Some(after)) if before.active != after.active
+            || before.reserved != after.reserved || before.endpoints != after.endpoints);
+        let by_tick = matches!(step.event, Event::Tick);
+        if moved && !recorder.counts_moved && !by_tick {
+            return Err("the counts moved, and the gauges do not follow".to_owned());
+        }
+        match after {
+            Some(counts) if counts.active + counts.reserved > counts.limit => Err("over the cap".to_owned()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn happen(&mut self, event: &Event) -> Recorder {
+        match event {
+            Event::Request { stream, head, body } => self.request(stream, head, body.as_ref()),
+            Event::Answer {
+                stream,
+                head,
+                from_server,
+            } => self.answer(stream, head, *from_server),
+            Event::End(stream) => self.end(stream),
+            Event::Tick => self.tick(),
+            Event::Wait(time) => {
+                self.now = self.now.after(*time);
+                Recorder::default()
+            }
+            Event::Store { works } => {
+                self.store.switch(*works);
+                Recorder::default()
+            }
+        }
+    }
+
+    fn request(&mut self, name: &str, fields: &[(String, Vec<u8>)], body: Option<&Body>) -> Recorder {
+        let context = u32::try_from(self.streams.len()).unwrap() + 2;
+        let mut recorder = Recorder::new(&self.names, Facts::new());
+        let head = RequestHead::new(fields, body.is_some());
+        let mut gate = self.gate();
+        let begun = Exchange::begin(&mut gate, &mut recorder, &head, context);
+        let exchange = match begun {
+            None => {
+                recorder.verdict = Some("untouched".to_owned());
+                None
+            }
+            Some((mut exchange, verdict)) => {
+                recorder.tell(&verdict, "");
+                if !matches!(verdict, Verdict::Answer(_)) {
+                    self.body(&mut exchange, &mut recorder, body);
+                }
+                Some(exchange)
+            }
+        };
+        let facts = recorder.facts.clone();
+        let known = self
+            .streams
+            .insert(name.to_owned(), (context, Stream { exchange, facts }));
+        assert!(known.is_none(), "two requests are named {name}");
+        recorder
+    }
+
+    /// The body, in the parts that this playing of the case cuts it into.
+    fn body(&mut self, exchange: &mut Exchange, recorder: &mut Recorder, body: Option<&Body>) {
+        let Some(body) = body else { return };
+        let mut held = Vec::new();
+        for (part, last) in self.parts(body) {
+            match exchange.interest() {
+                Interest::Nothing => {}
+                Interest::Part(max) => {
+                    exchange.glimpse(recorder, &part[..part.len().min(max)], last);
+                }
+                Interest::Whole(max) => {
+                    held.extend_from_slice(part);
+                    if held.len() > max {
+                        let verdict = exchange.too_large(recorder);
+                        return recorder.tell(&verdict, "held, ");
+                    }
+                    if last {
+                        let verdict = exchange.judge(&mut self.gate(), recorder, &held);
+                        return recorder.tell(&verdict, "held, ");
+                    }
+                }
+            }
+        }
+    }
+
+    fn parts<'b>(&self, body: &'b Body) -> Vec<(&'b [u8], bool)> {
+        let bytes = body.bytes.as_slice();
+        let mut parts: Vec<&[u8]> = match self.cut {
+            Cut::At(at) => {
+                let (first, second) = bytes.split_at(at.min(bytes.len()));
+                vec![first, second]
+            }
+            Cut::EveryByte => bytes.chunks(1).collect(),
+        };
+        if matches!(self.ending, Ending::Apart) || parts.is_empty() {
+            parts.push(b"");
+        }
+        let last = parts.len() - 1;
+        let is_last = |index| index == last && !body.is_cut_off;
+        (0..)
+            .zip(parts)
+            .map(|(index, part)| (part, is_last(index)))
+            .collect()
+    }
+
+    fn answer(&mut self, name: &str, fields: &[(String, Vec<u8>)], from_server: bool) -> Recorder {
+        self.with(name, |gate, recorder, exchange| {
+            let head = match exchange.answer_interest() {
+                AnswerInterest::Nothing => return,
+                AnswerInterest::Status => ResponseHead::of_status(&fields[0].1),
+                AnswerInterest::Head => ResponseHead::new(fields),
+            };
+            match exchange.answered(gate, recorder, &head, || from_server) {
+                Edit::Keep => {}
+                Edit::DropSessionId => recorder.verdict = Some("id taken off".to_owned()),
+            }
+        })
+    }
+
+    fn end(&mut self, name: &str) -> Recorder {
+        let recorder = self.with(name, |gate, recorder, exchange| exchange.end(gate, recorder));
+        if let Some((_, stream)) = self.streams.get_mut(name) {
+            stream.exchange = None;
+        }
+        recorder
+    }
+
+    fn with(
+        &mut self,
+        name: &str,
+        event: impl FnOnce(&mut Gate<'_, Memory>, &mut Recorder, &mut Exchange),
+    ) -> Recorder {
+        let (context, mut stream) = self
+            .streams
+            .remove(name)
+            .unwrap_or_else(|| panic!("no request is named {name}"));
+        let mut recorder = Recorder::new(&self.names, stream.facts);
+        if let Some(exchange) = &mut stream.exchange {
+            event(&mut self.gate(), &mut recorder, exchange);
+        }
+        stream.facts = recorder.facts.clone();
+        self.streams.insert(name.to_owned(), (context, stream));
+        recorder
+    }
+
+    /// What a root context does at every tick.
+    fn tick(&mut self) -> Recorder {
+        let mut recorder = Recorder::default();
+        let mut failed = |operation: &str| recorder.failed.push(operation.to_owned());
+        if self.table.keep_holdings(self.now).is_err() {
+            failed("keep_holdings");
+        }
+        let due = self.in_use.due(self.now);
+        for (key, lifespans) in due.leases {
+            if self.table.renew(key, lifespans, self.now).is_err() {
+                failed("renew");
+            }
+        }
+        loop {
+            match self.table.sweep(self.now) {
+                Ok(None) => break,
+                Ok(Some(report)) => {
+                    recorder
+                        .ended
+                        .extend(report.ended.iter().map(|ended| ended.reason.as_str().to_owned()));
+                    assert_eq!(report.repaired, 0);
+                }
+                Err(_) => {
+                    recorder.failed.push("sweep".to_owned());
+                    break;
+                }
+            }
+        }
+        let named = self.streams.iter();
+        recorder.closes = named
+            .filter(|(_, (context, _))| due.streams.contains(context))
+            .map(|(name, _)| name.clone())
+            .collect();
+        recorder
+    }
+
+    fn gate(&mut self) -> Gate<'_, Memory> {
+        Gate {
+            config: &self.config,
+            sites: &self.sites,
+            table: &self.table,
+            in_use: &mut self.in_use,
+            now: self.now,
+        }
+    }
+
+    fn compare_gauges(&self, step: &Step) -> Result<(), String> {
+        let expected = step.expected.iter().filter(|(what, _)| what == "gauges");
+        for gauge in expected.flat_map(|(_, gauges)| gauges.split(' ')) {
+            let (name, value) = gauge.split_once('=').expect("a gauge is name=value");
+            let found = self.gauge(name);
+            if found.to_string() != value {
+                return Err(format!("{name} is {found}, not {value}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn gauge(&self, name: &str) -> u32 {
+        let (endpoint, gauge) = name.split_once('.').unwrap_or(("mcp", name));
+        let (counts, _) = self.table.counts().unwrap();
+        let row = counts.endpoints.iter().find(|row| row.name == endpoint);
+        let (active, reserved, streams) = match row {
+            Some(row) => (row.active, row.reserved, row.streams),
+            None if endpoint == "vm" => (counts.active, counts.reserved, 0),
+            None => panic!("no endpoint is named {endpoint}"),
+        };
+        match gauge {
+            "active" => active,
+            "reserved" => reserved,
+            "streams" => streams,
+            other => panic!("no gauge is named {other}"),
+        }
+    }
+
+    /// Once every stream is over, no place is kept, no stream is open and no session is in use.
+    fn finish(mut self) -> Result<(), String> {
+        let names: Vec<_> = self.streams.keys().cloned().collect();
+        for name in names {
+            self.end(&name);
+        }
+        if self.store.has_failed() {
+            // What could not be given back comes back at its deadline.
+            self.store.switch(true);
+            self.now = self.now.after(Duration::from_secs(3600));
+            self.table.keep_holdings(self.now).unwrap();
+        }
+        let (counts, _) = self.table.counts().unwrap();
+        let streams: u32 = counts.endpoints.iter().map(|endpoint| endpoint.streams).sum();
+        if (counts.reserved, streams, self.in_use.len()) == (0, 0, 0) {
+            Ok(())
+        } else {
+            Err(format!(
+                "something is left at the end: {counts:?}, {:?}",
+                self.in_use
+            ))
+        }
+    }
+}
+
+fn config(case: &Case) -> Config {
+    let object = |text: &str| -> Map<String, Value> { serde_json::from_str(text).expect(text) };
+    let mut endpoint = object(r#"{"name": "mcp", "path": "/mcp"}"#);
+    endpoint.extend(object(&case.endpoint));
+    let mut config = Map::from_iter([("endpoints".to_owned(), Value::Array(vec![endpoint.into()]))]);
+    config.extend(object(&case.config));
+    Config::parse(Value::Object(config).to_string().as_bytes()).unwrap_or_else(|error| panic!("{error}"))
+}

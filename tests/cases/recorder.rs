@@ -1,0 +1,138 @@
+//! What comes of an event.
+
+use std::collections::BTreeMap;
+
+use mcp_session_filter::exchange::{Effects, Verdict};
+use mcp_session_filter::session::{EndedSession, StoreError};
+use mcp_session_filter::telemetry::{self, Event, Fact};
+
+use crate::script::Step;
+
+/// Facts that are known of a request.
+pub(crate) type Facts = BTreeMap<&'static str, String>;
+
+/// Everything that an event made happen.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder {
+    /// Name of the endpoint with each index.
+    endpoints: Vec<String>,
+    pub(crate) counts: Vec<String>,
+    pub(crate) ended: Vec<String>,
+    pub(crate) failed: Vec<String>,
+    pub(crate) closes: Vec<String>,
+    pub(crate) facts: Facts,
+    pub(crate) counts_moved: bool,
+    pub(crate) verdict: Option<String>,
+    answer: Vec<(String, String)>,
+}
+
+impl Recorder {
+    pub(crate) fn new(endpoints: &[String], facts: Facts) -> Self {
+        Self {
+            endpoints: endpoints.to_vec(),
+            facts,
+            ..Self::default()
+        }
+    }
+
+    /// Notes a verdict, and the answer if it is one.
+    pub(crate) fn tell(&mut self, verdict: &Verdict<'_>, before: &str) {
+        let words = match verdict {
+            Verdict::Forward => "forwarded".to_owned(),
+            Verdict::ForwardWithoutId => "forwarded without id".to_owned(),
+            Verdict::Hold => "held".to_owned(),
+            Verdict::Answer(answer) => answer.status().to_string(),
+        };
+        self.verdict = Some(format!("{before}{words}"));
+        let Verdict::Answer(answer) = verdict else { return };
+        for (name, value) in answer.headers() {
+            if name != "content-type" {
+                self.answer.push((name.to_owned(), value.into_owned()));
+            }
+        }
+        let body = String::from_utf8(answer.body()).unwrap();
+        self.answer.push(("body".to_owned(), body));
+    }
+
+    /// Whether this is what the step expects; if not, what is different.
+    pub(crate) fn compare(&self, step: &Step) -> Result<(), String> {
+        let is_optional = |what: &str| what == "facts" || what == "gauges";
+        let expected = step.expected.iter().filter(|(what, _)| !is_optional(what));
+        let expected: Vec<_> = expected.cloned().collect();
+        let is_silent = |(what, rest): &(String, String)| what == "forwarded" && rest.is_empty();
+        let mut lines = self.lines();
+        if !expected.iter().any(is_silent) {
+            lines.retain(|line| !is_silent(line));
+        }
+        if lines != expected {
+            return Err(format!("expected {}, found {}", shown(&expected), shown(&lines)));
+        }
+        self.compare_facts(step)
+    }
+
+    fn compare_facts(&self, step: &Step) -> Result<(), String> {
+        let facts = step.expected.iter().filter(|(what, _)| what == "facts");
+        for fact in facts.flat_map(|(_, facts)| facts.split(' ')) {
+            let (name, value) = fact.split_once('=').expect("a fact is name=value");
+            let known = self.facts.get(name).map_or("-", String::as_str);
+            if known != value {
+                return Err(format!("{name} is {known}, not {value}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that must be written in the case, in the case's words.
+    fn lines(&self) -> Vec<(String, String)> {
+        let mut lines = Vec::new();
+        if let Some(verdict) = &self.verdict {
+            let (what, rest) = verdict.split_once(' ').unwrap_or((verdict, ""));
+            lines.push((what.to_owned(), rest.to_owned()));
+        }
+        lines.extend(self.answer.iter().cloned());
+        for (what, list) in [
+            ("counts", &self.counts),
+            ("ended", &self.ended),
+            ("closes", &self.closes),
+            ("failed", &self.failed),
+        ] {
+            if !list.is_empty() {
+                lines.push((what.to_owned(), list.join(", ")));
+            }
+        }
+        lines
+    }
+}
+
+impl Effects for Recorder {
+    fn count(&mut self, site: usize, event: Event) {
+        let name = telemetry::counter(&self.endpoints[site], event);
+        let name = name.trim_start_matches("mcp_sessions.endpoint.");
+        self.counts
+            .push(name.strip_prefix("mcp.").unwrap_or(name).to_owned());
+    }
+
+    fn ended(&mut self, ended: &EndedSession) {
+        self.ended.push(ended.reason.as_str().to_owned());
+    }
+
+    fn counts_moved(&mut self) {
+        self.counts_moved = true;
+    }
+
+    fn note(&mut self, fact: Fact<'_>) {
+        self.facts.insert(fact.key(), fact.value().to_owned());
+    }
+
+    fn failed(&mut self, operation: &'static str, _: StoreError) {
+        self.failed.push(operation.to_owned());
+    }
+}
+
+fn shown(lines: &[(String, String)]) -> String {
+    let lines: Vec<_> = lines
+        .iter()
+        .map(|(what, rest)| format!("\n    {what} {rest}"))
+        .collect();
+    lines.concat()
+}
