@@ -177,9 +177,11 @@ impl Exchange {
             }
         }
         match core::mem::replace(&mut self.state, State::Over) {
+            // Its message never became complete.
+            State::Holding => self.report_method(effects, Method::Other, None),
             State::Opening(place) => self.give_back(gate, effects, place),
             State::Using(key) => self.rest(gate, effects, key),
-            State::Holding | State::Unknown(_) | State::Sessionless | State::Over => {}
+            State::Unknown(_) | State::Sessionless | State::Over => {}
         }
     }
 
