@@ -9,6 +9,9 @@ use crate::mcp::revision::{Era, Revision};
 use crate::session::Store;
 use crate::telemetry::{Event, Fact};
 
+/// Longest tool name that is left for access logs, in bytes.
+const MAX_TOOL_BYTES: usize = 256;
+
 impl Exchange {
     /// Judges the whole message of a held request.
     pub fn judge<'b, S: Store>(
@@ -125,16 +128,23 @@ impl Exchange {
         if let Some(method) = message.kind.method() {
             self.report_method(effects, method, message.target.as_deref());
         }
-        if let (None, Some(version)) = (&self.revision, &message.protocol_version) {
-            effects.note(Fact::Version(version));
+        let stated = message.protocol_version.as_deref().map(str::as_bytes);
+        if let (None, Some(version)) = (self.revision, stated.and_then(Revision::parse)) {
+            effects.note(Fact::Version(version.as_str()));
         }
     }
 
     pub(super) fn report_method(&self, effects: &mut impl Effects, method: Method, target: Option<&str>) {
         effects.count(self.site.index, Event::Request(method));
         effects.note(Fact::Method(method));
-        if let (Method::ToolsCall, Some(tool)) = (method, target) {
+        if let (Method::ToolsCall, Some(tool)) = (method, target.filter(|name| is_fit_for_logs(name))) {
             effects.note(Fact::Tool(tool));
         }
     }
+}
+
+/// Whether a name that a client chose may stand in an access log. The specification asks for 1 to 128
+/// characters of ASCII (MCP 2025-11-25, `server/tools` § Tool Names); a line break would forge log lines.
+fn is_fit_for_logs(name: &str) -> bool {
+    name.len() <= MAX_TOOL_BYTES && !name.contains(char::is_control)
 }
