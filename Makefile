@@ -44,6 +44,7 @@ test: test-core test-gateway ## every test, those against a real Envoy included
 .PHONY: test-core
 test-core: ## the tests that need no host
 	cargo test --locked --no-default-features
+	cargo test --locked --test shell
 
 .PHONY: test-gateway
 test-gateway: build $(ENVOY_NEEDED) ## the tests against a real Envoy
@@ -56,6 +57,7 @@ lint: ## format and lints, for both targets
 	cargo fmt --check --manifest-path $(GATEWAY)
 	cargo check --locked --no-default-features
 	cargo clippy --locked --no-default-features --all-targets -- -D warnings
+	cargo clippy --locked --test shell -- -D warnings
 	cargo clippy --locked --target wasm32-wasip1 -- -D warnings
 	cargo clippy --release --locked --manifest-path $(GATEWAY) --all-targets -- -D warnings
 

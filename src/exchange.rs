@@ -93,10 +93,40 @@ pub struct Exchange {
     revision: Option<Revision>,
     state: State,
     /// The beginning of a body that streams by; `None` once it has told its method.
-    glimpse: Option<Vec<u8>>,
+    glimpse: Option<Beginning>,
     stream_open: bool,
     /// An `Mcp-Session-Id` is to be taken off the request.
     drop_id: bool,
+}
+
+/// The first bytes of a body that streams by.
+#[derive(Debug, Default)]
+struct Beginning {
+    bytes: Vec<u8>,
+    /// How many there were when they were last looked at.
+    looked_at: usize,
+}
+
+impl Beginning {
+    fn room(&self) -> usize {
+        GLIMPSE_BYTES.saturating_sub(self.bytes.len())
+    }
+
+    /// Adds what there is room for; whether it is full.
+    fn extend(&mut self, part: &[u8]) -> bool {
+        self.bytes.extend(part.iter().take(self.room()));
+        self.room() == 0
+    }
+
+    /// Whether another look is worth it: looking at every byte anew as a body trickles in would be work
+    /// that grows with the square of its length.
+    fn has_doubled(&mut self) -> bool {
+        let doubled = self.bytes.len() >= self.looked_at.saturating_mul(2);
+        if doubled {
+            self.looked_at = self.bytes.len();
+        }
+        doubled
+    }
 }
 
 impl Exchange {
@@ -130,11 +160,12 @@ impl Exchange {
             verb,
             revision: head.revision,
             state: State::Over,
-            glimpse: (verb == Verb::Post).then(Vec::new),
+            glimpse: None,
             stream_open: false,
             drop_id: false,
         };
         exchange.note_head(effects);
+        exchange.expect_body(effects, head);
         let verdict = match head.session_id {
             _ if modern => exchange.sessionless(gate, effects, head),
             PresentedId::One(id) => exchange.of_session(gate, effects, &id),
@@ -151,17 +182,22 @@ impl Exchange {
     pub fn interest(&self) -> Interest {
         match (&self.state, &self.glimpse) {
             (State::Holding, _) => Interest::Whole(self.site.rules.max_request_bytes),
-            (_, Some(seen)) => Interest::Part(GLIMPSE_BYTES.saturating_sub(seen.len())),
+            (_, Some(beginning)) => Interest::Part(beginning.room()),
             (_, None) => Interest::Nothing,
         }
     }
 
     /// Looks at a part of the body that streams by; `last` says that no more will come.
     pub fn glimpse(&mut self, effects: &mut impl Effects, part: &[u8], last: bool) {
-        let Some(seen) = &mut self.glimpse else { return };
-        seen.extend(part.iter().take(GLIMPSE_BYTES.saturating_sub(seen.len())));
-        let glimpse = json_rpc::glimpse(seen);
-        if glimpse.complete || last || seen.len() >= GLIMPSE_BYTES {
+        let Some(beginning) = &mut self.glimpse else {
+            return;
+        };
+        let is_all = beginning.extend(part) || last;
+        if !is_all && !beginning.has_doubled() {
+            return;
+        }
+        let glimpse = json_rpc::glimpse(&beginning.bytes);
+        if is_all || glimpse.complete {
             self.glimpse = None;
             self.report_glimpse(effects, &glimpse);
         }
@@ -191,6 +227,21 @@ impl Exchange {
         }
         if let Err(error) = gate.table.rest(key, self.site.lifespans, gate.now) {
             effects.failed("rest", error);
+        }
+    }
+
+    /// Decides how a POST's method becomes known. Under `admission: body` the body tells; else it is not
+    /// read at all, and the header that newer revisions require has to do.
+    fn expect_body(&mut self, effects: &mut impl Effects, head: &RequestHead<'_>) {
+        if self.verb != Verb::Post {
+            return;
+        }
+        match self.site.rules.admission {
+            Admission::Body => self.glimpse = Some(Beginning::default()),
+            Admission::Headers => match head.rpc_method {
+                Some(method) => self.report_method(effects, Method::from_bytes(method), head.rpc_name),
+                None => effects.count(self.site.index, Event::Request(Method::Other)),
+            },
         }
     }
 
@@ -316,8 +367,8 @@ impl Exchange {
 
     /// No more of the body will be seen.
     fn end_glimpse(&mut self, effects: &mut impl Effects) {
-        if let Some(seen) = self.glimpse.take() {
-            self.report_glimpse(effects, &json_rpc::glimpse(&seen));
+        if let Some(beginning) = self.glimpse.take() {
+            self.report_glimpse(effects, &json_rpc::glimpse(&beginning.bytes));
         }
     }
 

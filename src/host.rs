@@ -4,6 +4,7 @@
 //! through `hostcalls`, with their errors handled: the SDK's convenience methods panic, and a panic takes
 //! the worker's VM down.
 
+mod abi;
 mod clock;
 mod metrics;
 mod reporter;

@@ -27,6 +27,14 @@ pub enum AnswerInterest {
     Head,
 }
 
+/// What an answer means to the session that its request belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Consequence {
+    Nothing,
+    StreamOpens,
+    Ends(EndReason),
+}
+
 impl Exchange {
     /// Which part of the answer's head the exchange needs.
     pub fn answer_interest(&self) -> AnswerInterest {
@@ -34,6 +42,24 @@ impl Exchange {
             State::Opening(_) | State::Sessionless => AnswerInterest::Head,
             State::Using(_) | State::Unknown(_) => AnswerInterest::Status,
             State::Holding | State::Over => AnswerInterest::Nothing,
+        }
+    }
+
+    /// Whether an answer with this head means anything to the exchange. Most do not.
+    pub fn heeds(&self, head: &ResponseHead<'_>) -> bool {
+        match self.state {
+            State::Using(_) => self.consequence(head) != Consequence::Nothing,
+            State::Opening(_) | State::Unknown(_) | State::Sessionless | State::Holding | State::Over => true,
+        }
+    }
+
+    /// What an answer means to the session of its request.
+    fn consequence(&self, head: &ResponseHead<'_>) -> Consequence {
+        match (self.verb, head.status) {
+            (_, 404) => Consequence::Ends(EndReason::UpstreamGone),
+            (Verb::Delete, 200..300) => Consequence::Ends(EndReason::ClientDelete),
+            (Verb::Get, 200..300) => Consequence::StreamOpens,
+            (Verb::Get | Verb::Post | Verb::Delete, _) => Consequence::Nothing,
         }
     }
 
@@ -152,11 +178,10 @@ impl Exchange {
         from_server: impl FnOnce() -> bool,
     ) {
         self.state = State::Using(key);
-        let reason = match (self.verb, head.status) {
-            (_, 404) => EndReason::UpstreamGone,
-            (Verb::Delete, 200..300) => EndReason::ClientDelete,
-            (Verb::Get, 200..300) => return self.count_stream(gate, effects),
-            (Verb::Get | Verb::Post | Verb::Delete, _) => return,
+        let reason = match self.consequence(head) {
+            Consequence::Nothing => return,
+            Consequence::StreamOpens => return self.count_stream(gate, effects),
+            Consequence::Ends(reason) => reason,
         };
         if !from_server() {
             return;

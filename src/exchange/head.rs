@@ -14,32 +14,40 @@ pub struct RequestHead<'a> {
     pub session_id: PresentedId<'a>,
     /// `MCP-Protocol-Version`, where it comes once and is a date.
     pub revision: Option<Revision>,
+    /// `Mcp-Method`, which requests of 2026-07-28 carry.
+    pub rpc_method: Option<&'a [u8]>,
+    /// `Mcp-Name`, where it is plain text and not encoded.
+    pub rpc_name: Option<&'a str>,
     /// Whether a body follows.
     pub has_body: bool,
 }
 
 impl<'a> RequestHead<'a> {
     /// Reads the head from all header fields, names in lower case as Envoy has them.
-    pub fn new(fields: &'a [(String, Vec<u8>)], has_body: bool) -> Self {
+    pub fn new(fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>, has_body: bool) -> Self {
         let mut head = Self {
             method: b"",
             authority: b"",
             path: b"",
             session_id: PresentedId::Absent,
             revision: None,
+            rpc_method: None,
+            rpc_name: None,
             has_body,
         };
         let mut versions = 0;
         for (name, value) in fields {
-            match name.as_str() {
-                ":method" => head.method = value,
-                ":authority" => head.authority = value,
-                ":path" => head.path = value,
-                "mcp-session-id" => head.session_id = head.session_id.joined_by(value),
-                "mcp-protocol-version" => {
+            match name {
+                b":method" => head.method = value,
+                b":authority" => head.authority = value,
+                b":path" => head.path = value,
+                b"mcp-session-id" => head.session_id = head.session_id.joined_by(value),
+                b"mcp-protocol-version" => {
                     versions += 1;
                     head.revision = Revision::parse(value);
                 }
+                b"mcp-method" => head.rpc_method = Some(value),
+                b"mcp-name" => head.rpc_name = plain_text(value),
                 _ => {}
             }
         }
@@ -62,15 +70,15 @@ pub struct ResponseHead<'a> {
 
 impl<'a> ResponseHead<'a> {
     /// Reads the head from all header fields.
-    pub fn new(fields: &'a [(String, Vec<u8>)]) -> Self {
+    pub fn new(fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Self {
         let mut head = Self {
             status: 0,
             session_id: PresentedId::Absent,
         };
         for (name, value) in fields {
-            match name.as_str() {
-                ":status" => head.status = parse_status(value),
-                "mcp-session-id" => head.session_id = head.session_id.joined_by(value),
+            match name {
+                b":status" => head.status = parse_status(value),
+                b"mcp-session-id" => head.session_id = head.session_id.joined_by(value),
                 _ => {}
             }
         }
@@ -89,6 +97,12 @@ impl<'a> ResponseHead<'a> {
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
+}
+
+/// A header value that stands for itself; others are Base64 between `=?base64?` and `?=`.
+fn plain_text(value: &[u8]) -> Option<&str> {
+    let text = core::str::from_utf8(value).ok()?;
+    (!text.starts_with("=?")).then_some(text)
 }
 
 fn parse_status(value: &[u8]) -> u16 {

@@ -1,5 +1,4 @@
-use proxy_wasm::hostcalls;
-
+use super::abi;
 use super::shared::{Shared, log_failure};
 use crate::config::FilterState;
 use crate::exchange::Effects;
@@ -36,8 +35,7 @@ impl Effects for Reporter<'_> {
 
     fn note(&mut self, fact: Fact<'_>) {
         if wants(&self.shared.config.filter_state, &fact) {
-            // A fact that cannot be left is missing in an access log; the request goes on.
-            let _ = hostcalls::set_property(vec![fact.key()], Some(fact.value().as_bytes()));
+            abi::set_property(fact.key(), fact.value().as_bytes());
         }
     }
 

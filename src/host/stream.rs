@@ -2,8 +2,9 @@ use std::rc::Rc;
 
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext};
-use proxy_wasm::types::{Action, BufferType, MapType};
+use proxy_wasm::types::{Action, MapType};
 
+use super::abi::{self, Headers};
 use super::reporter::Reporter;
 use super::shared::Shared;
 use crate::answer::Answer;
@@ -40,7 +41,7 @@ impl Stream {
         match exchange.interest() {
             Interest::Nothing => Action::Continue,
             Interest::Part(max) => {
-                let part = request_body(size.min(max));
+                let part = abi::request_body(size.min(max));
                 exchange.glimpse(&mut Reporter::new(shared), &part, last);
                 Action::Continue
             }
@@ -50,7 +51,7 @@ impl Stream {
                 Action::Pause
             }
             Interest::Whole(_) => {
-                let body = request_body(size);
+                let body = abi::request_body(size);
                 act(shared.run(|gate, effects| exchange.judge(gate, effects, &body)))
             }
         }
@@ -71,8 +72,8 @@ impl HttpContext for Stream {
         let Some(shared) = &self.shared else {
             return Action::Continue;
         };
-        let fields = hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default();
-        let head = RequestHead::new(&fields, !end_of_stream);
+        let fields = abi::fields(Headers::Request);
+        let head = RequestHead::new(fields.iter(), !end_of_stream);
         let context = self.context;
         match shared.run(|gate, effects| Exchange::begin(gate, effects, &head, context)) {
             None => Action::Continue,
@@ -100,12 +101,15 @@ impl HttpContext for Stream {
         let fields;
         let head = match exchange.answer_interest() {
             AnswerInterest::Nothing => return Action::Continue,
-            AnswerInterest::Status => ResponseHead::of_status(&response_status()),
+            AnswerInterest::Status => ResponseHead::of_status(&abi::value(Headers::Response, ":status")),
             AnswerInterest::Head => {
-                fields = hostcalls::get_map_bytes(MapType::HttpResponseHeaders).unwrap_or_default();
-                ResponseHead::new(&fields)
+                fields = abi::fields(Headers::Response);
+                ResponseHead::new(fields.iter())
             }
         };
+        if !exchange.heeds(&head) {
+            return Action::Continue;
+        }
         match shared.run(|gate, effects| exchange.answered(gate, effects, &head, is_from_server)) {
             Edit::Keep => {}
             Edit::DropSessionId => drop_session_id(MapType::HttpResponseHeaders),
@@ -146,23 +150,6 @@ fn drop_session_id(map: MapType) {
     if let Err(status) = hostcalls::remove_map_value(map, SESSION_ID) {
         log::warn!("event=header_not_removed status={status:?}");
     }
-}
-
-fn request_body(len: usize) -> Vec<u8> {
-    if len == 0 {
-        return Vec::new();
-    }
-    hostcalls::get_buffer(BufferType::HttpRequestBody, 0, len)
-        .ok()
-        .flatten()
-        .unwrap_or_default()
-}
-
-fn response_status() -> Vec<u8> {
-    hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, ":status")
-        .ok()
-        .flatten()
-        .unwrap_or_default()
 }
 
 /// Whether the server gave the answer, rather than Envoy or another filter on its behalf.

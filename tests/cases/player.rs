@@ -165,7 +165,7 @@ impl Player {
     fn request(&mut self, name: &str, fields: &[(String, Vec<u8>)], body: Option<&Body>) -> Recorder {
         let context = u32::try_from(self.streams.len()).unwrap() + 2;
         let mut recorder = Recorder::new(&self.names, Facts::new());
-        let head = RequestHead::new(fields, body.is_some());
+        let head = RequestHead::new(borrowed(fields), body.is_some());
         let mut gate = self.gate();
         let begun = Exchange::begin(&mut gate, &mut recorder, &head, context);
         let exchange = match begun {
@@ -239,7 +239,7 @@ impl Player {
             let head = match exchange.answer_interest() {
                 AnswerInterest::Nothing => return,
                 AnswerInterest::Status => ResponseHead::of_status(&fields[0].1),
-                AnswerInterest::Head => ResponseHead::new(fields),
+                AnswerInterest::Head => ResponseHead::new(borrowed(fields)),
             };
             match exchange.answered(gate, recorder, &head, || from_server) {
                 Edit::Keep => {}
@@ -381,4 +381,10 @@ fn config(case: &Case) -> Config {
     let mut config = Map::from_iter([("endpoints".to_owned(), Value::Array(vec![endpoint.into()]))]);
     config.extend(object(&case.config));
     Config::parse(Value::Object(config).to_string().as_bytes()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn borrowed(fields: &[(String, Vec<u8>)]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    fields
+        .iter()
+        .map(|(name, value)| (name.as_bytes(), value.as_slice()))
 }

@@ -9,6 +9,8 @@ use crate::requests::{CALL, HELD, INITIALIZE, VIA_UPSTREAM, answer, head, initia
 /// Sessions are admitted by their head; nothing is left in filter state.
 const BY_HEAD: &str = r#"{"filter_state": []}"#;
 const ALL_KEYS: &str = "{}";
+const BY_BODY: &str =
+    r#"{"filter_state": [], "endpoints": [{"name": "mcp", "path": "/mcp", "admission": "body"}]}"#;
 const REJECTING: &str =
     r#"{"filter_state": [], "endpoints": [{"name": "mcp", "path": "/mcp", "unknown_session": "reject"}]}"#;
 
@@ -54,7 +56,8 @@ impl<'a> Bill<'a> {
 fn live(configuration: &str) -> Worker {
     let worker = Envoy::new().worker(configuration);
     let stream = worker.stream();
-    stream.request(head("POST", &[]), true);
+    stream.request(head("POST", &[]), false);
+    stream.body(INITIALIZE, true);
     stream.answer(answer(200, &[("mcp-session-id", "s")]), VIA_UPSTREAM, true);
     stream.close();
     worker
@@ -99,10 +102,10 @@ fn bill_of_post(worker: &Worker) -> Bill<'_> {
 #[test]
 fn a_post_of_a_live_session_reads_one_bucket() {
     bill_of_post(&live(BY_HEAD)).is("
-        head: clock_time_get 1, get_map 1, get_shared_data 1
-        body: get_buffer 1, increment_metric 1
+        head: clock_time_get 1, get_map 1, get_shared_data 1, increment_metric 1
+        body: none
         end of body: none
-        answer: clock_time_get 1, get_map_value 1
+        answer: get_map_value 1
         end: clock_time_get 1
     ");
 }
@@ -110,10 +113,21 @@ fn a_post_of_a_live_session_reads_one_bucket() {
 #[test]
 fn a_post_of_a_live_session_with_all_filter_state() {
     bill_of_post(&live(ALL_KEYS)).is("
-        head: clock_time_get 1, get_map 1, get_shared_data 1, set_property 4
-        body: get_buffer 1, increment_metric 1, set_property 2
+        head: clock_time_get 1, get_map 1, get_shared_data 1, increment_metric 1, set_property 4
+        body: none
         end of body: none
-        answer: clock_time_get 1, get_map_value 1
+        answer: get_map_value 1
+        end: clock_time_get 1
+    ");
+}
+
+#[test]
+fn a_post_of_a_live_session_whose_body_is_looked_at_as_it_streams_by() {
+    bill_of_post(&live(BY_BODY)).is("
+        head: clock_time_get 1, get_map 1, get_shared_data 1
+        body: get_buffer 1, increment_metric 1
+        end of body: none
+        answer: get_map_value 1
         end: clock_time_get 1
     ");
 }
@@ -170,8 +184,8 @@ fn a_post_that_opens_a_session_admitted_by_its_head() {
     stream.done();
     bill.step("end");
     bill.is("
-        head: clock_time_get 1, get_map 1, get_metric 2, get_shared_data 3, record_metric 8, set_shared_data 1
-        body: get_buffer 1, increment_metric 1
+        head: clock_time_get 1, get_map 1, get_metric 2, get_shared_data 3, increment_metric 1, record_metric 8, set_shared_data 1
+        body: none
         answer: clock_time_get 1, get_map 1, get_metric 2, get_shared_data 4, increment_metric 1, record_metric 8, set_shared_data 2
         end: clock_time_get 1
     ");

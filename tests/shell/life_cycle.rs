@@ -57,7 +57,7 @@ fn a_session_lives_from_its_initialize_to_its_delete() {
 #[test]
 fn what_is_known_of_a_request_is_left_for_access_logs() {
     let envoy = Envoy::new();
-    let worker = envoy.worker("");
+    let worker = envoy.worker(r#"{"endpoints": [{"name": "mcp", "path": "/mcp", "admission": "body"}]}"#);
     let stream = worker.stream();
     let fields = [("mcp-session-id", "abc"), ("mcp-protocol-version", "2025-11-25")];
     stream.request(head("POST", &fields), false);
