@@ -6,6 +6,7 @@
 
 mod abi;
 mod clock;
+mod failure_log;
 mod metrics;
 mod reporter;
 mod root;

@@ -1,5 +1,5 @@
 use super::abi;
-use super::shared::{Shared, log_failure};
+use super::shared::Shared;
 use crate::config::FilterState;
 use crate::exchange::Effects;
 use crate::session::{EndedSession, StoreError};
@@ -40,7 +40,7 @@ impl Effects for Reporter<'_> {
     }
 
     fn failed(&mut self, operation: &'static str, error: StoreError) {
-        log_failure(operation, error);
+        self.shared.failed(operation, error);
     }
 }
 

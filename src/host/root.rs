@@ -5,7 +5,7 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{BufferType, ContextType};
 
-use super::shared::{Shared, log_failure};
+use super::shared::Shared;
 use super::stream::Stream;
 use crate::config::Config;
 use crate::session::Timestamp;
@@ -55,7 +55,7 @@ impl Root {
             Ok(true) => return shared,
             Ok(false) => {}
             Err(error) => {
-                log_failure("restore", error);
+                shared.failed("restore", error);
                 return shared;
             }
         }
@@ -91,7 +91,7 @@ impl Root {
                         log::warn!("event=counts_repaired count={}", report.repaired);
                     }
                 }
-                Err(error) => return log_failure("sweep", error),
+                Err(error) => return shared.failed("sweep", error),
             }
         }
     }
@@ -125,14 +125,14 @@ impl RootContext for Root {
         let shared = self.restore(shared);
         let now = Shared::now();
         if let Err(error) = shared.table.keep_holdings(now) {
-            log_failure("keep_holdings", error);
+            shared.failed("keep_holdings", error);
         }
         // Before the sweep: after a pause of the whole process, leases that this root should have renewed
         // may have run out.
         let due = shared.in_use.borrow_mut().due(now);
         for (key, lifespans) in due.leases {
             if let Err(error) = shared.table.renew(key, lifespans, now) {
-                log_failure("renew", error);
+                shared.failed("renew", error);
             }
         }
         shared.cut(&due.streams, self.context);

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use proxy_wasm::hostcalls;
 
 use super::clock;
+use super::failure_log::FailureLog;
 use super::metrics::Metrics;
 use super::reporter::Reporter;
 use super::shared_data::SharedData;
@@ -24,6 +25,7 @@ pub(super) struct Shared {
     pub(super) table: Table<SharedData>,
     pub(super) metrics: Metrics,
     pub(super) in_use: RefCell<InUse>,
+    failures: FailureLog,
 }
 
 impl Shared {
@@ -47,6 +49,7 @@ impl Shared {
             config,
             sites,
             in_use: RefCell::default(),
+            failures: FailureLog::default(),
         })
     }
 
@@ -88,9 +91,14 @@ impl Shared {
                     self.metrics.show(&counts);
                     shown = Some(version);
                 }
-                Err(error) => return log_failure("counts", error),
+                Err(error) => return self.failed("counts", error),
             }
         }
+    }
+
+    /// Notes that an operation of the table failed.
+    pub(super) fn failed(&self, operation: &str, error: StoreError) {
+        self.failures.add(operation, error, clock::now());
     }
 
     /// Counts and logs the end of a session.
@@ -164,9 +172,4 @@ impl core::fmt::Display for StartError {
             Self::Table(error) => write!(f, "the session table cannot be reached: {error}"),
         }
     }
-}
-
-/// Logs that an operation of the table failed.
-pub(super) fn log_failure(operation: &str, error: StoreError) {
-    log::warn!("event=table_failed operation={operation} error=\"{error}\"");
 }
