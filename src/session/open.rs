@@ -84,21 +84,36 @@ impl<S: Store> Table<S> {
             let Value { bytes, version } = self.store.get(key)?;
             let mut bucket = Bucket::from_value(bytes)?;
             let opened = match bucket.find(&session.key, session.opened) {
-                Some(Entry::Session { .. }) if adopted => return Ok(Opened::Present),
+                // Another request has adopted it meanwhile; this one uses it, too.
+                Some(Entry::Session {
+                    session: there,
+                    offset,
+                }) if adopted => {
+                    let Some((stamp, holders)) = self.stamp_of_use(&there, lifespans, session.opened) else {
+                        return Ok(Opened::Present);
+                    };
+                    bucket.rewrite(offset, &there.stamped(stamp, holders))?;
+                    Opened::Present
+                }
                 Some(Entry::Ended) if adopted => return Ok(Opened::Ended),
                 // The server has minted the id of a live session anew: the new session begins now, in the
-                // place of the old one.
-                Some(Entry::Session { .. }) => Opened::Present,
+                // place of the old one, and streams that are still open go on as streams of its own.
+                Some(Entry::Session { session: there, .. }) => {
+                    let stamp = self.stamp_of_use(&there, lifespans, session.opened);
+                    let (stamp, holders) = stamp.unwrap_or((there.stamp, there.holders));
+                    bucket.insert(&session.clone().stamped(stamp, holders))?;
+                    Opened::Present
+                }
                 Some(Entry::Ended) | None => {
                     taken.counted = self.count(session, lifespans, taken)?;
                     if taken.counted.is_none() {
                         return Ok(Opened::Full);
                     }
                     taken.place = None;
+                    bucket.insert(session)?;
                     Opened::Created
                 }
             };
-            bucket.insert(session)?;
             match self.store.set(key, &bucket.into_value(), version) {
                 Ok(()) => return Ok(opened),
                 Err(SetError::Stale) => {}

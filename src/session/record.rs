@@ -28,7 +28,8 @@ impl SessionKey {
         Self(bytes)
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8; 16] {
+    /// The hash, as records in shared data begin with it.
+    pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 
@@ -162,7 +163,8 @@ impl EndReason {
 /// A session, as its record in a bucket says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    pub(super) key: SessionKey,
+    /// The hash of its endpoint and id.
+    pub key: SessionKey,
     /// Where it was opened.
     pub endpoint: EndpointTag,
     /// Who opened it.

@@ -306,7 +306,7 @@ impl<S: Store> Table<S> {
     }
 
     /// The stamp and holders a use at `now` leaves, or `None` if what is stored will do.
-    fn stamp_of_use(
+    pub(super) fn stamp_of_use(
         &self,
         session: &Session,
         lifespans: Lifespans,

@@ -57,6 +57,41 @@ fn a_request_under_a_short_idle_timeout_keeps_the_session_until_it_rests() {
 }
 
 #[test]
+fn who_finds_a_session_adopted_meanwhile_uses_it_like_who_adopted_it() {
+    let (world, [first, second]) = world();
+    assert_eq!(world.open(&first, short(), Origin::Adopted), Ok(Opened::Created));
+    assert_eq!(world.open(&second, short(), Origin::Adopted), Ok(Opened::Present));
+    world.rest(&first, short()).unwrap();
+    assert_eq!(ended_within(&world, &first, 15, short()), None);
+    world.rest(&second, short()).unwrap();
+    assert_eq!(
+        ended_within(&world, &first, 60, short()),
+        Some((5, EndReason::Idle))
+    );
+}
+
+#[test]
+fn a_session_minted_anew_is_still_in_use_by_who_used_the_old_one() {
+    let (world, [first, second]) = world();
+    world.admit(&first, short()).unwrap();
+    assert_eq!(world.admit(&second, short()), Ok(Opened::Present));
+    world.rest(&second, short()).unwrap();
+    assert_eq!(ended_within(&world, &second, 15, short()), None);
+}
+
+#[test]
+fn who_finds_a_session_adopted_long_ago_uses_it_now() {
+    let (world, [first, second]) = world();
+    world.open(&first, long(), Origin::Adopted).unwrap();
+    assert_eq!(ended_within(&world, &first, 500, long()), None);
+    assert_eq!(world.open(&second, long(), Origin::Adopted), Ok(Opened::Present));
+    assert_eq!(
+        ended_within(&world, &first, 700, long()),
+        Some((601, EndReason::Idle))
+    );
+}
+
+#[test]
 fn a_session_that_a_worker_renews_is_never_idle() {
     for id in [long(), short()] {
         let (world, [worker, sweeper]) = world();

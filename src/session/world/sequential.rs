@@ -185,8 +185,13 @@ impl Model {
             (false, false) => Opened::Full,
         };
         assert_eq!(opened, expected);
-        if opened != Opened::Full {
-            self.begin(worker, name);
+        match opened {
+            Opened::Present => {
+                self.alive.get_mut(&name).unwrap().opened = self.world.now();
+                self.used(worker, name);
+            }
+            Opened::Created => self.begin(worker, name),
+            Opened::Full | Opened::Ended => {}
         }
     }
 
@@ -196,7 +201,7 @@ impl Model {
             .open(&self.workers[worker], id(name), Origin::Adopted)
             .unwrap();
         match opened {
-            Opened::Present => assert!(self.alive.contains_key(&name)),
+            Opened::Present => self.used(worker, name),
             Opened::Ended => assert_ne!(self.remembers(name), Some(false)),
             Opened::Created | Opened::Full => {
                 assert!(!self.alive.contains_key(&name));
@@ -210,7 +215,6 @@ impl Model {
     }
 
     fn use_session(&mut self, worker: usize, name: Name) {
-        let now = self.world.now();
         match self.world.use_session(&self.workers[worker], id(name)).unwrap() {
             Standing::Alive(session) => {
                 assert_eq!(session.id, id(name).text.as_bytes());
@@ -219,13 +223,7 @@ impl Model {
                     "used past its time: {:?}",
                     self.alive[&name]
                 );
-                let short = self.lifespans(name).is_short();
-                let alive = self.alive.get_mut(&name).unwrap();
-                alive.used = now;
-                alive.lapse(now);
-                if short {
-                    self.hold(worker, name);
-                }
+                self.used(worker, name);
             }
             Standing::Expired(ended) => self.note_end(name, &ended),
             Standing::Ended => {
@@ -236,6 +234,17 @@ impl Model {
                 assert!(!self.alive.contains_key(&name));
                 assert_ne!(self.remembers(name), Some(true));
             }
+        }
+    }
+
+    fn used(&mut self, worker: usize, name: Name) {
+        let now = self.world.now();
+        let short = self.lifespans(name).is_short();
+        let alive = self.alive.get_mut(&name).unwrap();
+        alive.used = now;
+        alive.lapse(now);
+        if short {
+            self.hold(worker, name);
         }
     }
 
