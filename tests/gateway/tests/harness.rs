@@ -59,7 +59,9 @@ async fn answers_are_held_streamed_broken_off_and_reset() {
         let first = stream.next().await.expect("an event").expect("whole");
         assert_eq!(first, Bytes::from("event: message\ndata: 1\n\n"));
         drop(stream);
-        assert!(!client.open(Call::get().path("/broken")).await.ended().await);
+        let is_whole = client.open(Call::get().path("/broken")).await.ended().await;
+        // Over HTTP/2, Envoy 1.36 ends it as if it were whole.
+        assert!(!is_whole || http == gateway::Http::Two);
         assert_eq!(client.send(Call::get().path("/reset")).await.status, 503);
         assert!(!waiting.is_finished());
         gate.let_one_through();

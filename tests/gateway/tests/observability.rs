@@ -154,6 +154,13 @@ async fn logged(gateway: &Gateway, call: Call, mark: &str) -> Value {
 }
 
 /// A gateway whose access log tells requests apart by their user agent.
+/// The keys of an entry that the filter has left a value for. Before 1.40 Envoy writes those without one as null.
+fn left_by_the_filter(entry: &Value) -> Vec<&String> {
+    let fields = entry.as_object().expect("an entry").iter();
+    let ours = fields.filter(|(key, value)| key.starts_with("mcp.") && !value.is_null());
+    ours.map(|(key, _)| key).collect()
+}
+
 async fn marking(setup: Setup) -> Gateway {
     let marked = json!({"mark": "%REQ(USER-AGENT)%"});
     let patch = move |config: &mut Value| {
@@ -227,12 +234,7 @@ async fn the_access_log_names_session_method_tool_and_outcome() {
     );
 
     let entry = logged(&gateway, Call::get().path("/elsewhere"), "elsewhere").await;
-    let ours: Vec<&String> = entry
-        .as_object()
-        .expect("an entry")
-        .keys()
-        .filter(|key| key.starts_with("mcp."))
-        .collect();
+    let ours = left_by_the_filter(&entry);
     assert_eq!(ours, Vec::<&String>::new());
 }
 
@@ -259,12 +261,7 @@ async fn only_the_wanted_filter_state_is_left() {
     let fields = json!({"filter_state": ["mcp.outcome"]});
     let gateway = marking(Setup::new(server.address()).top(fields)).await;
     let entry = logged(&gateway, Call::tools_list().session("x"), "one").await;
-    let ours: Vec<&String> = entry
-        .as_object()
-        .expect("an entry")
-        .keys()
-        .filter(|key| key.starts_with("mcp."))
-        .collect();
+    let ours = left_by_the_filter(&entry);
     assert_eq!(ours, ["mcp.outcome"]);
 }
 

@@ -1,0 +1,240 @@
+//! What the fuzz targets check. `tests/corpus.rs` runs the same on every file of `corpus`, with a stable Rust.
+
+#[path = "../../tests/simulation/world/mod.rs"]
+mod world;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use mcp_session_filter::config::Config;
+use mcp_session_filter::exchange::{RequestHead, ResponseHead};
+use mcp_session_filter::mcp::json_rpc::{self, Body, MAX_ID_BYTES};
+use mcp_session_filter::mcp::session_id::{MAX_BYTES, PresentedId};
+use mcp_session_filter::session::{
+    EndReason, EndpointSettings, EndpointTag, IdDigest, Key, Lifespans, NewSession, Origin, Owner, RootTag,
+    SetError, Store, StoreError, Table, Timestamp, Value, Version, VmSettings,
+};
+use world::World;
+use world::choices::Choices;
+
+/// A body is read and glimpsed at; both see the same message, however little of it the glimpse needs.
+pub fn json_rpc(bytes: &[u8]) {
+    let whole = json_rpc::glimpse(bytes);
+    for end in [bytes.len() / 3, bytes.len() / 2, bytes.len().saturating_sub(1)] {
+        let part = json_rpc::glimpse(&bytes[..end]);
+        if part.complete {
+            assert_eq!(part.method, whole.method);
+            assert_eq!(part.name, whole.name);
+        }
+    }
+    let Ok(body) = json_rpc::read(bytes) else { return };
+    // serde_json refuses what JSON's grammar allows: numbers that no double holds, half a surrogate pair, and
+    // what nests as deep as 128.
+    let deep = bytes.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() >= 127;
+    let parsed = serde_json::from_slice::<serde_json::Value>(bytes);
+    let is_strict = parsed.as_ref().is_err_and(|error| {
+        let text = error.to_string();
+        ["out of range", "hex escape", "surrogate"]
+            .iter()
+            .any(|part| text.contains(part))
+    });
+    assert!(
+        parsed.is_ok() || deep || is_strict,
+        "accepted what is not JSON: {parsed:?}"
+    );
+    if let Body::Single(message) = body {
+        assert_eq!(message.kind.method(), whole.method.filter(|_| !whole.is_response));
+        assert!(
+            message
+                .id
+                .is_none_or(|id| id.as_bytes().len() <= MAX_ID_BYTES + 2)
+        );
+    }
+}
+
+/// A configuration is valid or refused in a message that is not much longer than the configuration.
+pub fn config(bytes: &[u8]) {
+    match Config::parse(bytes) {
+        Ok(config) => {
+            assert!((1..=64).contains(&config.endpoints.len()));
+            assert!(config.endpoints.iter().all(|endpoint| endpoint.max_sessions >= 1));
+            assert!(config.summary().len() < 8192);
+            let _ = config.endpoint_for(b"gateway:80", bytes);
+        }
+        Err(error) => {
+            let text = error.to_string();
+            assert!(
+                text.len() <= 1024 + 512 * bytes.len(),
+                "{} bytes: {text}",
+                text.len()
+            );
+            assert!(!error.mistakes().is_empty());
+        }
+    }
+}
+
+/// Header fields, one a line, `name=value`: what is taken for an id could be sent back.
+pub fn heads(bytes: &[u8]) {
+    let fields: Vec<(String, Vec<u8>)> = bytes
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| {
+            let at = line.iter().position(|byte| *byte == b'=')?;
+            Some((
+                String::from_utf8(line[..at].to_vec()).ok()?,
+                line[at + 1..].to_vec(),
+            ))
+        })
+        .collect();
+    let request = RequestHead::new(&fields, true);
+    let answer = ResponseHead::new(&fields);
+    for id in [request.session_id, answer.session_id] {
+        if let PresentedId::One(id) = id {
+            assert!((1..=MAX_BYTES).contains(&id.as_bytes().len()));
+            assert!(id.as_bytes().iter().all(u8::is_ascii_graphic));
+            let times = fields.iter().filter(|(name, _)| name == "mcp-session-id").count();
+            assert_eq!(times, 1);
+        }
+    }
+    if let Some(revision) = request.revision {
+        assert_eq!(revision.as_bytes().len(), 10);
+        let _ = (revision.era(), revision.allows_batches());
+    }
+    let config = Config::parse(
+        br#"{"endpoints":[{"name":"a","path":"/mcp/*","authority":"x"},{"name":"b","path":"/mcp/y"}]}"#,
+    );
+    let found = config.map(|config| config.endpoint_for(request.authority, request.path));
+    assert!(found.is_ok_and(|site| site.is_none_or(|site| site < 2)));
+}
+
+/// Any bytes as the value of the bucket that is used, or of the ledger: nothing panics, nothing grows without bound, and
+/// after two rounds of sweeps there is nothing left to repair.
+pub fn table(bytes: &[u8]) {
+    let Some((choice, value)) = bytes.split_first() else {
+        return;
+    };
+    let store = Memory::default();
+    store.put(Key::Bucket(16_383), b"");
+    let Ok(table) = Table::attach(store.clone(), RootTag::from_random(1), [7; 16]) else {
+        return;
+    };
+    let lifespans = Lifespans {
+        idle: Some(Duration::from_secs(if choice & 2 == 0 { 5 } else { 600 })),
+        lifetime: Some(Duration::from_secs(3600)),
+    };
+    let endpoint = EndpointSettings {
+        name: "mcp".to_owned(),
+        max_sessions: 5,
+        lifespans,
+    };
+    let settings = VmSettings {
+        max_sessions: 5,
+        endpoints: vec![endpoint],
+    };
+    let _ = table.install(&settings);
+    // All of them but the one that is swept in the end: a round through 16,384 buckets would be slow.
+    let tag = EndpointTag::of("mcp");
+    let id = b"the-session";
+    let bucket = Key::Bucket(
+        u16::from_le_bytes([table.key(tag, id).as_bytes()[0], table.key(tag, id).as_bytes()[1]]) % 16_384,
+    );
+    store.put(if choice & 1 == 0 { bucket } else { Key::Ledger }, value);
+    let mut now = Timestamp::from_millis(1_000_000);
+    let new = NewSession {
+        endpoint: tag,
+        lifespans,
+        owner: Owner(1),
+        id,
+        digest: IdDigest::of(id),
+        keep_id: true,
+    };
+    let key = table.key(tag, id);
+    for step in value.iter().take(12) {
+        now = now.after(Duration::from_millis(u64::from(*step) * 16));
+        match step % 9 {
+            0 => drop(table.use_session(key, lifespans, now)),
+            1 => drop(table.open(&new, Origin::Adopted, now)),
+            2 => drop(table.open(&new, Origin::Minted(None), now)),
+            3 => drop(table.end(key, EndReason::ClientDelete, lifespans, now)),
+            4 => drop(table.renew(key, lifespans, now)),
+            5 => drop(table.rest(key, lifespans, now)),
+            6 => drop(table.reserve(tag, Duration::from_secs(60), now)),
+            7 => drop(table.keep_holdings(now)),
+            _ => drop(table.open_stream(tag, now)),
+        }
+    }
+    let _ = table.restore(&settings);
+    for _ in 0..2 {
+        let _ = table.sweep(now);
+    }
+    assert!(
+        store.longest() <= value.len().max(65_536) + 4096,
+        "{} bytes",
+        store.longest()
+    );
+}
+
+/// A world whose every decision the fuzzer makes.
+pub fn worlds(bytes: &[u8]) {
+    let Some((first, rest)) = bytes.split_first() else {
+        return;
+    };
+    let mut world = World::new(Choices::of_bytes(rest), first % 2 == 1);
+    while !world.is_over() && world.tally.steps < 200 {
+        world.step();
+    }
+    // The end of a world takes two rounds through the whole table.
+    if first % 16 < 2 {
+        world.finish();
+    }
+}
+
+/// Shared data as a map.
+#[derive(Clone, Debug, Default)]
+struct Memory(Rc<RefCell<BTreeMap<Key, (Vec<u8>, u32)>>>);
+
+impl Memory {
+    fn put(&self, key: Key, bytes: &[u8]) {
+        let mut values = self.0.borrow_mut();
+        let version = values.get(&key).map_or(1, |(_, version)| version + 1);
+        values.insert(key, (bytes.to_vec(), version));
+    }
+
+    fn longest(&self) -> usize {
+        self.0
+            .borrow()
+            .values()
+            .map(|(bytes, _)| bytes.len())
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+impl Store for Memory {
+    fn get(&self, key: Key) -> Result<Value, StoreError> {
+        Ok(match self.0.borrow().get(&key) {
+            Some((bytes, version)) => Value {
+                bytes: bytes.clone(),
+                version: Version::At(*version),
+            },
+            None => Value {
+                bytes: Vec::new(),
+                version: Version::Absent,
+            },
+        })
+    }
+
+    fn set(&self, key: Key, bytes: &[u8], expected: Version) -> Result<(), SetError> {
+        let current = self
+            .0
+            .borrow()
+            .get(&key)
+            .map(|(_, version)| Version::At(*version));
+        if current.is_some_and(|current| current != expected) {
+            return Err(SetError::Stale);
+        }
+        self.put(key, bytes);
+        Ok(())
+    }
+}

@@ -1,0 +1,399 @@
+//! What must hold, and what the world remembers to tell whether it does.
+
+use std::collections::{BTreeMap, HashSet};
+
+use mcp_session_filter::config::UnknownSession;
+use mcp_session_filter::exchange::AnswerInterest;
+use mcp_session_filter::session::{Counts, EndReason, EndedSession, EndpointCounts, Key, RootTag, Table};
+
+use super::faults::LONGEST_PLACE_MS;
+use super::heard::Heard;
+use super::worker::{Place, Stream, Ticked};
+use super::{IDS, World, tag_bytes};
+
+/// Calls of the store that a request, an answer or an end may make when nobody interferes, however many sessions there are.
+const MAX_CALLS: u64 = 16;
+
+/// What the world remembers.
+#[derive(Debug, Default)]
+pub(super) struct Books {
+    /// Sessions opened less sessions ended, by what was reported; `None` where a report may have been lost.
+    pub(super) reported: Option<i64>,
+    /// When each session was last in use, by endpoint and id.
+    pub(super) last_used: BTreeMap<(usize, usize), u64>,
+    /// Places whose streams are gone and that nobody has given back.
+    pub(super) orphans: Vec<Place>,
+    /// Values that another version has written, and what was there before.
+    pub(super) foreign: Vec<(Key, Vec<u8>)>,
+    /// A heavy fault has happened since the last round of sweeps.
+    disturbed: bool,
+    /// Until then places may be kept that the world does not know.
+    strange_places_until: u64,
+    /// When a worker last dropped places that had run out.
+    last_reap: u64,
+    /// After the ledger was lost more may have been let in than the caps allow; until enough have ended,
+    /// nobody is.
+    over_the_cap: bool,
+}
+
+/// How things were before an event.
+pub(super) struct Before {
+    counts: Option<Counts>,
+    is_there: bool,
+    calls: u64,
+    /// Nothing disturbs the worker, so that everything must be exact.
+    is_calm: bool,
+}
+
+/// What a request came to.
+#[derive(Debug)]
+pub(super) enum Letting {
+    In,
+    Held,
+    Refused(u16),
+}
+
+pub(super) struct Outcome {
+    pub(super) heard: Heard,
+    pub(super) letting: Letting,
+}
+
+impl Books {
+    pub(super) fn disturb(&mut self) {
+        self.disturbed = true;
+        self.reported = None;
+    }
+}
+
+impl World {
+    pub(super) fn counts(&self) -> Option<Counts> {
+        let table = &self.workers.iter().flatten().next()?.core.table;
+        // The look itself is no call of a worker's, but a fault may still be waiting for one.
+        table.counts().ok().map(|(counts, _)| counts)
+    }
+
+    pub(super) fn before(&self, number: usize, site: usize, id: Option<usize>) -> Before {
+        let counts = if self.books.disturbed {
+            None
+        } else {
+            self.ledger_counts()
+        };
+        let disturbed = |worker: &super::Worker| worker.handle.is_disturbed();
+        Before {
+            is_calm: !self.books.disturbed && !self.workers[number].as_ref().is_some_and(disturbed),
+            counts,
+            is_there: id.is_some_and(|id| self.is_there(site, id)),
+            calls: self.shared.calls(),
+        }
+    }
+
+    /// The counts, read by somebody whom no fault waits for.
+    fn ledger_counts(&self) -> Option<Counts> {
+        let table = Table::attach(self.shared.handle(), RootTag::from_random(0), [0; 16]);
+        table.ok()?.counts().ok().map(|(counts, _)| counts)
+    }
+
+    /// The ledger's row of each endpoint. They come in the order in which the ledger learnt of them.
+    fn rows(&self, counts: &Counts) -> Vec<(usize, EndpointCounts)> {
+        let row = |name: &str| counts.endpoints.iter().find(|row| row.name == name).cloned();
+        let rows = self
+            .configured
+            .sites
+            .iter()
+            .map(|site| row(site.rules.name.as_str()));
+        (0..)
+            .zip(rows)
+            .filter_map(|(site, row)| Some((site, row?)))
+            .collect()
+    }
+
+    fn is_there(&self, site: usize, id: usize) -> bool {
+        let Some(worker) = self.workers.iter().flatten().next() else {
+            return false;
+        };
+        let tag = self.configured.sites[site].tag;
+        let key = worker.core.table.key(tag, super::id_text(id).as_bytes());
+        self.shared
+            .records()
+            .iter()
+            .any(|record| record.key == *key.as_bytes())
+    }
+
+    /// A request has been judged.
+    pub(super) fn judged(
+        &mut self,
+        number: usize,
+        stream: &mut Stream,
+        id: Option<usize>,
+        before: Before,
+        outcome: Outcome,
+    ) {
+        let Outcome { heard, letting } = outcome;
+        self.note(number, &heard);
+        let calm = before.is_calm && heard.failed.is_empty();
+        self.assert_few_calls(calm, before.calls);
+        let waits = stream.exchange.answer_interest();
+        match (letting, id) {
+            (Letting::Held, _) => {}
+            (Letting::In, Some(id)) if before.is_there => {
+                stream.uses = (waits == AnswerInterest::Status).then_some(id);
+                self.books.last_used.insert((stream.site, id), self.now);
+            }
+            (Letting::In, Some(id)) => {
+                stream.unknown = (waits == AnswerInterest::Status).then_some(id);
+                let rule = self.configured.sites[stream.site].rules.unknown_session;
+                assert!(!calm || rule == UnknownSession::Adopt, "an unknown id was let in");
+            }
+            (Letting::In, None) => {
+                stream.place = heard.counts_moved.then(|| self.new_place(stream.site));
+            }
+            (Letting::Refused(429), _) => {
+                let counts = before.counts.filter(|_| calm);
+                let had_room = counts.is_some_and(|counts| self.has_room(&counts, stream.site));
+                assert!(!had_room, "refused although there was room");
+            }
+            (Letting::Refused(status), id) => {
+                let is_lost = status == 404 && before.is_there && heard.ended.is_empty();
+                assert!(!(calm && is_lost), "session {id:?} is alive and was answered 404");
+            }
+        }
+    }
+
+    /// An answer has been followed; `opened` is the session that the stream uses now.
+    pub(super) fn opened(
+        &mut self,
+        number: usize,
+        stream: &mut Stream,
+        opened: Option<usize>,
+        before: Before,
+        heard: Heard,
+    ) {
+        self.note(number, &heard);
+        self.assert_few_calls(before.is_calm, before.calls);
+        let place = stream.place.take();
+        if !heard.failed.is_empty() {
+            self.books.orphans.extend(place);
+        }
+        if let Some(id) = opened {
+            stream.uses = Some(id);
+            self.books.last_used.insert((stream.site, id), self.now);
+        }
+        stream.unknown = None;
+        if !heard.ended.is_empty() {
+            stream.uses = None;
+        }
+    }
+
+    /// A stream is over.
+    pub(super) fn left(&mut self, number: usize, stream: &mut Stream, heard: &Heard) {
+        self.note(number, heard);
+        let place = stream.place.take();
+        if !heard.failed.is_empty() {
+            self.books.orphans.extend(place);
+        }
+        if let Some(id) = stream.uses.take() {
+            self.books.last_used.insert((stream.site, id), self.now);
+        }
+    }
+
+    pub(super) fn after_tick(&mut self, number: usize, ticked: Ticked) {
+        if ticked.failed || ticked.joined {
+            self.books.reported = None;
+        } else {
+            self.books.last_reap = self.now;
+        }
+        let heard = Heard {
+            ended: ticked.ended,
+            ..Heard::default()
+        };
+        self.note(number, &heard);
+        // A worker that died within an operation leaves something to repair, and so does a heavy fault.
+        let nothing_happened = self.books.reported.is_some() && !self.books.disturbed;
+        assert!(
+            !(nothing_happened && ticked.repaired > 0),
+            "repaired what no fault had broken"
+        );
+        for context in ticked.closes {
+            let Some(worker) = &mut self.workers[number] else {
+                return;
+            };
+            if let Some(at) = worker.streams.iter().position(|stream| stream.context == context) {
+                let mut stream = worker.streams.swap_remove(at);
+                self.end_stream(number, &mut stream);
+            }
+        }
+    }
+
+    fn assert_few_calls(&self, calm: bool, before: u64) {
+        let calls = self.shared.calls() - before;
+        assert!(!calm || calls <= MAX_CALLS, "{calls} calls for one event");
+    }
+
+    /// Enters what was reported.
+    fn note(&mut self, number: usize, heard: &Heard) {
+        let opened = i64::from(heard.created + heard.adopted);
+        self.tally.sessions += u64::from(heard.created + heard.adopted);
+        if let Some(reported) = &mut self.books.reported {
+            *reported += opened - i64::try_from(heard.ended.len()).unwrap();
+        }
+        for ended in &heard.ended {
+            self.note_end(number, ended);
+        }
+    }
+
+    fn note_end(&mut self, number: usize, ended: &EndedSession) {
+        let sites = &self.configured.sites;
+        let site = sites
+            .iter()
+            .position(|site| site.tag == ended.session.endpoint)
+            .unwrap();
+        let Some(id) = self.id_of(number, site, ended.session.key) else {
+            return;
+        };
+        if !self.books.disturbed {
+            self.assert_ended_rightly(site, id, ended);
+        }
+        for stream in self
+            .workers
+            .iter_mut()
+            .flatten()
+            .flat_map(|worker| &mut worker.streams)
+        {
+            if (stream.site, stream.uses) == (site, Some(id)) {
+                stream.uses = None;
+            }
+        }
+    }
+
+    fn assert_ended_rightly(&self, site: usize, id: usize, ended: &EndedSession) {
+        let lifespans = self.configured.sites[site].lifespans;
+        let millis = |span: Option<core::time::Duration>| u64::try_from(span.unwrap().as_millis()).unwrap();
+        match ended.reason {
+            EndReason::ClientDelete | EndReason::UpstreamGone => {}
+            EndReason::Lifetime => {
+                let age = ended.at.since(ended.session.opened);
+                assert!(Some(age) >= lifespans.lifetime, "ended at the age of {age:?}");
+            }
+            EndReason::Idle => {
+                let users = self.users(site, id);
+                assert_eq!(users, 0, "ended for being idle while in use: {ended:?}");
+                if let Some(used) = self.books.last_used.get(&(site, id)) {
+                    let idle = self.now.saturating_sub(*used);
+                    assert!(idle >= millis(lifespans.idle), "ended after {idle} ms: {ended:?}");
+                }
+            }
+        }
+    }
+
+    fn users(&self, site: usize, id: usize) -> usize {
+        let workers = self.workers.iter().flatten();
+        let streams =
+            workers.flat_map(|worker| worker.streams.iter().filter(|stream| stream.is_of(&worker.core)));
+        streams
+            .filter(|stream| (stream.site, stream.uses) == (site, Some(id)))
+            .count()
+    }
+
+    /// The invariants, after every step.
+    pub(super) fn audit(&mut self) {
+        let records = self.shared.records();
+        let keys: HashSet<_> = records.iter().map(|record| record.key).collect();
+        assert_eq!(keys.len(), records.len(), "a session is in the table twice");
+        for worker in self.workers.iter().flatten() {
+            assert!(worker.core.in_use.borrow().len() <= worker.streams.len());
+        }
+        if self.books.disturbed {
+            return;
+        }
+        let counts = self.ledger_counts().unwrap();
+        self.audit_caps(&counts);
+        self.audit_places(&counts);
+        if let Some(reported) = self.books.reported {
+            assert_eq!(
+                i64::try_from(records.len()).unwrap(),
+                reported,
+                "reports do not add up"
+            );
+        }
+        assert!(records.len() <= 2 * IDS);
+    }
+
+    fn audit_caps(&mut self, counts: &Counts) {
+        let mut over = counts.active + counts.reserved > counts.limit;
+        for (site, endpoint) in self.rows(counts) {
+            let there = self.shared.count(tag_bytes(&self.configured.sites[site]));
+            assert!(
+                there <= endpoint.active as usize,
+                "{there} sessions are there: {endpoint:?}"
+            );
+            over |= endpoint.active + endpoint.reserved > endpoint.limit;
+        }
+        assert!(!over || self.books.over_the_cap, "over the cap: {counts:?}");
+        self.books.over_the_cap = over;
+    }
+
+    /// Each place is kept once, and no place is kept that nobody has.
+    fn audit_places(&self, counts: &Counts) {
+        if self.now < self.books.strange_places_until {
+            return;
+        }
+        let streams = || self.workers.iter().flatten().flat_map(|worker| &worker.streams);
+        for (site, endpoint) in self.rows(counts) {
+            let held = || {
+                streams()
+                    .filter_map(|stream| stream.place)
+                    .filter(|place| place.site == site)
+            };
+            let least = held().filter(|place| place.kept_until > self.now).count();
+            let orphans = self
+                .books
+                .orphans
+                .iter()
+                .filter(|place| place.site == site)
+                .copied();
+            let most = held()
+                .chain(orphans)
+                .filter(|place| place.gone_at > self.books.last_reap)
+                .count();
+            let reserved = endpoint.reserved as usize;
+            assert!(
+                (least..=most).contains(&reserved),
+                "{reserved} places are kept, not {least} to {most}: {endpoint:?}"
+            );
+        }
+    }
+
+    /// After a round of sweeps nothing is left to see of any fault.
+    pub(super) fn assert_healed(&mut self) {
+        let counts = self.counts().unwrap();
+        for (site, endpoint) in self.rows(&counts) {
+            let there = self.shared.count(tag_bytes(&self.configured.sites[site]));
+            assert_eq!(endpoint.active as usize, there, "after a round: {endpoint:?}");
+        }
+        if self.books.disturbed {
+            self.books.disturbed = false;
+            self.books.strange_places_until = self.now + LONGEST_PLACE_MS;
+            self.books.over_the_cap = true;
+            self.books.last_used.clear();
+            for stream in self
+                .workers
+                .iter_mut()
+                .flatten()
+                .flat_map(|worker| &mut worker.streams)
+            {
+                stream.place = None;
+                stream.uses = None;
+            }
+        }
+        let last_reap = self.books.last_reap;
+        self.books.orphans.retain(|place| place.gone_at > last_reap);
+        self.books.reported = Some(i64::try_from(self.shared.records().len()).unwrap());
+    }
+
+    fn has_room(&self, counts: &Counts, site: usize) -> bool {
+        let rows = self.rows(counts);
+        let of_endpoint = |endpoint: &EndpointCounts| endpoint.active + endpoint.reserved < endpoint.limit;
+        counts.active + counts.reserved < counts.limit
+            && rows.get(site).is_some_and(|(_, row)| of_endpoint(row))
+    }
+}

@@ -1,0 +1,129 @@
+//! What goes wrong in a world.
+
+use mcp_session_filter::session::Key;
+
+use super::World;
+use super::worker::Place;
+
+/// No place is kept longer than the longest `initialize_timeout`.
+pub(super) const LONGEST_PLACE_MS: u64 = 60_000;
+
+impl World {
+    pub(super) fn fault(&mut self) {
+        self.tally.faults += 1;
+        if self.heavy && self.choices.once_in(4) {
+            self.books.disturb();
+            return self.heavy_fault();
+        }
+        let number = self.choices.below(super::WORKERS);
+        match self.choices.below(4) {
+            0 => self.kill(number),
+            1 | 2 => self.die_within_an_event(number),
+            _ => {
+                let races = 1 + u32::try_from(self.choices.below(6)).unwrap();
+                if let Some(worker) = &self.workers[number] {
+                    worker.handle.lose_races(races);
+                }
+            }
+        }
+    }
+
+    fn heavy_fault(&mut self) {
+        let number = self.choices.below(super::WORKERS);
+        match self.choices.below(9) {
+            0 | 1 => {
+                let calls = 1 + u32::try_from(self.choices.below(40)).unwrap();
+                if let Some(worker) = &self.workers[number] {
+                    worker.handle.be_refused(calls);
+                }
+            }
+            2 => self.now -= 1_000 * u64::try_from(self.choices.below(60)).unwrap(),
+            3 | 4 => {
+                let choices = &mut self.choices;
+                if let Some(bucket) = self.shared.inhabited(|count| choices.below(count.min(256))) {
+                    self.shared.lose(bucket);
+                }
+            }
+            5 => self.shared.lose(Key::Ledger),
+            6 => {
+                self.shared.lose_everything();
+                self.books.foreign.clear();
+            }
+            7 => {
+                let choices = &mut self.choices;
+                if let Some(bucket) = self.shared.inhabited(|count| choices.below(count.min(256))) {
+                    self.become_foreign(bucket);
+                }
+            }
+            _ => self.become_foreign(Key::Ledger),
+        }
+    }
+
+    /// Another version of the filter has written the value.
+    fn become_foreign(&mut self, key: Key) {
+        let Some(ours) = self.shared.value(key).filter(|value| value.first() == Some(&1)) else {
+            return;
+        };
+        let mut foreign = ours.clone();
+        foreign[0] = 2;
+        self.shared.put(key, &foreign);
+        self.books.foreign.push((key, ours));
+    }
+
+    /// The worker's VM is gone, and with it all it knew.
+    pub(super) fn kill(&mut self, number: usize) {
+        let Some(worker) = self.workers[number].take() else {
+            return;
+        };
+        for stream in worker.streams {
+            self.books.orphans.extend(stream.place);
+            if let Some(id) = stream.uses {
+                self.books.last_used.insert((stream.site, id), self.now);
+            }
+        }
+    }
+
+    /// The worker dies between two of its calls, in the middle of whatever comes next.
+    fn die_within_an_event(&mut self, number: usize) {
+        let calls = u64::try_from(self.choices.below(12)).unwrap();
+        let Some(worker) = &self.workers[number] else {
+            return;
+        };
+        worker.handle.die_after(calls);
+        // What it did last, nobody has told.
+        self.books.reported = None;
+        for site in 0..2 {
+            self.books.orphans.push(Place {
+                site,
+                kept_until: self.now,
+                gone_at: self.now + LONGEST_PLACE_MS,
+            });
+        }
+        match self.choices.below(4) {
+            0 => self.request(Some(number)),
+            1 => self.answer(Some(number)),
+            2 => self.leave(Some(number)),
+            _ => self.tick_one(Some(number)),
+        }
+        self.kill(number);
+    }
+
+    /// A round of sweeps after whatever has happened: everything is as it should be.
+    pub(super) fn heal(&mut self) {
+        self.tally.rounds += 1;
+        for (key, ours) in core::mem::take(&mut self.books.foreign) {
+            self.shared.put(key, &ours);
+        }
+        for worker in self.workers.iter().flatten() {
+            worker.handle.be_refused(0);
+            worker.handle.lose_races(0);
+        }
+        self.now = self.now.max(self.latest);
+        if self.workers.iter().all(Option::is_none) {
+            self.start_worker(0);
+        }
+        self.pass(super::ROUND_MS);
+        self.pass(2_000);
+        self.assert_healed();
+    }
+}

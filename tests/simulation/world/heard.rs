@@ -1,0 +1,50 @@
+//! What an event made happen besides its verdict.
+
+use mcp_session_filter::answer::Reason;
+use mcp_session_filter::exchange::Effects;
+use mcp_session_filter::session::{EndedSession, StoreError};
+use mcp_session_filter::telemetry::{Event, Fact};
+
+/// Everything that was heard of one event.
+#[derive(Debug, Default)]
+pub struct Heard {
+    pub created: u32,
+    pub adopted: u32,
+    pub untracked: u32,
+    pub rejected: Option<Reason>,
+    pub ended: Vec<EndedSession>,
+    pub failed: Vec<(&'static str, StoreError)>,
+    pub counts_moved: bool,
+}
+
+impl Effects for Heard {
+    fn count(&mut self, _: usize, event: Event) {
+        match event {
+            Event::Created => self.created += 1,
+            Event::Adopted => self.adopted += 1,
+            Event::Untracked => self.untracked += 1,
+            Event::Rejected(reason) => self.rejected = Some(reason),
+            Event::Request(_) => {}
+        }
+    }
+
+    fn ended(&mut self, ended: &EndedSession) {
+        self.ended.push(ended.clone());
+    }
+
+    fn counts_moved(&mut self) {
+        self.counts_moved = true;
+    }
+
+    fn note(&mut self, fact: Fact<'_>) {
+        assert!(
+            fact.value().len() <= 1024,
+            "a fact of {} bytes",
+            fact.value().len()
+        );
+    }
+
+    fn failed(&mut self, operation: &'static str, error: StoreError) {
+        self.failed.push((operation, error));
+    }
+}

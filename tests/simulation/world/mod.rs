@@ -1,0 +1,270 @@
+//! The whole core in a simulated world: several workers with their exchanges over one store, clients and a
+//! server that do what the [`Choices`] say, a clock that moves when they say so, and faults where they want
+//! them. After every step the invariants are looked at.
+//!
+//! Faults are of two kinds. Light ones (a worker dies, even in the middle of an operation; a write comes too late; answers
+//! and clients get lost) must not be seen at all. Heavy ones (shared data lost, refused or not ours; a clock
+//! that goes back) may be seen until the next round of sweeps, and never after it.
+
+// `mod.rs`, because the fuzz targets use this folder too.
+pub mod audit;
+pub mod choices;
+mod faults;
+mod heard;
+mod store;
+mod traffic;
+mod worker;
+
+use std::rc::Rc;
+
+use mcp_session_filter::config::Config;
+use mcp_session_filter::exchange::Site;
+use mcp_session_filter::session::{IdDigest, SessionKey, Timestamp};
+
+use audit::Books;
+use choices::Choices;
+use store::Shared;
+use worker::{Configured, Stream, Worker};
+
+const WORKERS: usize = 3;
+
+/// Ids that each endpoint's sessions have.
+pub const IDS: usize = 8;
+
+/// No worker lets more than this pass between two ticks (`MAX_TICK` in `src/host/root.rs`).
+const TICK_MS: u64 = 5_000;
+
+/// A round of sweeps: every group is looked at within 30 s, and again 2 s after it was found wrong.
+const ROUND_MS: u64 = 35_000;
+
+/// How many steps of each kind a world has taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    pub steps: u64,
+    pub requests: u64,
+    pub answers: u64,
+    pub ticks: u64,
+    pub faults: u64,
+    pub rounds: u64,
+    pub sessions: u64,
+}
+
+impl Tally {
+    /// Adds those of another world.
+    pub fn add(&mut self, other: &Self) {
+        self.steps += other.steps;
+        self.requests += other.requests;
+        self.answers += other.answers;
+        self.ticks += other.ticks;
+        self.faults += other.faults;
+        self.rounds += other.rounds;
+        self.sessions += other.sessions;
+    }
+}
+
+/// The world.
+pub struct World {
+    choices: Choices,
+    configured: Configured,
+    shared: Shared,
+    /// `None`: its VM is dead, and the next request brings a new one.
+    workers: Vec<Option<Worker>>,
+    roots: u32,
+    now: u64,
+    /// The latest the clock has ever said.
+    latest: u64,
+    /// Whether heavy faults happen.
+    heavy: bool,
+    books: Books,
+    pub tally: Tally,
+}
+
+impl World {
+    /// A world with its first worker. `heavy`: with heavy faults, too.
+    pub fn new(mut choices: Choices, heavy: bool) -> Self {
+        let configured = configured(&mut choices);
+        let near_wrap = choices.once_in(4);
+        let shared = Shared::new(if near_wrap { u32::MAX - 2_000 } else { 1 });
+        let mut world = Self {
+            choices,
+            configured,
+            shared,
+            workers: Vec::new(),
+            roots: 0,
+            now: 1_000_000,
+            latest: 1_000_000,
+            heavy,
+            books: Books::default(),
+            tally: Tally::default(),
+        };
+        world.books.reported = Some(0);
+        for number in 0..WORKERS {
+            world.workers.push(None);
+            world.start_worker(number);
+        }
+        world
+    }
+
+    /// Whether a fuzzer's decisions have all been made.
+    pub fn is_over(&self) -> bool {
+        self.choices.are_over()
+    }
+
+    /// The next thing that happens, and a look at all invariants.
+    pub fn step(&mut self) {
+        self.tally.steps += 1;
+        match self.choices.below(250) {
+            0..=87 => self.request(None),
+            88..=157 => self.answer(None),
+            158..=207 => self.leave(None),
+            208..=226 => self.pass_a_while(),
+            227..=234 => self.tick_one(None),
+            235..=247 => self.fault(),
+            248 => self.pass(60_000),
+            _ => self.heal(),
+        }
+        self.audit();
+    }
+
+    /// Everybody leaves, and time passes: nothing is left.
+    pub fn finish(mut self) -> Tally {
+        self.heal();
+        for number in 0..WORKERS {
+            while self.streams(number) > 0 {
+                self.leave(Some(number));
+            }
+        }
+        self.now += 2 * 3_600_000;
+        self.latest = self.now;
+        self.tick_all();
+        self.pass(ROUND_MS);
+        let counts = self.counts().unwrap();
+        let streams: u32 = counts.endpoints.iter().map(|endpoint| endpoint.streams).sum();
+        assert_eq!(self.shared.records(), [], "sessions outlive their time");
+        assert_eq!((counts.active, counts.reserved, streams), (0, 0, 0), "{counts:?}");
+        for worker in self.workers.iter().flatten() {
+            assert!(worker.core.in_use.borrow().is_empty(), "{:?}", worker.core.in_use);
+        }
+        self.tally
+    }
+
+    fn start_worker(&mut self, number: usize) {
+        self.roots += 1;
+        self.workers[number] = Worker::start(&self.shared, &self.configured, self.roots);
+    }
+
+    /// A worker that lives; a dead one is started anew by the request it gets.
+    fn woken(&mut self, wanted: Option<usize>) -> Option<usize> {
+        let number = wanted.unwrap_or_else(|| self.choices.below(WORKERS));
+        if self.workers[number].is_none() {
+            self.start_worker(number);
+        }
+        self.workers[number].is_some().then_some(number)
+    }
+
+    fn streams(&self, number: usize) -> usize {
+        self.workers[number]
+            .as_ref()
+            .map_or(0, |worker| worker.streams.len())
+    }
+
+    fn timestamp(&self) -> Timestamp {
+        Timestamp::from_millis(self.now)
+    }
+
+    fn pass_a_while(&mut self) {
+        let span = self.choices.one_of(&[1, 250, 999, 1_000, 1_001, 3_000, TICK_MS]);
+        self.pass(span);
+    }
+
+    /// Time passes, and the workers tick.
+    fn pass(&mut self, mut span: u64) {
+        while span > 0 {
+            let part = span.min(TICK_MS);
+            span -= part;
+            self.now += part;
+            self.latest = self.latest.max(self.now);
+            self.tick_all();
+        }
+    }
+
+    fn tick_all(&mut self) {
+        let first = self.choices.below(WORKERS);
+        for number in 0..WORKERS {
+            let number = (first + number) % WORKERS;
+            if self.workers[number].is_some() {
+                self.tick_one(Some(number));
+            }
+        }
+    }
+
+    fn tick_one(&mut self, wanted: Option<usize>) {
+        let number = wanted.unwrap_or_else(|| self.choices.below(WORKERS));
+        self.roots += 1;
+        let (now, fresh_root) = (self.timestamp(), self.roots);
+        let Some(worker) = &mut self.workers[number] else {
+            return;
+        };
+        self.tally.ticks += 1;
+        let ticked = worker.tick(&self.configured, now, fresh_root);
+        self.after_tick(number, ticked);
+    }
+
+    /// The number of the id that a session key stands for.
+    fn id_of(&self, number: usize, site: usize, key: SessionKey) -> Option<usize> {
+        let table = &self.workers[number].as_ref()?.core.table;
+        let tag = self.configured.sites[site].tag;
+        (0..IDS).find(|id| table.key(tag, id_text(*id).as_bytes()) == key)
+    }
+}
+
+/// The id with this number.
+fn id_text(number: usize) -> String {
+    format!("session-{number}")
+}
+
+/// An endpoint's tag as records hold it: the first four bytes of its name's SHA-256.
+fn tag_bytes(site: &Site) -> [u8; 4] {
+    let IdDigest([a, b, c, d, ..]) = IdDigest::of(site.rules.name.as_str().as_bytes());
+    [a, b, c, d]
+}
+
+/// Two endpoints: `a` counts idleness in minutes, `b` in seconds.
+fn configured(choices: &mut Choices) -> Configured {
+    let mut any = |all: &[&'static str]| choices.one_of(all);
+    let mut endpoint = |name: &str, idle: &str, lifetime: &str, initialize: &str| {
+        format!(
+            r#"{{"name":"{name}","path":"/{name}","max_sessions":4,"idle_timeout":"{idle}",
+            "max_lifetime":"{lifetime}","initialize_timeout":"{initialize}",
+            "unknown_session":"{}","admission":"{}"}}"#,
+            any(&["adopt", "reject"]),
+            any(&["headers", "body"]),
+        )
+    };
+    let endpoints = [
+        endpoint("a", "10m", "20m", "60s"),
+        endpoint("b", "5s", "0s", "16s"),
+    ]
+    .join(",");
+    let text = format!(
+        r#"{{"max_sessions":6,"log_session_id":"{}","endpoints":[{endpoints}]}}"#,
+        choices.one_of(&["plain", "hash"]),
+    );
+    let config = Config::parse(text.as_bytes()).unwrap();
+    let sites = Site::all(&config);
+    Configured { config, sites }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("at step {}, at {} ms", self.tally.steps, self.now);
+        }
+    }
+}
+
+impl Stream {
+    fn is_of(&self, core: &Rc<worker::Core>) -> bool {
+        Rc::ptr_eq(&self.core, core)
+    }
+}

@@ -1,0 +1,263 @@
+//! Clients and the server: what they send, and what the world expects of it.
+
+use std::rc::Rc;
+
+use mcp_session_filter::exchange::{
+    AnswerInterest, Edit, Exchange, Interest, RequestHead, ResponseHead, Verdict,
+};
+
+use super::audit::{Letting, Outcome};
+use super::worker::{Core, Place, Stream};
+use super::{IDS, World, id_text};
+
+type Fields = Vec<(String, Vec<u8>)>;
+
+/// A request as a client sends it.
+#[derive(Debug)]
+struct Request {
+    site: usize,
+    verb: &'static str,
+    id: Option<usize>,
+    has_bad_id: bool,
+    is_modern: bool,
+    body: &'static [u8],
+}
+
+const INITIALIZE: &[u8] = br#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}"#;
+const BODIES: [&[u8]; 7] = [
+    INITIALIZE,
+    INITIALIZE,
+    br#"{"jsonrpc":"2.0","id":"x","method":"tools/call","params":{"name":"t"}}"#,
+    br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+    br#"{"jsonrpc":"2.0","id":3,"result":{}}"#,
+    br#"[{"jsonrpc":"2.0","id":4,"method":"ping"}]"#,
+    br#"{"jsonrpc": nonsense"#,
+];
+
+impl World {
+    /// A client sends a request.
+    pub(super) fn request(&mut self, wanted: Option<usize>) {
+        let Some(number) = self.woken(wanted) else { return };
+        self.tally.requests += 1;
+        let request = self.any_request();
+        let before = self.before(number, request.site, request.id);
+        let fields = request.fields();
+        let head = RequestHead::new(&fields, !request.body.is_empty());
+        let now = self.timestamp();
+        let Some(worker) = &mut self.workers[number] else {
+            return;
+        };
+        let context = worker.next_context();
+        let core = Rc::clone(&worker.core);
+        let (begun, heard) = core.run(&self.configured, now, |gate, heard| {
+            Exchange::begin(gate, heard, &head, context)
+        });
+        let Some((exchange, verdict)) = begun else { return };
+        let mut stream = Stream {
+            core,
+            context,
+            exchange,
+            site: request.site,
+            verb: request.verb,
+            answered: false,
+            place: None,
+            uses: None,
+            unknown: None,
+        };
+        let outcome = Outcome {
+            heard,
+            letting: letting(&verdict),
+        };
+        self.judged(number, &mut stream, request.expected(), before, outcome);
+        self.send_body(number, &mut stream, &request);
+        if let Some(worker) = &mut self.workers[number] {
+            worker.streams.push(stream);
+        }
+    }
+
+    fn any_request(&mut self) -> Request {
+        let choices = &mut self.choices;
+        let (verb, has_id) = choices.one_of(&[
+            ("POST", false),
+            ("POST", false),
+            ("POST", false),
+            ("POST", true),
+            ("POST", true),
+            ("GET", true),
+            ("DELETE", true),
+        ]);
+        let body = choices.one_of(&BODIES);
+        Request {
+            site: choices.below(2),
+            verb,
+            id: has_id.then(|| choices.below(IDS)),
+            has_bad_id: choices.once_in(40),
+            is_modern: choices.once_in(12),
+            body: if verb == "POST" { body } else { b"" },
+        }
+    }
+
+    /// The body in pieces, or only some of them.
+    fn send_body(&mut self, number: usize, stream: &mut Stream, request: &Request) {
+        let mut rest = request.body;
+        let mut held = Vec::new();
+        while !rest.is_empty() {
+            if self.choices.once_in(30) {
+                return;
+            }
+            let (part, left) = rest.split_at((1 + self.choices.below(64)).min(rest.len()));
+            rest = left;
+            let core = Rc::clone(&stream.core);
+            match stream.exchange.interest() {
+                Interest::Nothing => return,
+                Interest::Part(max) => {
+                    let part = &part[..part.len().min(max)];
+                    let now = self.timestamp();
+                    let exchange = &mut stream.exchange;
+                    core.run(&self.configured, now, |_, heard| {
+                        exchange.glimpse(heard, part, rest.is_empty());
+                    });
+                }
+                Interest::Whole(_) => {
+                    held.extend_from_slice(part);
+                    if rest.is_empty() {
+                        self.judge(number, stream, request, &core, &held);
+                    }
+                }
+            }
+        }
+    }
+
+    fn judge(&mut self, number: usize, stream: &mut Stream, request: &Request, core: &Core, held: &[u8]) {
+        let before = self.before(number, request.site, request.id);
+        let now = self.timestamp();
+        let exchange = &mut stream.exchange;
+        let (letting, heard) = core.run(&self.configured, now, |gate, heard| {
+            letting(&exchange.judge(gate, heard, held))
+        });
+        self.judged(
+            number,
+            stream,
+            request.expected(),
+            before,
+            Outcome { heard, letting },
+        );
+    }
+
+    /// The place that a request has taken, if it has.
+    pub(super) fn new_place(&self, site: usize) -> Place {
+        let timeout = self.configured.sites[site].rules.initialize_timeout;
+        let timeout = u64::try_from(timeout.as_millis()).unwrap();
+        Place {
+            site,
+            kept_until: self.now + timeout - timeout / 16,
+            gone_at: self.now + timeout,
+        }
+    }
+
+    /// The server, or Envoy, answers a request.
+    pub(super) fn answer(&mut self, wanted: Option<usize>) {
+        let Some((number, mut stream)) = self.take_stream(wanted) else {
+            return;
+        };
+        if !stream.answered {
+            self.tally.answers += 1;
+            stream.answered = true;
+            self.answered(number, &mut stream);
+        }
+        if let Some(worker) = &mut self.workers[number] {
+            worker.streams.push(stream);
+        }
+    }
+
+    fn answered(&mut self, number: usize, stream: &mut Stream) {
+        let status: &[u8] = self
+            .choices
+            .one_of(&[b"200", b"200", b"200", b"202", b"404", b"400", b"500", b"x"]);
+        let from_server = !self.choices.once_in(6);
+        let minted = self.choices.below(IDS);
+        let mut fields: Fields = vec![(":status".to_owned(), status.to_vec())];
+        match self.choices.below(8) {
+            0 => {}
+            1 => fields.push(("mcp-session-id".to_owned(), b"not visible \xff".to_vec())),
+            _ => fields.push(("mcp-session-id".to_owned(), id_text(minted).into_bytes())),
+        }
+        let (head, candidate) = match stream.exchange.answer_interest() {
+            AnswerInterest::Nothing => return,
+            AnswerInterest::Status => (ResponseHead::of_status(status), stream.unknown),
+            AnswerInterest::Head => (ResponseHead::new(&fields), Some(minted)),
+        };
+        let (now, core) = (self.timestamp(), Rc::clone(&stream.core));
+        let before = self.before(number, stream.site, None);
+        let exchange = &mut stream.exchange;
+        let (edit, heard) = core.run(&self.configured, now, |gate, heard| {
+            exchange.answered(gate, heard, &head, || from_server)
+        });
+        let uses_now = stream.exchange.answer_interest() == AnswerInterest::Status;
+        let opened = candidate.filter(|_| uses_now);
+        assert!(opened.is_none() || edit == Edit::Keep);
+        self.opened(number, stream, opened, before, heard);
+    }
+
+    /// A stream is over, however it came to that.
+    pub(super) fn leave(&mut self, wanted: Option<usize>) {
+        let Some((number, mut stream)) = self.take_stream(wanted) else {
+            return;
+        };
+        self.end_stream(number, &mut stream);
+    }
+
+    pub(super) fn end_stream(&mut self, number: usize, stream: &mut Stream) {
+        let (now, core) = (self.timestamp(), Rc::clone(&stream.core));
+        let exchange = &mut stream.exchange;
+        let ((), heard) = core.run(&self.configured, now, |gate, heard| exchange.end(gate, heard));
+        self.left(number, stream, &heard);
+    }
+
+    fn take_stream(&mut self, wanted: Option<usize>) -> Option<(usize, Stream)> {
+        let number = wanted.unwrap_or_else(|| self.choices.below(super::WORKERS));
+        let streams = self.streams(number);
+        if streams == 0 {
+            return None;
+        }
+        let chosen = self.choices.below(streams.min(256));
+        let worker = self.workers[number].as_mut()?;
+        Some((number, worker.streams.swap_remove(chosen)))
+    }
+}
+
+impl Request {
+    fn fields(&self) -> Fields {
+        let mut fields = vec![
+            (":method".to_owned(), self.verb.as_bytes().to_vec()),
+            (":path".to_owned(), ["/a?x", "/b"][self.site].as_bytes().to_vec()),
+            (":authority".to_owned(), b"gateway".to_vec()),
+        ];
+        if let Some(id) = self.id {
+            fields.push(("mcp-session-id".to_owned(), id_text(id).into_bytes()));
+        }
+        if self.has_bad_id {
+            fields.push(("mcp-session-id".to_owned(), b"\xff".to_vec()));
+        }
+        if self.is_modern {
+            fields.push(("mcp-protocol-version".to_owned(), b"2026-07-28".to_vec()));
+        }
+        fields
+    }
+
+    /// The id by which it is judged, if there is one.
+    fn expected(&self) -> Option<usize> {
+        self.id.filter(|_| !self.has_bad_id && !self.is_modern)
+    }
+}
+
+fn letting(verdict: &Verdict<'_>) -> Letting {
+    match verdict {
+        Verdict::Forward | Verdict::ForwardWithoutId => Letting::In,
+        Verdict::Hold => Letting::Held,
+        Verdict::Answer(answer) => {
+            assert!(answer.body().len() < 4096, "{answer:?}");
+            Letting::Refused(answer.status())
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! One worker: its root context, its streams, and what Envoy does around them.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use mcp_session_filter::config::Config;
+use mcp_session_filter::exchange::{Exchange, Gate, Site, vm_settings};
+use mcp_session_filter::in_use::InUse;
+use mcp_session_filter::session::{EndedSession, RootTag, Table, Timestamp};
+
+use super::heard::Heard;
+use super::store::{Handle, Shared};
+
+/// The configuration that all workers have.
+#[derive(Debug)]
+pub struct Configured {
+    pub config: Config,
+    pub sites: Vec<Rc<Site>>,
+}
+
+/// What the root context and its streams have in common.
+#[derive(Debug)]
+pub struct Core {
+    pub table: Table<Handle>,
+    pub in_use: RefCell<InUse>,
+}
+
+/// A place that a stream has in the ledger. Its deadline is rounded down by up to a sixteenth of the timeout.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub site: usize,
+    pub kept_until: u64,
+    pub gone_at: u64,
+}
+
+/// An open request, and what the world knows of it.
+#[derive(Debug)]
+pub struct Stream {
+    pub core: Rc<Core>,
+    pub context: u32,
+    pub exchange: Exchange,
+    pub site: usize,
+    pub verb: &'static str,
+    pub answered: bool,
+    pub place: Option<Place>,
+    /// The session that it uses, by number.
+    pub uses: Option<usize>,
+    /// It carries this id, which the table did not hold.
+    pub unknown: Option<usize>,
+}
+
+/// A worker whose VM lives.
+#[derive(Debug)]
+pub struct Worker {
+    pub handle: Handle,
+    pub core: Rc<Core>,
+    pub streams: Vec<Stream>,
+    next_context: u32,
+}
+
+/// What a tick came to.
+#[derive(Debug, Default)]
+pub struct Ticked {
+    pub ended: Vec<EndedSession>,
+    pub repaired: u32,
+    /// Streams to be cut.
+    pub closes: Vec<u32>,
+    pub failed: bool,
+    /// It has joined a table that others have begun anew.
+    pub joined: bool,
+}
+
+impl Worker {
+    /// A VM starts and is configured. `None` if it dies of that.
+    pub fn start(shared: &Shared, configured: &Configured, root: u32) -> Option<Self> {
+        let handle = shared.handle();
+        let core = join(&handle, root)?;
+        core.table.install(&settings(configured)).ok()?;
+        Some(Self {
+            handle,
+            core,
+            streams: Vec::new(),
+            next_context: 2,
+        })
+    }
+
+    pub fn next_context(&mut self) -> u32 {
+        self.next_context += 1;
+        self.next_context
+    }
+
+    /// What a root context does at every tick.
+    pub fn tick(&mut self, configured: &Configured, now: Timestamp, fresh_root: u32) -> Ticked {
+        let mut ticked = Ticked::default();
+        self.restore(configured, fresh_root, &mut ticked);
+        let Core { table, in_use } = &*self.core;
+        ticked.failed |= table.keep_holdings(now).is_err();
+        let due = in_use.borrow_mut().due(now);
+        for (key, lifespans) in due.leases {
+            ticked.failed |= table.renew(key, lifespans, now).is_err();
+        }
+        ticked.closes = due.streams;
+        loop {
+            match table.sweep(now) {
+                Ok(None) => break,
+                Ok(Some(report)) => {
+                    ticked.ended.extend(report.ended);
+                    ticked.repaired += report.repaired;
+                }
+                Err(_) => {
+                    ticked.failed = true;
+                    break;
+                }
+            }
+        }
+        ticked
+    }
+
+    fn restore(&mut self, configured: &Configured, fresh_root: u32, ticked: &mut Ticked) {
+        match self.core.table.restore(&settings(configured)) {
+            Ok(true) => {}
+            Ok(false) => {
+                if let Some(core) = join(&self.handle, fresh_root) {
+                    self.core = core;
+                    ticked.joined = true;
+                }
+            }
+            Err(_) => ticked.failed = true,
+        }
+    }
+}
+
+fn join(handle: &Handle, root: u32) -> Option<Rc<Core>> {
+    let mut secret = [0; 16];
+    secret[..4].copy_from_slice(&root.to_le_bytes());
+    let table = Table::attach(handle.clone(), RootTag::from_random(root), secret).ok()?;
+    let in_use = RefCell::default();
+    Some(Rc::new(Core { table, in_use }))
+}
+
+fn settings(configured: &Configured) -> mcp_session_filter::session::VmSettings {
+    vm_settings(configured.config.max_sessions, &configured.sites)
+}
+
+impl Core {
+    /// Runs an event of an exchange.
+    pub fn run<T>(
+        &self,
+        configured: &Configured,
+        now: Timestamp,
+        event: impl FnOnce(&mut Gate<'_, Handle>, &mut Heard) -> T,
+    ) -> (T, Heard) {
+        let mut heard = Heard::default();
+        let mut in_use = self.in_use.borrow_mut();
+        let mut gate = Gate {
+            config: &configured.config,
+            sites: &configured.sites,
+            table: &self.table,
+            in_use: &mut in_use,
+            now,
+        };
+        (event(&mut gate, &mut heard), heard)
+    }
+}
