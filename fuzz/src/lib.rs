@@ -188,7 +188,10 @@ pub fn worlds(bytes: &[u8]) {
 
 /// Shared data as a map.
 #[derive(Clone, Debug, Default)]
-struct Memory(Rc<RefCell<BTreeMap<Key, (Vec<u8>, u32)>>>);
+struct Memory(Rc<RefCell<BTreeMap<Key, Stored>>>);
+
+/// A value and its version.
+type Stored = (Vec<u8>, u32);
 
 impl Memory {
     fn put(&self, key: Key, bytes: &[u8]) {
