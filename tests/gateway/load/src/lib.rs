@@ -1,17 +1,23 @@
 //! Load on a gateway, and what it comes to.
 //!
 //! [`modes`] are the shapes of load, made of [`Worker`]s that send prepared [`requests`] and tell a [`Recorder`]
-//! how that went. [`Server`] stands behind the gateway and is never what is slow.
+//! how that went. [`Server`] stands behind the gateway and is never what is slow. [`experiments`] put a real Envoy
+//! between the two, measure its [`process`], and leave [`results`], which [`report`] draws.
 //!
 //! All of it runs on one thread: on a machine with two cores the other one is Envoy's.
 
+pub mod experiments;
 pub mod figures;
 pub mod limits;
+mod machine;
 pub mod modes;
 pub mod options;
 pub mod pool;
+pub mod process;
 pub mod progress;
+pub mod report;
 pub mod requests;
+pub mod results;
 pub mod server;
 pub mod session_id;
 pub mod wire;
