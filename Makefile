@@ -39,12 +39,16 @@ build: ## build the module
 	@wc -c $(MODULE)
 
 .PHONY: test
-test: test-core test-gateway ## every test, those against a real Envoy included
+test: test-core test-gateway test-load ## every test, those against a real Envoy included
 
 .PHONY: test-core
 test-core: ## the tests that need no host
 	cargo test --locked --no-default-features
 	cargo test --locked --test shell
+
+.PHONY: test-load
+test-load: ## the tests of the load generator and the report
+	cargo test --release --locked --manifest-path $(GATEWAY) --package load
 
 .PHONY: test-gateway
 test-gateway: build $(ENVOY_NEEDED) ## the tests against a real Envoy
@@ -81,20 +85,47 @@ test-matrix: build $(MATRIX:%=.cache/envoy-%/envoy) ## the tests against a real 
 	@cargo test --quiet --release --locked --manifest-path $(GATEWAY) --no-run
 	@MATRIX="$(MATRIX)" tests/gateway/matrix $(TESTS)
 
+# What `bench` and `soak` run (all, unless said), and how large: 1 is full size, 0.02 a look at whether it works.
+ONLY :=
+SCALE := 1
+EXPERIMENTS = tests/gateway/target/release/bench --scale $(SCALE) $(if $(ONLY),--only $(ONLY))
+
+.PHONY: bench
+bench: bench-tools ## measure what the filter costs and bears, and draw the report: ONLY=cpu,sessions SCALE=0.02
+	@exec $(EXPERIMENTS)
+
+.PHONY: soak
+soak: bench-tools ## the experiments that take long: 1,000 requests/s for 30 minutes and more
+	@exec $(EXPERIMENTS) --soak
+
+.PHONY: report
+report: bench-tools ## draw the report anew from the results there are, in target/bench
+	@exec tests/gateway/target/release/bench report
+
+.PHONY: micro
+micro: ## what each operation of the table costs, without a host
+	cargo bench --locked --no-default-features --bench table --bench exchange
+
+.PHONY: bench-tools
+bench-tools: build $(ENVOY_NEEDED)
+	cargo build --release --locked --target wasm32-wasip1 --package empty-filter
+	@cargo build --quiet --release --locked --manifest-path $(GATEWAY) --package load
+
 .PHONY: lint
 lint: ## format and lints, for both targets
-	cargo fmt --check
-	cargo fmt --check --manifest-path $(GATEWAY)
+	cargo fmt --all --check
+	cargo fmt --all --check --manifest-path $(GATEWAY)
 	cargo check --locked --no-default-features
 	cargo clippy --locked --no-default-features --all-targets -- -D warnings
 	cargo clippy --locked --test shell -- -D warnings
 	cargo clippy --locked --target wasm32-wasip1 -- -D warnings
-	cargo clippy --release --locked --manifest-path $(GATEWAY) --all-targets -- -D warnings
+	cargo clippy --release --locked --target wasm32-wasip1 --package empty-filter -- -D warnings
+	cargo clippy --release --locked --manifest-path $(GATEWAY) --workspace --all-targets -- -D warnings
 
 .PHONY: fmt
 fmt: ## format everything
-	cargo fmt
-	cargo fmt --manifest-path $(GATEWAY)
+	cargo fmt --all
+	cargo fmt --all --manifest-path $(GATEWAY)
 
 .PHONY: size
 size: build

@@ -1,0 +1,209 @@
+//! A table in memory with so many sessions in it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use mcp_session_filter::session::{
+    EndReason, EndedSession, EndpointSettings, EndpointTag, IdDigest, Key, Lifespans, NewSession, Origin,
+    Owner, RootTag, SessionKey, SetError, Store, StoreError, Table, Timestamp, Value, Version, VmSettings,
+};
+
+/// How many sessions are in the table.
+pub const SIZES: [u64; 3] = [0, 10_000, 1_000_000];
+
+/// Never the bound: room for everything that is measured.
+const CAP: u32 = 2_000_000;
+
+/// When the sessions were opened, in milliseconds.
+pub const OPENED: u64 = 1_000_000;
+
+/// No session ends by itself while it is measured.
+pub const LIFESPANS: Lifespans = Lifespans {
+    idle: Some(Duration::from_secs(720 * 3600)),
+    lifetime: None,
+};
+
+/// Versioned values as Envoy's shared data has them: every read copies.
+#[derive(Clone, Default)]
+pub struct Memory(Rc<RefCell<Values>>);
+
+#[derive(Default)]
+struct Values {
+    buckets: Vec<Option<(Vec<u8>, u32)>>,
+    others: HashMap<Key, (Vec<u8>, u32)>,
+    versions: u32,
+}
+
+impl Values {
+    fn find(&mut self, key: Key) -> Option<&mut (Vec<u8>, u32)> {
+        match key {
+            Key::Bucket(index) => self.buckets.get_mut(usize::from(index))?.as_mut(),
+            Key::HashKey | Key::Ledger => self.others.get_mut(&key),
+        }
+    }
+
+    fn create(&mut self, key: Key, value: (Vec<u8>, u32)) {
+        match key {
+            Key::Bucket(index) => {
+                let length = self.buckets.len().max(usize::from(index) + 1);
+                self.buckets.resize(length, None);
+                self.buckets[usize::from(index)] = Some(value);
+            }
+            Key::HashKey | Key::Ledger => drop(self.others.insert(key, value)),
+        }
+    }
+}
+
+impl Store for Memory {
+    fn get(&self, key: Key) -> Result<Value, StoreError> {
+        let mut values = self.0.borrow_mut();
+        Ok(match values.find(key) {
+            Some((bytes, version)) => Value {
+                bytes: bytes.clone(),
+                version: Version::At(*version),
+            },
+            None => Value {
+                bytes: Vec::new(),
+                version: Version::Absent,
+            },
+        })
+    }
+
+    fn set(&self, key: Key, bytes: &[u8], expected: Version) -> Result<(), SetError> {
+        let mut values = self.0.borrow_mut();
+        values.versions += 1;
+        let next = values.versions;
+        match (values.find(key), expected) {
+            (Some((stored, version)), Version::At(seen)) if *version == seen => {
+                stored.clear();
+                stored.extend_from_slice(bytes);
+                *version = next;
+                Ok(())
+            }
+            (None, Version::Absent) => {
+                values.create(key, (bytes.to_vec(), next));
+                Ok(())
+            }
+            _ => Err(SetError::Stale),
+        }
+    }
+}
+
+/// A table, its sessions, and a clock.
+pub struct World {
+    pub table: Table<Memory>,
+    pub endpoint: EndpointTag,
+    size: u64,
+    clock: Cell<u64>,
+    next: Cell<u64>,
+}
+
+impl World {
+    /// The world with so many sessions; made once, since a million take seconds.
+    pub fn of(size: u64) -> &'static Self {
+        thread_local! {
+            static WORLDS: RefCell<HashMap<u64, &'static World>> = RefCell::default();
+        }
+        let made = WORLDS.with_borrow(|worlds| worlds.get(&size).copied());
+        made.unwrap_or_else(|| {
+            let world = Box::leak(Box::new(Self::new(size)));
+            WORLDS.with_borrow_mut(|worlds| worlds.insert(size, world));
+            world
+        })
+    }
+
+    fn new(size: u64) -> Self {
+        let root = RootTag::from_random(1);
+        let table = Table::attach(Memory::default(), root, *b"no secret at all").expect("memory");
+        let settings = EndpointSettings {
+            name: "mcp".to_owned(),
+            max_sessions: CAP,
+            lifespans: LIFESPANS,
+        };
+        let settings = VmSettings {
+            max_sessions: CAP,
+            endpoints: vec![settings],
+        };
+        table.install(&settings).expect("memory");
+        let world = Self {
+            table,
+            endpoint: EndpointTag::of("mcp"),
+            size,
+            clock: Cell::new(OPENED),
+            next: Cell::new(0),
+        };
+        for _ in 0..size {
+            world.open();
+        }
+        world
+    }
+
+    /// Some session of those there are; they come in turn, far apart from each other. In an empty table one
+    /// that is not there.
+    pub fn some_id(&self) -> String {
+        let turn = self.next.get();
+        self.next.set(turn + 1);
+        id(turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) % self.size.max(1))
+    }
+
+    /// An id that was never used.
+    pub fn fresh_id(&self) -> String {
+        let turn = self.next.get();
+        self.next.set(turn + 1);
+        id(self.size + turn)
+    }
+
+    pub fn key(&self, id: &str) -> SessionKey {
+        self.table.key(self.endpoint, id.as_bytes())
+    }
+
+    /// When the sessions were opened; no stamp is older.
+    pub fn opened(&self) -> Timestamp {
+        Timestamp::from_millis(OPENED)
+    }
+
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.clock.get())
+    }
+
+    /// A second later.
+    pub fn a_second_later(&self) -> Timestamp {
+        self.clock.set(self.clock.get() + 1000);
+        self.now()
+    }
+
+    /// Enters a session with this id.
+    pub fn open_session(&self, id: &str) {
+        let new = NewSession {
+            endpoint: self.endpoint,
+            lifespans: LIFESPANS,
+            owner: Owner(0),
+            id: id.as_bytes(),
+            digest: IdDigest([0; 8]),
+            keep_id: false,
+        };
+        self.table
+            .open(&new, Origin::Minted(None), self.now())
+            .expect("there is room");
+    }
+
+    /// Ends it.
+    pub fn end_session(&self, id: &str) -> Option<EndedSession> {
+        let (key, now) = (self.key(id), self.now());
+        self.table
+            .end(key, EndReason::ClientDelete, LIFESPANS, now)
+            .expect("memory")
+    }
+
+    fn open(&self) {
+        let number = self.next.get();
+        self.next.set((number + 1) % self.size);
+        self.open_session(&id(number));
+    }
+}
+
+fn id(number: u64) -> String {
+    format!("5f2b6c1e-0d3a-4c58-9a53-{number:012x}")
+}

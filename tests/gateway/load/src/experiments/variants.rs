@@ -1,0 +1,134 @@
+//! What stands before the router: nothing, a filter that does nothing, ours, or Envoy's own.
+
+use gateway::setup::{self, connection_manager};
+use gateway::{Setup, envoy};
+use serde_json::{Value, json};
+
+use crate::Fallible;
+
+/// A listener of its own, all in one Envoy.
+pub struct Variant {
+    pub name: &'static str,
+    pub label: &'static str,
+    pub ours: bool,
+    /// The filter; none is a listener with the router alone.
+    filter: Option<Value>,
+}
+
+/// No filter: what the others are compared with.
+pub const NONE: &str = "none";
+/// A filter that does nothing.
+pub const EMPTY: &str = "empty";
+/// Ours, leaving no filter state.
+pub const QUIET: &str = "filter_state_none";
+/// Ours, with its defaults: every key of filter state.
+pub const DEFAULTS: &str = "defaults";
+/// Ours as the YAML ships it.
+pub const BODY: &str = "admission_body";
+/// Envoy's own, as it is by default.
+pub const NATIVE: &str = "native_pass_through";
+/// Envoy's own, refusing what is not MCP.
+pub const NATIVE_REJECT: &str = "native_reject";
+
+/// All of them.
+///
+/// # Errors
+/// If the empty filter has not been built.
+pub fn all() -> Fallible<Vec<Variant>> {
+    let empty = envoy::root().join("target/wasm32-wasip1/release/empty_filter.wasm");
+    if !empty.is_file() {
+        return Err("the empty filter is not built: run `make bench`".into());
+    }
+    let ours = setup::module();
+    let endpoint = json!([{"name": "mcp", "path": "/mcp", "admission": "body"}]);
+    let variant = |name, label, filter| Variant {
+        name,
+        label,
+        ours: false,
+        filter,
+    };
+    let ours_with = |name, label, plugin: Value| Variant {
+        name,
+        label,
+        ours: true,
+        filter: Some(wasm(name, &ours, &plugin)),
+    };
+    Ok(vec![
+        variant(NONE, "no filter", None),
+        variant(EMPTY, "empty wasm filter", Some(wasm(EMPTY, &empty, &json!({})))),
+        ours_with(QUIET, "ours, filter_state: []", json!({"filter_state": []})),
+        ours_with(DEFAULTS, "ours, defaults", json!({})),
+        ours_with(BODY, "ours, admission: body", json!({"endpoints": endpoint})),
+        variant(NATIVE, "native, PASS_THROUGH", Some(native("PASS_THROUGH"))),
+        variant(
+            NATIVE_REJECT,
+            "native, REJECT_NO_MCP",
+            Some(native("REJECT_NO_MCP")),
+        ),
+    ])
+}
+
+/// Makes the listener of a setup into one for each variant; the one called `mcp` has no filter.
+pub fn listeners(setup: Setup, variants: &[Variant]) -> Setup {
+    let filters: Vec<(String, Option<Value>)> = variants
+        .iter()
+        .map(|variant| (listener(variant), variant.filter.clone()))
+        .collect();
+    setup.patch(move |config| {
+        let template = config.clone();
+        let listener = |(name, filter): &(String, Option<Value>)| {
+            let mut config = template.clone();
+            let chain = connection_manager(&mut config)["http_filters"].as_array_mut();
+            let chain = chain.expect("a list of filters");
+            chain.remove(0);
+            chain.splice(0..0, filter.clone());
+            let mut listener = config["static_resources"]["listeners"][0].take();
+            listener["name"] = json!(name);
+            listener
+        };
+        config["static_resources"]["listeners"] = filters.iter().map(listener).collect();
+    })
+}
+
+/// The name of a variant's listener.
+pub fn listener(variant: &Variant) -> String {
+    match variant.name {
+        NONE => "mcp".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+fn wasm(name: &str, module: &std::path::Path, plugin: &Value) -> Value {
+    json!({
+        "name": name,
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+            "config": {
+                "name": name,
+                "root_id": name,
+                "failure_policy": "FAIL_RELOAD",
+                "allow_on_headers_stop_iteration": true,
+                "vm_config": {
+                    // A table of its own.
+                    "vm_id": name,
+                    "runtime": "envoy.wasm.runtime.v8",
+                    "code": {"local": {"filename": module}},
+                },
+                "configuration": {
+                    "@type": "type.googleapis.com/google.protobuf.StringValue",
+                    "value": plugin.to_string(),
+                },
+            },
+        },
+    })
+}
+
+fn native(mode: &str) -> Value {
+    json!({
+        "name": "envoy.filters.http.mcp",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.mcp.v3.Mcp",
+            "traffic_mode": mode,
+        },
+    })
+}

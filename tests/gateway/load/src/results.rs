@@ -1,0 +1,200 @@
+//! What the experiments came to: one file of JSON that the report is drawn from.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Fallible;
+
+/// All experiments, each as it was last run.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Results {
+    pub experiments: BTreeMap<String, Run>,
+}
+
+/// One run of one experiment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Run {
+    /// When it ended, in UTC.
+    pub date: String,
+    pub seconds: f64,
+    /// 1 is full size.
+    pub scale: f64,
+    pub soak: bool,
+    pub machine: Machine,
+    pub outcome: Outcome,
+}
+
+/// Where it ran, and what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    pub processor: String,
+    pub cores: usize,
+    pub memory_mib: u64,
+    pub kernel: String,
+    pub envoy: String,
+    /// The module's size and a hash of it, to tell builds apart.
+    pub module: String,
+    pub open_files: u64,
+}
+
+/// What an experiment has to show.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Outcome {
+    pub title: String,
+    pub claims: Vec<Claim>,
+    pub charts: Vec<Chart>,
+    /// Everything measured, for whoever wants to look further.
+    pub figures: Value,
+}
+
+/// A figure beside its target.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Claim {
+    pub what: String,
+    /// What the others reported, where this repeats their experiment.
+    pub original: String,
+    pub target: String,
+    pub figure: String,
+    pub met: bool,
+}
+
+/// A picture, as data.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Chart {
+    /// States the finding.
+    pub title: String,
+    /// How it was measured, in a line or two.
+    pub note: String,
+    pub x: String,
+    pub y: String,
+    pub shape: Shape,
+}
+
+/// How a picture is drawn.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shape {
+    Bars(Vec<Bar>),
+    Lines(Vec<Line>),
+}
+
+/// A value with its spread.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Bar {
+    pub label: String,
+    pub value: f64,
+    pub low: f64,
+    pub high: f64,
+    /// What stands beside the value.
+    pub note: String,
+    /// Ours, rather than something to compare with.
+    pub ours: bool,
+}
+
+/// A curve.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Line {
+    pub label: String,
+    pub points: Vec<(f64, f64)>,
+    pub style: Style,
+}
+
+/// What a curve is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Style {
+    /// What was measured of the filter.
+    Ours,
+    /// Another measurement of the filter.
+    OursToo,
+    /// What it is compared with.
+    Other,
+    /// Another such comparison.
+    OtherToo,
+    /// A limit to stay under.
+    Limit,
+}
+
+impl Machine {
+    /// Whether that is this machine with this Envoy, whatever the module.
+    pub fn is_the_same(&self, other: &Self) -> bool {
+        let told_apart = |machine: &Self| Self {
+            module: String::new(),
+            ..machine.clone()
+        };
+        told_apart(self) == told_apart(other)
+    }
+}
+
+impl Run {
+    /// Whether its figures are to be held against the targets.
+    pub fn counts(&self) -> bool {
+        self.scale >= 1.0
+    }
+}
+
+impl Claim {
+    /// A figure beside its target.
+    pub fn new(what: &str, target: &str, figure: String, met: bool) -> Self {
+        Self {
+            what: what.to_owned(),
+            original: String::new(),
+            target: target.to_owned(),
+            figure,
+            met,
+        }
+    }
+
+    /// With what others reported.
+    pub fn against(mut self, original: &str) -> Self {
+        original.clone_into(&mut self.original);
+        self
+    }
+}
+
+impl Line {
+    /// A curve through these points.
+    pub fn new(label: &str, style: Style, points: Vec<(f64, f64)>) -> Self {
+        Self {
+            label: label.to_owned(),
+            points,
+            style,
+        }
+    }
+}
+
+/// Where the results and the report of runs of a kind are kept: a quick look never takes the place of a whole run,
+/// nor one of `make soak` that of `make bench`.
+pub fn directory(scale: f64, soak: bool) -> PathBuf {
+    let bench = gateway::envoy::root().join("target/bench");
+    match (scale >= 1.0, soak) {
+        (true, false) => bench,
+        (true, true) => bench.join("soak"),
+        (false, _) => bench.join("quick"),
+    }
+}
+
+impl Results {
+    /// Reads the results so far; none if there is no file yet.
+    pub fn read(path: &Path) -> Fallible<Self> {
+        match fs::read_to_string(path) {
+            Ok(text) => serde_json::from_str(&text)
+                .map_err(|error| format!("{}: {error}; remove it to begin anew", path.display()).into()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(format!("{}: {error}", path.display()).into()),
+        }
+    }
+
+    /// Writes them, making the directory where it is missing.
+    pub fn write(&self, path: &Path) -> Fallible<()> {
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        Ok(fs::write(path, serde_json::to_string_pretty(self)?)?)
+    }
+}
