@@ -33,11 +33,7 @@ pub(super) async fn run(lab: &Lab) -> Fallible<Outcome> {
         sessions: lab.count(SESSIONS, 64).min(fits),
         pace: 400.0,
         call_every: Duration::from_secs(5).mul_f64(lab.scale.clamp(0.05, 1.0)),
-        hold: if lab.soak {
-            Duration::from_secs(600)
-        } else {
-            lab.lasting(20.0)
-        },
+        hold: lab.lasting(if lab.soak { 600.0 } else { 20.0 }),
         connections: 64,
         steps: 8,
     };
