@@ -13,9 +13,12 @@ use crate::session::Timestamp;
 /// Leases are looked at this often at least, however rarely sessions are swept.
 const MAX_TICK: Duration = Duration::from_secs(5);
 
-/// Groups of buckets that one root sweeps for each second between ticks: an eighth of the table, a few
-/// milliseconds at a million sessions. The other roots sweep the rest, or the next tick does.
+/// Groups of buckets that one root sweeps at least for each second between ticks: an eighth of the table, a
+/// few milliseconds at a million sessions. The other roots sweep the rest, or the next tick does.
 const GROUPS_PER_SECOND: u64 = 8;
+
+/// A sweep goes on after that, and requests wait, for no longer than this: all of a small table.
+const SWEEP_TIME: Duration = Duration::from_millis(5);
 
 /// One configuration of the filter on one worker.
 #[derive(Debug)]
@@ -78,7 +81,10 @@ impl Root {
         if now < self.next_sweep {
             return;
         }
-        for _ in 0..GROUPS_PER_SECOND * tick_period(&shared.config).as_secs().max(1) {
+        let at_least = GROUPS_PER_SECOND * tick_period(&shared.config).as_secs().max(1);
+        let mut swept = 0;
+        while swept < at_least || Shared::now().since(now) < SWEEP_TIME {
+            swept += 1;
             match shared.table.sweep(now) {
                 Ok(None) => {
                     self.next_sweep = now.after(shared.config.sweep_interval);
