@@ -77,23 +77,19 @@ pub fn config(bytes: &[u8]) {
 
 /// Header fields, one a line, `name=value`: what is taken for an id could be sent back.
 pub fn heads(bytes: &[u8]) {
-    let fields: Vec<(String, Vec<u8>)> = bytes
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| {
+    let fields = || {
+        bytes.split(|byte| *byte == b'\n').filter_map(|line| {
             let at = line.iter().position(|byte| *byte == b'=')?;
-            Some((
-                String::from_utf8(line[..at].to_vec()).ok()?,
-                line[at + 1..].to_vec(),
-            ))
+            Some((&line[..at], &line[at + 1..]))
         })
-        .collect();
-    let request = RequestHead::new(&fields, true);
-    let answer = ResponseHead::new(&fields);
+    };
+    let request = RequestHead::new(fields(), true);
+    let answer = ResponseHead::new(fields());
     for id in [request.session_id, answer.session_id] {
         if let PresentedId::One(id) = id {
             assert!((1..=MAX_BYTES).contains(&id.as_bytes().len()));
             assert!(id.as_bytes().iter().all(u8::is_ascii_graphic));
-            let times = fields.iter().filter(|(name, _)| name == "mcp-session-id").count();
+            let times = fields().filter(|(name, _)| *name == b"mcp-session-id").count();
             assert_eq!(times, 1);
         }
     }

@@ -141,7 +141,9 @@ impl World {
         let counts = self.counts().unwrap();
         let streams: u32 = counts.endpoints.iter().map(|endpoint| endpoint.streams).sum();
         assert_eq!(self.shared.records(), [], "sessions outlive their time");
-        assert_eq!((counts.active, counts.reserved, streams), (0, 0, 0), "{counts:?}");
+        assert_eq!((counts.active, counts.reserved), (0, 0), "{counts:?}");
+        // A stream whose end the host would not let be written stays counted as long as its root lives.
+        assert!(self.heavy || streams == 0, "{counts:?}");
         for worker in self.workers.iter().flatten() {
             assert!(worker.core.in_use.borrow().is_empty(), "{:?}", worker.core.in_use);
         }

@@ -42,7 +42,7 @@ impl World {
         let request = self.any_request();
         let before = self.before(number, request.site, request.id);
         let fields = request.fields();
-        let head = RequestHead::new(&fields, !request.body.is_empty());
+        let head = RequestHead::new(borrowed(&fields), !request.body.is_empty());
         let now = self.timestamp();
         let Some(worker) = &mut self.workers[number] else {
             return;
@@ -185,8 +185,11 @@ impl World {
         let (head, candidate) = match stream.exchange.answer_interest() {
             AnswerInterest::Nothing => return,
             AnswerInterest::Status => (ResponseHead::of_status(status), stream.unknown),
-            AnswerInterest::Head => (ResponseHead::new(&fields), Some(minted)),
+            AnswerInterest::Head => (ResponseHead::new(borrowed(&fields)), Some(minted)),
         };
+        if !stream.exchange.heeds(&head) {
+            return;
+        }
         let (now, core) = (self.timestamp(), Rc::clone(&stream.core));
         let before = self.before(number, stream.site, None);
         let exchange = &mut stream.exchange;
@@ -249,6 +252,12 @@ impl Request {
     fn expected(&self) -> Option<usize> {
         self.id.filter(|_| !self.has_bad_id && !self.is_modern)
     }
+}
+
+fn borrowed(fields: &Fields) -> impl Iterator<Item = (&[u8], &[u8])> {
+    fields
+        .iter()
+        .map(|(name, value)| (name.as_bytes(), value.as_slice()))
 }
 
 fn letting(verdict: &Verdict<'_>) -> Letting {
