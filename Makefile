@@ -6,6 +6,8 @@ MAKEFLAGS += --no-builtin-rules
 
 MODULE := target/wasm32-wasip1/release/mcp_session_filter.wasm
 GATEWAY := tests/gateway/Cargo.toml
+# The same with a way to take a worker's VM down on purpose, for the tests. It never ships.
+TRAP_MODULE := target/trap/wasm32-wasip1/release/mcp_session_filter.wasm
 # The largest module that is accepted, in bytes.
 MODULE_LIMIT := 300000
 
@@ -38,6 +40,11 @@ build: ## build the module
 	cargo build --release --locked --target wasm32-wasip1
 	@wc -c $(MODULE)
 
+.PHONY: build-trap
+build-trap:
+	@cargo build --quiet --release --locked --target wasm32-wasip1 --features trap --target-dir target/trap
+	@test -f $(TRAP_MODULE)
+
 .PHONY: test
 test: test-core test-gateway test-load ## every test, those against a real Envoy included
 
@@ -51,7 +58,7 @@ test-load: ## the tests of the load generator and the report
 	cargo test --release --locked --manifest-path $(GATEWAY) --package load
 
 .PHONY: test-gateway
-test-gateway: build $(ENVOY_NEEDED) ## the tests against a real Envoy
+test-gateway: build build-trap $(ENVOY_NEEDED) ## the tests against a real Envoy
 	@# They wait more than they work.
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --release --locked --manifest-path $(GATEWAY)
 
@@ -81,7 +88,7 @@ simulate: ## millions of steps of the whole core in simulated worlds with faults
 MATRIX := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
 
 .PHONY: test-matrix
-test-matrix: build $(MATRIX:%=.cache/envoy-%/envoy) ## the tests against a real Envoy, on each version it supports
+test-matrix: build build-trap $(MATRIX:%=.cache/envoy-%/envoy) ## the tests against a real Envoy, on each version it supports
 	@cargo test --quiet --release --locked --manifest-path $(GATEWAY) --no-run
 	@MATRIX="$(MATRIX)" tests/gateway/matrix $(TESTS)
 

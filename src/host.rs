@@ -13,6 +13,8 @@ mod root;
 mod shared;
 mod shared_data;
 mod stream;
+#[cfg(feature = "trap")]
+mod trap;
 
 use proxy_wasm::types::LogLevel;
 

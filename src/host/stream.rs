@@ -73,6 +73,8 @@ impl HttpContext for Stream {
             return Action::Continue;
         };
         let fields = abi::fields(Headers::Request);
+        #[cfg(feature = "trap")]
+        super::trap::if_asked(&fields);
         let head = RequestHead::new(fields.iter(), !end_of_stream);
         let context = self.context;
         match shared.run(|gate, effects| Exchange::begin(gate, effects, &head, context)) {

@@ -92,7 +92,8 @@ pub struct Envoy {
 impl Envoy {
     /// Starts Envoy and waits until it is ready. `Err` with its log if it ends before, as it does when a
     /// configuration is refused.
-    pub fn start(config: &Value, workers: u32) -> Result<Self, String> {
+    /// A listener that was replaced has `drain` seconds to finish what it is at.
+    pub fn start(config: &Value, workers: u32, drain: u32) -> Result<Self, String> {
         let directory = tempfile::Builder::new()
             .prefix("gateway-")
             .tempdir()
@@ -110,7 +111,7 @@ impl Envoy {
                 &workers.to_string(),
                 "--use-dynamic-base-id",
                 "--drain-time-s",
-                "1",
+                &drain.to_string(),
             ])
             .args(["--log-level", "warning", "--component-log-level", "wasm:info"])
             .args(["--file-flush-interval-msec", "50"])

@@ -31,6 +31,7 @@ pub struct Setup {
     upstream: SocketAddr,
     patches: Vec<Patch>,
     faults_expected: bool,
+    drain_s: u32,
 }
 
 /// A file of `envoy/`, as JSON.
@@ -44,6 +45,11 @@ pub fn yaml(file: &str) -> Value {
 pub fn module() -> PathBuf {
     let built = || root().join("target/wasm32-wasip1/release/mcp_session_filter.wasm");
     std::env::var_os("MODULE").map_or_else(built, PathBuf::from)
+}
+
+/// The module that a request with the header `x-trap-vm` takes down: `make build-trap`.
+pub fn trap_module() -> PathBuf {
+    root().join("target/trap/wasm32-wasip1/release/mcp_session_filter.wasm")
 }
 
 impl Setup {
@@ -62,6 +68,7 @@ impl Setup {
             upstream,
             patches: Vec::new(),
             faults_expected: false,
+            drain_s: 1,
         }
     }
 
@@ -182,6 +189,12 @@ impl Setup {
         self
     }
 
+    /// How many seconds a listener that was replaced has to finish what it is at. One unless said otherwise.
+    pub fn drain_seconds(mut self, seconds: u32) -> Self {
+        self.drain_s = seconds;
+        self
+    }
+
     /// The configuration for Envoy.
     pub fn config(&self) -> Value {
         let mut config = yaml("envoy.yaml");
@@ -201,7 +214,9 @@ impl Setup {
     /// Starts the gateway. `Err` with Envoy's log if it refuses the configuration.
     pub async fn try_start(self) -> Result<Gateway, String> {
         let (config, workers, faults_expected) = (self.config(), self.workers, self.faults_expected);
-        let start = move || Envoy::start(&config, workers).map(|envoy| Gateway::over(envoy, faults_expected));
+        let drain = self.drain_s;
+        let start =
+            move || Envoy::start(&config, workers, drain).map(|envoy| Gateway::over(envoy, faults_expected));
         tokio::task::spawn_blocking(start)
             .await
             .expect("starting Envoy does not panic")
