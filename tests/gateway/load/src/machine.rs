@@ -40,7 +40,7 @@ fn field(file: &str, name: &str) -> Option<String> {
 /// The version of the Envoy that answers; one without listeners starts in no time.
 fn envoy_version() -> Fallible<String> {
     let admin = json!({"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}});
-    let envoy = Envoy::start(&json!({"admin": admin}), 1)?;
+    let envoy = Envoy::start(&json!({"admin": admin}), 1, 1)?;
     let info: Value = serde_json::from_str(&envoy.admin("/server_info"))?;
     // `<commit>/1.40.0/Clean/RELEASE/BoringSSL`
     let version = info["version"].as_str().unwrap_or_default();
