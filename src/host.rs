@@ -1,8 +1,8 @@
 //! The shell around the core: the only place that knows proxy-wasm.
 //!
-//! Everything here turns callbacks into events of the core and its results into host calls. Host calls go
-//! through `hostcalls`, with their errors handled: the SDK's convenience methods panic, and a panic takes
-//! the worker's VM down.
+//! Everything here turns callbacks into events of the core and its results into host calls. On the path of
+//! every request they go through [`abi`], which cannot panic; elsewhere through the SDK's `hostcalls`, with
+//! their errors handled. The SDK's convenience methods panic, and a panic takes the worker's VM down.
 
 mod abi;
 mod clock;
