@@ -82,7 +82,7 @@ fuzz: ## run each fuzz target for FUZZ_SECONDS (60)
 # MSF_SEED=<a number> begins elsewhere.
 .PHONY: simulate
 simulate: ## millions of steps of the whole core in simulated worlds with faults
-	MSF_ITERATIONS=$${MSF_ITERATIONS:-100} cargo test --release --locked --no-default-features --test simulation -- --nocapture
+	MSF_ITERATIONS=$${MSF_ITERATIONS:-20} cargo test --release --locked --no-default-features --test simulation -- --nocapture
 
 # Every Envoy the whole of the end-to-end tests runs on. PyPI's 1.38.3 was built without V8.
 MATRIX := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0

@@ -24,12 +24,12 @@ const STEPS: u64 = 2_000;
 
 #[test]
 fn light_faults_are_never_seen() {
-    play_many("light_faults_are_never_seen", 12, false);
+    play_many("light_faults_are_never_seen", 60, false);
 }
 
 #[test]
 fn heavy_faults_are_never_seen_after_a_round_of_sweeps() {
-    play_many("heavy_faults_are_never_seen_after_a_round_of_sweeps", 12, true);
+    play_many("heavy_faults_are_never_seen_after_a_round_of_sweeps", 60, true);
 }
 
 fn play_many(test: &str, worlds: u64, heavy: bool) {

@@ -66,6 +66,28 @@ fn no_key_is_added_after_the_first_worker_has_joined() {
     assert_eq!(world.shared.keys(), keys);
 }
 
+/// Who could try every id against one hash key would find 1,000 that share a bucket. Under the key that the workers
+/// have agreed on, which nobody knows, they are as far apart as any.
+#[test]
+fn ids_chosen_to_fall_into_one_bucket_do_not() {
+    let tag = EndpointTag::of("a");
+    let bucket = |secret: &[u8; 16], id: &u64| SessionKey::new(secret, tag, &id.to_le_bytes()).bucket();
+    let mut full = std::collections::BTreeMap::<u16, Vec<u64>>::new();
+    for id in 0..400_000 {
+        full.entry(bucket(b"a guessed secret", &id) / 64)
+            .or_default()
+            .push(id);
+    }
+    let chosen = full.into_values().max_by_key(Vec::len).unwrap();
+    assert!(chosen.len() > 1_000);
+    let mut found = std::collections::BTreeMap::<u16, usize>::new();
+    for id in &chosen {
+        *found.entry(bucket(&SECRET, id)).or_default() += 1;
+    }
+    let fullest = found.into_values().max().unwrap();
+    assert!(fullest <= 5, "{fullest} of {} ids share a bucket", chosen.len());
+}
+
 #[test]
 fn remembering_what_ended_costs_an_empty_bucket_nothing() {
     let world = World::new(settings(4, 4, 4));

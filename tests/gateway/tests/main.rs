@@ -21,4 +21,5 @@ mod scope;
 mod timers;
 mod traps;
 mod unknown_ids;
+mod updates;
 mod yaml;

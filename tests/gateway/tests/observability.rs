@@ -255,6 +255,48 @@ async fn a_session_id_is_hashed_plain_or_left_out() {
     }
 }
 
+/// Whatever becomes of a session, by default nothing that is logged gives its id away, and no line is long.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_log_line_shows_an_id_or_is_long() {
+    const MARK: &str = "give-me-away";
+    let server = OddServer::start(Reply::as_told).await;
+    let long = "t".repeat(4_000);
+    let gateway = Setup::new(server.address())
+        .endpoint(json!({"max_sessions": 2, "idle_timeout": "1s"}))
+        .start()
+        .await;
+    let client = gateway.client(gateway::Http::One);
+    let id = |number: usize| format!("{MARK}-{number}-{}", "i".repeat(900));
+    for number in 0..4 {
+        let initialize = Call::initialize().reply("200").mint(&id(number));
+        client.send(initialize).await;
+        let call = message::tools_call(1, &long, json!({}));
+        client.send(Call::post(&call).session(&id(number))).await;
+        client
+            .send(Call::tools_list().session(&id(number)).reply("404"))
+            .await;
+        client.send(Call::tools_list().session(&id(number))).await;
+        client.send(Call::delete().session(&id(10 + number))).await;
+        client
+            .send(Call::tools_list().session(&format!("{MARK}\u{e9}")))
+            .await;
+    }
+    client.open_session().await;
+    gateway.expect("vm.active", 0).await;
+    let lines: Vec<String> = gateway
+        .envoy()
+        .access_log()
+        .iter()
+        .map(Value::to_string)
+        .collect();
+    assert!(lines.len() >= 24, "{} lines", lines.len());
+    let log = gateway.envoy().log();
+    for line in lines.iter().map(String::as_str).chain(log.lines()) {
+        assert!(!line.contains(MARK), "{line}");
+        assert!(line.len() < 2_048, "{} bytes: {line}", line.len());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_wanted_filter_state_is_left() {
     let server = OddServer::start(Reply::as_told).await;

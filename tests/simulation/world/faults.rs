@@ -37,7 +37,10 @@ impl World {
                     worker.handle.be_refused(calls);
                 }
             }
-            2 => self.now -= 1_000 * u64::try_from(self.choices.below(60)).unwrap(),
+            2 => {
+                self.now -= 1_000 * u64::try_from(self.choices.below(60)).unwrap();
+                self.books.clock_went_back = true;
+            }
             3 | 4 => {
                 let choices = &mut self.choices;
                 if let Some(bucket) = self.shared.inhabited(|count| choices.below(count.min(256))) {

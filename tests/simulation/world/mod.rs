@@ -7,7 +7,8 @@
 //! that goes back) may be seen until the next round of sweeps, and never after it.
 
 // `mod.rs`, because the fuzz targets use this folder too.
-pub mod audit;
+mod audit;
+mod books;
 pub mod choices;
 mod faults;
 mod heard;
@@ -21,7 +22,7 @@ use mcp_session_filter::config::Config;
 use mcp_session_filter::exchange::Site;
 use mcp_session_filter::session::{IdDigest, SessionKey, Timestamp};
 
-use audit::Books;
+use books::Books;
 use choices::Choices;
 use store::Shared;
 use worker::{Configured, Stream, Worker};
@@ -137,7 +138,7 @@ impl World {
         self.now += 2 * 3_600_000;
         self.latest = self.now;
         self.tick_all();
-        self.pass(ROUND_MS);
+        self.pass(2 * ROUND_MS);
         let counts = self.counts().unwrap();
         let streams: u32 = counts.endpoints.iter().map(|endpoint| endpoint.streams).sum();
         assert_eq!(self.shared.records(), [], "sessions outlive their time");

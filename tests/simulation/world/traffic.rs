@@ -6,7 +6,7 @@ use mcp_session_filter::exchange::{
     AnswerInterest, Edit, Exchange, Interest, RequestHead, ResponseHead, Verdict,
 };
 
-use super::audit::{Letting, Outcome};
+use super::books::{Letting, Outcome};
 use super::worker::{Core, Place, Stream};
 use super::{IDS, World, id_text};
 
