@@ -57,12 +57,25 @@ const ENUMS = {
   untitledMulti: { type: 'array', minItems: 1, maxItems: 3, items: { type: 'string', enum: OPTIONS } },
   titledMulti: { type: 'array', minItems: 1, maxItems: 3, items: { anyOf: titled('First', 'Second', 'Third') } },
 };
+// A schema with the words of JSON Schema 2020-12 that a server must not lose.
 const WITH_2020_12 = {
   $schema: 'https://json-schema.org/draft/2020-12/schema',
   $defs: { address: { $anchor: 'addressDef', ...object({ street: string, city: string }) } },
-  ...object({ name: string, address: { $ref: '#/$defs/address' } }),
+  ...object({
+    name: string,
+    address: { $ref: '#/$defs/address' },
+    contactMethod: { type: 'string', enum: ['phone', 'email'] },
+    phone: string,
+    email: string,
+  }),
+  allOf: [{ anyOf: [{ required: ['phone'] }, { required: ['email'] }] }],
+  if: { properties: { contactMethod: { const: 'phone' } }, required: ['contactMethod'] },
+  then: { required: ['phone'] },
+  else: { required: ['email'] },
   additionalProperties: false,
 };
+// Arguments that a client repeats as headers: Mcp-Param-Region, Mcp-Param-Priority.
+const MIRRORED = { region: { ...string, 'x-mcp-header': 'Region' }, priority: { type: 'integer', 'x-mcp-header': 'Priority' } };
 
 async function log(_args, ctx) {
   for (const data of ['started', 'at work', 'done']) {
@@ -189,6 +202,7 @@ const tools = () => [
   ['test_elicitation_sep1034_defaults', {}, asking(() => form('Review', DEFAULTS), completed)],
   ['test_elicitation_sep1330_enums', {}, asking(() => form('Select', ENUMS), completed)],
   ['test_streaming_elicitation', {}, asking(() => ask('Who?', 'name'), completed)],
+  ['test_custom_headers', MIRRORED, () => says(text('called'))],
   ['test_missing_capability', {}, asking(() => sample('A word?', 10), () => 'sampled')],
   ['test_trigger_tool_change', {}, changes(() => stateless.notify.toolsChanged())],
   ['test_trigger_prompt_change', {}, changes(() => stateless.notify.promptsChanged())],

@@ -1,0 +1,71 @@
+//! `make conformance`: plays the matrix, the official suite and the reactions, prints their tables, and writes them to
+//! `target/conformance`. Fails if anything is worse through the filter.
+
+use std::process::ExitCode;
+
+use conformance::report::Results;
+use conformance::{Fallible, matrix, parties, reactions, suite};
+use gateway::envoy::root;
+
+const USAGE: &str = "usage: conformance [matrix] [suite] [reactions]";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(std::env::args().skip(1).collect()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(words: Vec<String>) -> Fallible<bool> {
+    if words.iter().any(|word| !["matrix", "suite", "reactions"].contains(&word.as_str())) {
+        return Err(USAGE.to_owned());
+    }
+    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| word == name);
+    install_scripts()?;
+    let mut results = Results::default();
+    if wanted("matrix") {
+        println!("clients and servers");
+        results.matrix = Some(matrix::play().await?);
+    }
+    if wanted("suite") {
+        println!("the official conformance suite");
+        results.suite = Some(suite::play().await?);
+    }
+    if wanted("reactions") {
+        println!("reactions");
+        results.reactions = Some(reactions::play().await?);
+    }
+    write(&results)?;
+    Ok(results.is_good())
+}
+
+/// Puts the scripts beside the packages they import: Node looks for those from where a script is.
+fn install_scripts() -> Fallible<()> {
+    let failed = |error: std::io::Error| error.to_string();
+    let (from, to) = (root().join("tests/conformance/js"), parties::installed().join("js"));
+    for script in std::fs::read_dir(&from).map_err(failed)? {
+        let script = script.map_err(failed)?.path();
+        let is_script = script.extension().is_some_and(|extension| extension != "json");
+        if let Some(name) = script.file_name().filter(|_| is_script) {
+            std::fs::copy(&script, to.join(name)).map_err(failed)?;
+        }
+    }
+    std::fs::create_dir_all(parties::installed().join("home")).map_err(failed)
+}
+
+fn write(results: &Results) -> Fallible<()> {
+    let failed = |error: std::io::Error| error.to_string();
+    let directory = root().join("target/conformance");
+    std::fs::create_dir_all(&directory).map_err(failed)?;
+    let text = results.markdown();
+    let json = serde_json::to_string_pretty(results).map_err(|error| error.to_string())?;
+    std::fs::write(directory.join("summary.md"), &text).map_err(failed)?;
+    std::fs::write(directory.join("results.json"), json).map_err(failed)?;
+    println!("\n{text}\nWritten: {}", directory.join("summary.md").display());
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! The tables, as Markdown.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::matrix::Matrix;
+use crate::reactions::Reaction;
+use crate::suite::{Suite, tally};
+
+/// What was run.
+#[derive(Debug, Default, serde::Serialize)]
+pub struct Results {
+    pub matrix: Option<Matrix>,
+    pub suite: Option<Suite>,
+    pub reactions: Option<Vec<Reaction>>,
+}
+
+impl Results {
+    /// Whether nothing is worse through the filter.
+    pub fn is_good(&self) -> bool {
+        self.matrix.as_ref().is_none_or(Matrix::is_good) && self.suite.as_ref().is_none_or(Suite::is_good)
+    }
+
+    /// All tables.
+    pub fn markdown(&self) -> String {
+        let mut text = String::new();
+        if let Some(matrix) = &self.matrix {
+            text += &matrix_tables(matrix);
+        }
+        if let Some(suite) = &self.suite {
+            text += &suite_tables(suite);
+        }
+        if let Some(reactions) = &self.reactions {
+            text += &reaction_tables(reactions);
+        }
+        text
+    }
+}
+
+/// Rows by columns, in the order they come.
+#[derive(Default)]
+struct Table {
+    columns: Vec<String>,
+    rows: Vec<String>,
+    cells: BTreeMap<(String, String), String>,
+}
+
+impl Table {
+    fn put(&mut self, row: &str, column: &str, cell: String) {
+        for (names, name) in [(&mut self.rows, row), (&mut self.columns, column)] {
+            if !names.iter().any(|known| known == name) {
+                names.push(name.to_owned());
+            }
+        }
+        self.cells.insert((row.to_owned(), column.to_owned()), cell);
+    }
+
+    fn markdown(&self, corner: &str) -> String {
+        let mut text = format!("| {corner} | {} |\n", self.columns.join(" | "));
+        text += &format!("|{}\n", "---|".repeat(self.columns.len() + 1));
+        for row in &self.rows {
+            let cell = |column: &String| {
+                let cell = self.cells.get(&(row.clone(), column.clone()));
+                cell.map_or("", String::as_str).to_owned()
+            };
+            let cells: Vec<String> = self.columns.iter().map(cell).collect();
+            let _ = writeln!(text, "| {row} | {} |", cells.join(" | "));
+        }
+        text
+    }
+}
+
+fn left_out(all: &[(String, String)]) -> String {
+    let line = |(name, why): &(String, String)| format!("\nLeft out: {name}: {why}\n");
+    all.iter().map(line).collect()
+}
+
+fn faults<'a>(all: impl Iterator<Item = (String, &'a Vec<String>)>) -> String {
+    let lines = all.flat_map(|(name, faults)| {
+        let line = move |fault: &String| format!("* {name}: {fault}\n");
+        faults.iter().map(line).collect::<Vec<_>>()
+    });
+    let lines: String = lines.collect();
+    match lines.is_empty() {
+        true => String::new(),
+        false => format!("\nWorse:\n\n{lines}"),
+    }
+}
+
+fn matrix_tables(matrix: &Matrix) -> String {
+    let (mut steps, mut sessions) = (Table::default(), Table::default());
+    for pair in &matrix.pairs {
+        let of = pair.direct.steps.len().max(pair.through.steps.len());
+        let through = format!("{}/{of}", pair.through.passed());
+        let cell = match pair.direct.passed() == pair.through.passed() {
+            true => through,
+            false => format!("**{through}**, direct {}/{of}", pair.direct.passed()),
+        };
+        steps.put(pair.client, pair.server, cell);
+        let counted = pair.sessions.map_or_else(
+            || "**counted wrong**".to_owned(),
+            |sessions| format!("{} / {}", sessions.created, sessions.deleted + sessions.gone),
+        );
+        sessions.put(pair.client, pair.server, counted);
+    }
+    let good = matrix.pairs.iter().filter(|pair| pair.faults.is_empty()).count();
+    let worse = matrix.pairs.iter().map(|pair| (format!("{} with {}", pair.client, pair.server), &pair.faults));
+    format!(
+        "## Clients and servers\n\n{good} of {} pairs through the filter as direct. Steps of the session that went well:\n\n\
+         {}\nSessions opened / ended in it, as the filter counted and Envoy saw:\n\n{}{}{}\n",
+        matrix.pairs.len(),
+        steps.markdown("client \\ server"),
+        sessions.markdown("client \\ server"),
+        faults(worse),
+        left_out(&matrix.left_out),
+    )
+}
+
+fn suite_tables(suite: &Suite) -> String {
+    let mut table = Table::default();
+    for comparison in &suite.comparisons {
+        let (direct, of_direct) = tally(&comparison.direct);
+        table.put(comparison.suite, "direct", format!("{direct}/{of_direct}"));
+        let (good, of) = tally(&comparison.through);
+        let identical = match comparison.direct == comparison.through {
+            true => ", identical",
+            false => "",
+        };
+        table.put(comparison.suite, comparison.setting, format!("{good}/{of}{identical}"));
+    }
+    let worse = suite
+        .comparisons
+        .iter()
+        .map(|comparison| (format!("{}, {}", comparison.suite, comparison.setting), &comparison.faults));
+    format!(
+        "## The official conformance suite\n\nChecks that succeeded:\n\n{}{}{}\n",
+        table.markdown("suite"),
+        faults(worse),
+        left_out(&suite.left_out)
+    )
+}
+
+fn reaction_tables(reactions: &[Reaction]) -> String {
+    let mut table = Table::default();
+    for reaction in reactions {
+        table.put(&reaction.refusal.name(), reaction.client, reaction.shown().to_owned());
+    }
+    format!(
+        "## How clients take the filter's answers\n\n{}\n",
+        table.markdown("answer")
+    )
+}
