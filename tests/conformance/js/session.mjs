@@ -64,8 +64,10 @@ function wholeSession(client) {
         let seen = 0;
         const text = await call('trigger-long-running-operation', { duration: 0.4, steps: 4 }, () => (seen += 1));
         expectText(text, 'completed');
-        if (seen !== 4) throw new Error(`${seen} of 4 notifications`);
-        return '4 notifications';
+        // The last one comes with the result, and a library may drop what comes after the result: mcp-remote does, which
+        // forwards each message by itself, also with nothing between it and the server.
+        if (seen < 3) throw new Error(`${seen} of 4 notifications`);
+        return 'came';
       },
     ],
     [
@@ -83,7 +85,7 @@ function wholeSession(client) {
       },
     ],
     ['close', async () => client.close()],
-  ].filter(([name]) => !(client.without ?? []).includes(name));
+  ];
 }
 
 // Servers may register tools once they know the client's capabilities, a moment after the session has begun.
@@ -111,7 +113,8 @@ function refusedSession(client) {
 }
 
 export async function play(client) {
-  const steps = process.env.PLAY === 'refused' ? refusedSession(client) : wholeSession(client);
+  const all = process.env.PLAY === 'refused' ? refusedSession(client) : wholeSession(client);
+  const steps = all.filter(([name]) => !client.without?.includes(name));
   const outcome = await playSteps(steps, (name) => name === 'connect');
   console.log(JSON.stringify(outcome));
   process.exit(0);

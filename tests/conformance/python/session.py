@@ -71,9 +71,10 @@ async def progress(client):
     arguments = {"duration": 0.4, "steps": 4}
     text = await call(client, "trigger-long-running-operation", arguments, progress_callback=count)
     expect_text(text, "completed")
-    if seen != 4:
+    # As in js/session.mjs: the last one may come after the result.
+    if seen < 3:
         raise ValueError(f"{seen} of 4 notifications")
-    return "4 notifications"
+    return "came"
 
 
 async def notification(client, log):

@@ -107,7 +107,8 @@ impl Bed {
         Sessions {
             created: change("created").unsigned_abs(),
             deleted: change("ended.reason.client_delete").unsigned_abs(),
-            gone: (change("ended.reason.upstream_gone") + change("ended.reason.stream_closed")).unsigned_abs(),
+            gone: (change("ended.reason.upstream_gone") + change("ended.reason.stream_closed"))
+                .unsigned_abs(),
             alive: change("active"),
         }
     }
@@ -117,7 +118,9 @@ impl Bed {
         let entries = self.gateway.envoy().access_log();
         let seen = self.seen(entries.get(mark.entries..).unwrap_or_default());
         let now = self.gateway.stats();
-        let unwanted = now.iter().filter(|(name, value)| is_unwanted(name) && **value != 0);
+        let unwanted = now
+            .iter()
+            .filter(|(name, value)| is_unwanted(name) && **value != 0);
         let unwanted: Vec<String> = unwanted.map(|(name, value)| format!("{name} {value}")).collect();
         if counted != seen {
             Some(format!("the filter counted {counted:?}, Envoy saw {seen:?}"))
@@ -138,12 +141,20 @@ impl Bed {
 
 /// What an untroubled session leaves at 0.
 fn is_unwanted(stat: &str) -> bool {
-    let parts = [".adopted", ".untracked", ".rejected.", ".reserved", ".streams", "repaired"];
+    let parts = [
+        ".adopted",
+        ".untracked",
+        ".rejected.",
+        ".reserved",
+        ".streams",
+        "repaired",
+    ];
     parts.iter().any(|part| stat.contains(part))
 }
 
 fn log_what_is_seen(config: &mut Value) {
-    let format = &mut connection_manager(config)["access_log"][0]["typed_config"]["log_format"]["json_format"];
+    let format =
+        &mut connection_manager(config)["access_log"][0]["typed_config"]["log_format"]["json_format"];
     for (name, value) in SEEN {
         format[name] = json!(value);
     }
@@ -161,8 +172,14 @@ fn seen_by_headers(entries: &[Value]) -> Sessions {
     let opening = |entry: &&Value| field(entry, "method") == "POST" && field(entry, "sent_id").is_empty();
     let deleting = |entry: &&Value| field(entry, "method") == "DELETE";
     let gone = |entry: &&Value| status(entry) == 404 && field(entry, "details") == "via_upstream";
-    let created = ids(entries.iter().filter(is_good).filter(opening).collect(), "given_id");
-    let deleted = ids(entries.iter().filter(is_good).filter(deleting).collect(), "sent_id");
+    let created = ids(
+        entries.iter().filter(is_good).filter(opening).collect(),
+        "given_id",
+    );
+    let deleted = ids(
+        entries.iter().filter(is_good).filter(deleting).collect(),
+        "sent_id",
+    );
     let mut lost = ids(entries.iter().filter(gone).collect(), "sent_id");
     lost.retain(|id| created.contains(id) && !deleted.contains(id));
     sessions(created.len(), deleted.len(), lost.len())
@@ -205,7 +222,12 @@ mod tests {
     fn a_404_of_the_servers_ends_a_session_and_one_of_the_gateways_does_not() {
         let opened = |id: &str| json!({"method": "POST", "status": 200, "given_id": id});
         let lost = |id: &str, details: &str| json!({"method": "POST", "status": 404, "sent_id": id, "details": details});
-        let entries = [opened("a"), opened("b"), lost("a", "via_upstream"), lost("b", "wasm")];
+        let entries = [
+            opened("a"),
+            opened("b"),
+            lost("a", "via_upstream"),
+            lost("b", "wasm"),
+        ];
         assert_eq!(seen_by_headers(&entries), sessions(2, 0, 1));
     }
 }

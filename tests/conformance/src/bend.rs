@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use gateway::poll;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
@@ -23,6 +26,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::Fallible;
 
 const SESSION: &str = "mcp-session-id";
+
+/// How long a call waits for the client to open its stream.
+const STREAM: Duration = Duration::from_secs(3);
 
 /// Which of a client's requests is altered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -61,6 +67,20 @@ pub struct Alteration {
     pub id: Option<Option<&'static str>>,
     /// So many spaces more at the end of its body.
     pub padding: usize,
+    /// Another value of a header that it has.
+    pub header: Option<(&'static str, &'static str)>,
+}
+
+/// What becomes of the filter's answer, to see which form serves a client best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Form {
+    AsItIs,
+    /// With the request's id in the JSON-RPC error.
+    Echoed,
+    /// The message alone, as text.
+    Text,
+    /// As `Echoed`, with status 200.
+    Ok,
 }
 
 /// When: each time, or the first time only.
@@ -76,6 +96,9 @@ pub struct Rule {
     pub place: Place,
     pub times: Times,
     pub alteration: Alteration,
+    /// All places are taken when the request is sent on.
+    pub full: bool,
+    pub form: Form,
 }
 
 /// A request that came by.
@@ -111,6 +134,14 @@ struct Way {
     rule: Option<Rule>,
     book: Arc<Mutex<Book>>,
     http: Http,
+}
+
+/// What is known of a request.
+struct Noted {
+    number: usize,
+    rule: Option<Rule>,
+    /// Its JSON-RPC id.
+    id: Value,
 }
 
 impl Bend {
@@ -191,29 +222,40 @@ impl Way {
 
     async fn forward(&self, request: Request<Incoming>) -> Fallible<Answer> {
         let (mut head, body) = request.into_parts();
-        let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
-        let (number, alteration) = self.note(&head.method, &body);
-        if let Some(id) = alteration.id {
-            head.headers.remove(SESSION);
-            if let Some(id) = id {
-                head.headers.insert(SESSION, HeaderValue::from_static(id));
+        let body = body
+            .collect()
+            .await
+            .map_err(|error| error.to_string())?
+            .to_bytes();
+        let noted = self.note(&head.method, &body);
+        self.hold_for_stream(&noted).await;
+        let mut body = Vec::from(body);
+        if let Some(rule) = noted.rule {
+            alter(&mut head, &mut body, rule.alteration);
+            if rule.full {
+                self.fill().await;
             }
         }
-        let mut body = Vec::from(body);
-        body.resize(body.len() + alteration.padding, b' ');
         head.headers.remove(CONTENT_LENGTH);
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
         head.uri = format!("http://{}{path}", self.gateway)
             .parse()
             .map_err(|_| "no such path")?;
         let request = Request::from_parts(head, Full::from(body));
-        let answer = self.http.request(request).await.map_err(|error| error.to_string())?;
-        self.note_answer(number, &answer);
-        Ok(answer.map(BodyExt::boxed))
+        let answer = self
+            .http
+            .request(request)
+            .await
+            .map_err(|error| error.to_string())?;
+        self.note_answer(noted.number, &answer);
+        match noted.rule.filter(|rule| rule.form != Form::AsItIs) {
+            Some(rule) => reform(answer, rule.form, &noted.id).await,
+            None => Ok(answer.map(BodyExt::boxed)),
+        }
     }
 
     /// Writes a request down, and says what is to be done to it.
-    fn note(&self, method: &Method, body: &[u8]) -> (usize, Alteration) {
+    fn note(&self, method: &Method, body: &[u8]) -> Noted {
         let message: Value = serde_json::from_slice(body).unwrap_or_default();
         let mut seen = Seen {
             method: method.to_string(),
@@ -223,11 +265,38 @@ impl Way {
         };
         let mut book = self.book.lock().expect("no panic");
         let done = book.seen.iter().any(|seen| seen.altered);
-        let applies = |rule: &&Rule| rule.place.is(&seen) && !(done && rule.times == Times::Once);
-        let rule = self.rule.as_ref().filter(applies);
+        let applies = |rule: &Rule| rule.place.is(&seen) && !(done && rule.times == Times::Once);
+        let rule = self.rule.filter(applies);
         seen.altered = rule.is_some();
         book.seen.push(seen);
-        (book.seen.len() - 1, rule.map(|rule| rule.alteration).unwrap_or_default())
+        Noted {
+            number: book.seen.len() - 1,
+            rule,
+            id: message["id"].clone(),
+        }
+    }
+
+    /// Where the stream is what is altered, calls wait for it: a client opens it beside them.
+    async fn hold_for_stream(&self, noted: &Noted) {
+        let message = self.book.lock().expect("no panic").seen[noted.number]
+            .message
+            .clone();
+        let waits = message == "tools/call" && self.rule.is_some_and(|rule| rule.place == Place::Stream);
+        let altered = || {
+            let book = self.book.lock().expect("no panic");
+            let answered = |seen: &Seen| seen.altered && seen.status != 0;
+            book.seen.iter().any(answered).then_some(())
+        };
+        if waits {
+            poll::until(STREAM, altered).await;
+        }
+    }
+
+    /// Opens sessions until there is no room.
+    async fn fill(&self) {
+        let http = gateway::Client::new(self.gateway, gateway::client::Http::One);
+        let opened = fill(&http).await;
+        self.book.lock().expect("no panic").sessions.extend(opened);
     }
 
     fn note_answer(&self, number: usize, answer: &Response<Incoming>) {
@@ -240,4 +309,51 @@ impl Way {
             book.sessions.insert(id.to_owned());
         }
     }
+}
+
+/// Opens sessions until there is no room, and tells their ids.
+pub async fn fill(http: &gateway::Client) -> Vec<String> {
+    let mut opened = Vec::new();
+    while let Some(id) = http.initialize().await.session() {
+        opened.push(id.to_owned());
+    }
+    opened
+}
+
+fn alter(head: &mut Parts, body: &mut Vec<u8>, alteration: Alteration) {
+    if let Some(id) = alteration.id {
+        head.headers.remove(SESSION);
+        if let Some(id) = id {
+            head.headers.insert(SESSION, HeaderValue::from_static(id));
+        }
+    }
+    if let Some((name, value)) = alteration.header {
+        head.headers.insert(name, HeaderValue::from_static(value));
+    }
+    body.resize(body.len() + alteration.padding, b' ');
+}
+
+/// The filter's answer in another form.
+async fn reform(answer: Response<Incoming>, form: Form, id: &Value) -> Fallible<Answer> {
+    let (mut head, body) = answer.into_parts();
+    let body = body
+        .collect()
+        .await
+        .map_err(|error| error.to_string())?
+        .to_bytes();
+    let mut error: Value = serde_json::from_slice(&body).unwrap_or_default();
+    error["id"] = id.clone();
+    let text = error["error"]["message"].as_str().unwrap_or_default().to_owned();
+    let (body, kind) = match form {
+        Form::AsItIs => (body, "application/json"),
+        Form::Echoed | Form::Ok => (error.to_string().into(), "application/json"),
+        Form::Text => (text.into(), "text/plain"),
+    };
+    if form == Form::Ok {
+        head.status = http::StatusCode::OK;
+    }
+    head.headers.remove(CONTENT_LENGTH);
+    head.headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    let body = Full::from(body).map_err(|never| match never {}).boxed();
+    Ok(Response::from_parts(head, body))
 }

@@ -79,7 +79,12 @@ pub fn refusal(log: &str) -> Fallible<String> {
         .ok_or_else(|| log.to_owned())
 }
 
-async fn play_pair(client: &'static Client, server: &'static Server, running: &process::Server, bed: &Bed) -> Pair {
+async fn play_pair(
+    client: &'static Client,
+    server: &'static Server,
+    running: &process::Server,
+    bed: &Bed,
+) -> Pair {
     let url = |address| format!("http://{address}{}", server.path);
     let direct = Outcome::of(&client.program(&url(running.address()))).await;
     let mark = bed.mark();
@@ -102,7 +107,12 @@ fn line(pair: &Pair) -> String {
         true => String::new(),
         false => format!("  WORSE: {}", pair.faults.join("; ")),
     };
-    format!("{:<22} {:<24} {}{faults}", pair.server, pair.client, pair.result())
+    format!(
+        "{:<22} {:<24} {}{faults}",
+        pair.server,
+        pair.client,
+        pair.result()
+    )
 }
 
 impl Pair {

@@ -100,7 +100,9 @@ mod tests {
 
     #[test]
     fn reads_the_last_line_of_json() {
-        let read = outcome("noise\n{\"connect\":{\"ok\":true,\"detail\":\"x\"},\"list\":{\"ok\":false,\"detail\":\"y\"}}\n");
+        let read = outcome(
+            "noise\n{\"connect\":{\"ok\":true,\"detail\":\"x\"},\"list\":{\"ok\":false,\"detail\":\"y\"}}\n",
+        );
         assert_eq!((read.passed(), read.steps.len(), read.is_good()), (1, 2, false));
     }
 

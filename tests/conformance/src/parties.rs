@@ -20,6 +20,8 @@ pub enum Transport {
 pub struct Client {
     pub name: &'static str,
     pub transport: Transport,
+    /// It asks for the revision without sessions first.
+    pub modern: bool,
     runner: Runner,
     arguments: &'static [&'static str],
 }
@@ -64,22 +66,65 @@ const fn client(
     Client {
         name,
         transport,
+        modern: false,
         runner,
         arguments,
     }
 }
 
+const fn auto(client: Client) -> Client {
+    Client {
+        modern: true,
+        ..client
+    }
+}
+
 /// Every client.
 pub const CLIENTS: [Client; 12] = [
-    client("TypeScript 1.32.2", StreamableHttp, Node("client-v1.mjs"), &["http"]),
-    client("TypeScript 2.4.0", StreamableHttp, Node("client-v2.mjs"), &["legacy"]),
-    client("TypeScript 2.4.0 auto", StreamableHttp, Node("client-v2.mjs"), &["auto"]),
-    client("Python 1.30.0", StreamableHttp, Python(V1, "client_v1.py"), &["http"]),
-    client("Python 2.3.0 legacy", StreamableHttp, Python(V2, "client_v2.py"), &["legacy"]),
-    client("Python 2.3.0", StreamableHttp, Python(V2, "client_v2.py"), &["auto"]),
+    client(
+        "TypeScript 1.32.2",
+        StreamableHttp,
+        Node("client-v1.mjs"),
+        &["http"],
+    ),
+    client(
+        "TypeScript 2.4.0",
+        StreamableHttp,
+        Node("client-v2.mjs"),
+        &["legacy"],
+    ),
+    auto(client(
+        "TypeScript 2.4.0 auto",
+        StreamableHttp,
+        Node("client-v2.mjs"),
+        &["auto"],
+    )),
+    client(
+        "Python 1.30.0",
+        StreamableHttp,
+        Python(V1, "client_v1.py"),
+        &["http"],
+    ),
+    client(
+        "Python 2.3.0",
+        StreamableHttp,
+        Python(V2, "client_v2.py"),
+        &["legacy"],
+    ),
+    auto(client(
+        "Python 2.3.0 auto",
+        StreamableHttp,
+        Python(V2, "client_v2.py"),
+        &["auto"],
+    )),
     client("Rust 3.8.0", StreamableHttp, Rust("rust-client"), &[]),
     client("Inspector 2.12.0", StreamableHttp, Node("inspector.mjs"), &[]),
-    client("mcp-remote 0.15.1", StreamableHttp, Node("client-v1.mjs"), &["remote"]),
+    client(
+        "mcp-remote 0.15.1",
+        StreamableHttp,
+        Node("client-v1.mjs"),
+        &["remote"],
+    ),
     client("TypeScript 1.32.2 SSE", HttpSse, Node("client-v1.mjs"), &["sse"]),
     client("Python 1.30.0 SSE", HttpSse, Python(V1, "client_v1.py"), &["sse"]),
     client("Python 2.3.0 SSE", HttpSse, Python(V2, "client_v2.py"), &["sse"]),
@@ -139,7 +184,11 @@ impl Runner {
             Python(version, file) => {
                 let python = installed().join(format!("mcp-{version}/bin/python"));
                 let file = root().join("tests/conformance/python").join(file);
-                Program::new([python.display().to_string(), "-B".to_owned(), file.display().to_string()])
+                Program::new([
+                    python.display().to_string(),
+                    "-B".to_owned(),
+                    file.display().to_string(),
+                ])
             }
             Rust(name) => {
                 let this = std::env::current_exe().unwrap_or_default();
@@ -188,6 +237,13 @@ impl Server {
 
 /// The official suite: its version and its program.
 pub fn suite(package: &str) -> Program {
-    let file = installed().join("js/node_modules").join(package).join("dist/index.js");
-    at_home(Program::new([node(), file.display().to_string(), "server".to_owned()]))
+    let file = installed()
+        .join("js/node_modules")
+        .join(package)
+        .join("dist/index.js");
+    at_home(Program::new([
+        node(),
+        file.display().to_string(),
+        "server".to_owned(),
+    ]))
 }

@@ -75,7 +75,10 @@ impl Program {
         let (mut stdout, mut stderr) = (group.0.stdout.take(), group.0.stderr.take());
         let (mut printed, mut complained) = (Vec::new(), Vec::new());
         let whole = async {
-            tokio::join!(read(&mut stdout, &mut printed), read(&mut stderr, &mut complained));
+            tokio::join!(
+                read(&mut stdout, &mut printed),
+                read(&mut stderr, &mut complained)
+            );
             group.0.wait().await
         };
         let late = tokio::time::timeout(bound, whole).await.is_err();
@@ -151,11 +154,7 @@ struct Group(Child);
 impl Drop for Group {
     fn drop(&mut self) {
         // Nothing once it has been waited for: its id may be another's by then.
-        if let Some(leader) = self
-            .0
-            .id()
-            .and_then(|id| Pid::from_raw(id.cast_signed()))
-        {
+        if let Some(leader) = self.0.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
             let _ = kill_process_group(leader, Signal::KILL);
         }
     }

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use crate::bend::Form;
 use crate::matrix::Matrix;
-use crate::reactions::Reaction;
+
+use crate::reactions::Reactions;
 use crate::suite::{Suite, tally};
 
 /// What was run.
@@ -12,7 +14,7 @@ use crate::suite::{Suite, tally};
 pub struct Results {
     pub matrix: Option<Matrix>,
     pub suite: Option<Suite>,
-    pub reactions: Option<Vec<Reaction>>,
+    pub reactions: Option<Reactions>,
 }
 
 impl Results {
@@ -104,7 +106,10 @@ fn matrix_tables(matrix: &Matrix) -> String {
         sessions.put(pair.client, pair.server, counted);
     }
     let good = matrix.pairs.iter().filter(|pair| pair.faults.is_empty()).count();
-    let worse = matrix.pairs.iter().map(|pair| (format!("{} with {}", pair.client, pair.server), &pair.faults));
+    let worse = matrix
+        .pairs
+        .iter()
+        .map(|pair| (format!("{} with {}", pair.client, pair.server), &pair.faults));
     format!(
         "## Clients and servers\n\n{good} of {} pairs through the filter as direct. Steps of the session that went well:\n\n\
          {}\nSessions opened / ended in it, as the filter counted and Envoy saw:\n\n{}{}{}\n",
@@ -119,19 +124,20 @@ fn matrix_tables(matrix: &Matrix) -> String {
 fn suite_tables(suite: &Suite) -> String {
     let mut table = Table::default();
     for comparison in &suite.comparisons {
-        let (direct, of_direct) = tally(&comparison.direct);
-        table.put(comparison.suite, "direct", format!("{direct}/{of_direct}"));
-        let (good, of) = tally(&comparison.through);
+        table.put(comparison.suite, "direct", tally(&comparison.direct));
         let identical = match comparison.direct == comparison.through {
             true => ", identical",
             false => "",
         };
-        table.put(comparison.suite, comparison.setting, format!("{good}/{of}{identical}"));
+        let cell = tally(&comparison.through) + identical;
+        table.put(comparison.suite, comparison.setting, cell);
     }
-    let worse = suite
-        .comparisons
-        .iter()
-        .map(|comparison| (format!("{}, {}", comparison.suite, comparison.setting), &comparison.faults));
+    let worse = suite.comparisons.iter().map(|comparison| {
+        (
+            format!("{}, {}", comparison.suite, comparison.setting),
+            &comparison.faults,
+        )
+    });
     format!(
         "## The official conformance suite\n\nChecks that succeeded:\n\n{}{}{}\n",
         table.markdown("suite"),
@@ -140,13 +146,19 @@ fn suite_tables(suite: &Suite) -> String {
     )
 }
 
-fn reaction_tables(reactions: &[Reaction]) -> String {
-    let mut table = Table::default();
-    for reaction in reactions {
-        table.put(&reaction.refusal.name(), reaction.client, reaction.shown().to_owned());
+fn reaction_tables(reactions: &Reactions) -> String {
+    let (mut table, mut forms) = (Table::default(), Table::default());
+    for reaction in &reactions.all {
+        let (name, cell) = (reaction.refusal.name(), reaction.shown().to_owned());
+        match reaction.refusal.form {
+            Form::AsItIs => table.put(&name, reaction.client, cell),
+            Form::Echoed | Form::Text | Form::Ok => forms.put(&name, reaction.client, cell),
+        }
     }
     format!(
-        "## How clients take the filter's answers\n\n{}\n",
-        table.markdown("answer")
+        "## How clients take the filter's answers\n\n{}\nThe same, had they another form:\n\n{}{}\n",
+        table.markdown("answer"),
+        forms.markdown("answer"),
+        left_out(&reactions.left_out)
     )
 }

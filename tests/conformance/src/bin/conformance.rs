@@ -22,7 +22,10 @@ async fn main() -> ExitCode {
 }
 
 async fn run(words: Vec<String>) -> Fallible<bool> {
-    if words.iter().any(|word| !["matrix", "suite", "reactions"].contains(&word.as_str())) {
+    if words
+        .iter()
+        .any(|word| !["matrix", "suite", "reactions"].contains(&word.as_str()))
+    {
         return Err(USAGE.to_owned());
     }
     let wanted = |name: &str| words.is_empty() || words.iter().any(|word| word == name);
@@ -47,7 +50,10 @@ async fn run(words: Vec<String>) -> Fallible<bool> {
 /// Puts the scripts beside the packages they import: Node looks for those from where a script is.
 fn install_scripts() -> Fallible<()> {
     let failed = |error: std::io::Error| error.to_string();
-    let (from, to) = (root().join("tests/conformance/js"), parties::installed().join("js"));
+    let (from, to) = (
+        root().join("tests/conformance/js"),
+        parties::installed().join("js"),
+    );
     for script in std::fs::read_dir(&from).map_err(failed)? {
         let script = script.map_err(failed)?.path();
         let is_script = script.extension().is_some_and(|extension| extension != "json");

@@ -1,6 +1,9 @@
 //! A server on the official Rust SDK with the tools that the sessions of the matrix call. It listens on a loopback port
 //! that the system chooses and writes that port into the file `$READY`.
-#![expect(deprecated, reason = "sampling and logging, which the revisions with sessions have")]
+#![expect(
+    deprecated,
+    reason = "sampling and logging, which the revisions with sessions have"
+)]
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -13,8 +16,9 @@ use rmcp::handler::server::wrapper::Parameters;
 use rmcp::model::{
     CreateMessageRequestParams, ElicitRequestParams, LoggingLevel, LoggingMessageNotificationParam,
     ProgressNotificationParam, ProtocolVersion, RequestMetaObject, SamplingMessage, ServerCapabilities,
-    ServerConfig,
+    ServerConfig, SetLevelRequestParams,
 };
+use rmcp::service::RequestContext;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{ErrorData, Peer, RoleServer, ServerHandler, schemars, tool, tool_handler, tool_router};
@@ -86,7 +90,8 @@ impl Tools {
 
     #[tool(name = "trigger-elicitation-request")]
     async fn elicit(&self, client: Peer<RoleServer>) -> Result<String, ErrorData> {
-        let schema = json!({"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]});
+        let schema =
+            json!({"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]});
         let form = ElicitRequestParams::FormElicitationParams {
             meta: None,
             message: "Who?".to_owned(),
@@ -114,6 +119,14 @@ impl ServerHandler for Tools {
                 .enable_logging()
                 .build(),
         )
+    }
+
+    async fn set_level(
+        &self,
+        _request: SetLevelRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        Ok(())
     }
 
     /// A server with sessions alone, so that clients that ask for the later revision first have to fall back.
