@@ -7,7 +7,14 @@ use conformance::report::Results;
 use conformance::{Fallible, matrix, parties, reactions, suite};
 use gateway::envoy::root;
 
-const USAGE: &str = "usage: conformance [matrix] [suite] [reactions]";
+const USAGE: &str = "\
+usage: conformance [matrix] [suite] [reactions] [readme]
+
+Plays all where none is named. With `readme` the tables go into the README too.";
+
+/// Between these two lines of the README are the tables.
+const BEGIN: &str = "<!-- written by `make conformance ONLY=readme` -->\n";
+const END: &str = "<!-- end -->\n";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -22,6 +29,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(words: Vec<String>) -> Fallible<bool> {
+    let (readme, words): (Vec<String>, Vec<String>) = words.into_iter().partition(|word| word == "readme");
     if words
         .iter()
         .any(|word| !["matrix", "suite", "reactions"].contains(&word.as_str()))
@@ -44,6 +52,9 @@ async fn run(words: Vec<String>) -> Fallible<bool> {
         results.reactions = Some(reactions::play().await?);
     }
     write(&results)?;
+    if !readme.is_empty() {
+        write_readme(&results.markdown())?;
+    }
     Ok(results.is_good())
 }
 
@@ -74,4 +85,18 @@ fn write(results: &Results) -> Fallible<()> {
     std::fs::write(directory.join("results.json"), json).map_err(failed)?;
     println!("\n{text}\nWritten: {}", directory.join("summary.md").display());
     Ok(())
+}
+
+fn write_readme(tables: &str) -> Fallible<()> {
+    let path = root().join("README.md");
+    let readme = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
+    let parts = readme
+        .split_once(BEGIN)
+        .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let (before, after) = parts.ok_or("README.md: no place for the tables")?;
+    let tables = tables.replace("\n## ", "\n### ");
+    let tables = tables
+        .strip_prefix("## ")
+        .map_or(tables.clone(), |rest| format!("### {rest}"));
+    std::fs::write(&path, format!("{before}{BEGIN}\n{tables}{END}{after}")).map_err(|error| error.to_string())
 }
