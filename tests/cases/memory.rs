@@ -6,8 +6,6 @@ use std::rc::Rc;
 
 use mcp_session_filter::session::{Key, SetError, Store, StoreError, Value, Version};
 
-/// The last bucket: where it is there, all are taken to be, and an absent one is empty.
-
 /// Shared data as a map, which a case can switch off.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory(Rc<Inner>);
