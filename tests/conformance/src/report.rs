@@ -1,13 +1,13 @@
 //! The tables, as Markdown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use crate::bend::Form;
 use crate::matrix::Matrix;
 
 use crate::reactions::Reactions;
-use crate::suite::{Suite, tally};
+use crate::suite::{Comparison, Suite, tally};
 
 /// What was run.
 #[derive(Debug, Default, serde::Serialize)]
@@ -25,18 +25,38 @@ impl Results {
 
     /// All tables.
     pub fn markdown(&self) -> String {
-        let mut text = String::new();
-        if let Some(matrix) = &self.matrix {
-            text += &matrix_tables(matrix);
-        }
-        if let Some(suite) = &self.suite {
-            text += &suite_tables(suite);
-        }
-        if let Some(reactions) = &self.reactions {
-            text += &reaction_tables(reactions);
-        }
-        text
+        let sections = self.sections().into_iter();
+        sections
+            .map(|section| {
+                format!(
+                    "## {}\n\n{}\n{}\n",
+                    section.title, section.summary, section.details
+                )
+            })
+            .collect()
     }
+
+    /// What the README shows.
+    pub fn summary(&self) -> String {
+        let sections = self.sections().into_iter();
+        sections
+            .map(|section| format!("### {}\n\n{}\n", section.title, section.summary))
+            .collect()
+    }
+
+    fn sections(&self) -> Vec<Section> {
+        let matrix = self.matrix.as_ref().map(matrix_section);
+        let suite = self.suite.as_ref().map(suite_section);
+        let reactions = self.reactions.as_ref().map(reaction_section);
+        [matrix, suite, reactions].into_iter().flatten().collect()
+    }
+}
+
+/// One experiment's tables.
+struct Section {
+    title: &'static str,
+    summary: String,
+    details: String,
 }
 
 /// Rows by columns, in the order they come.
@@ -89,7 +109,7 @@ fn faults<'a>(all: impl Iterator<Item = (String, &'a Vec<String>)>) -> String {
     }
 }
 
-fn matrix_tables(matrix: &Matrix) -> String {
+fn matrix_section(matrix: &Matrix) -> Section {
     let (mut steps, mut sessions) = (Table::default(), Table::default());
     for pair in &matrix.pairs {
         let of = pair.direct.steps.len().max(pair.through.steps.len());
@@ -110,18 +130,23 @@ fn matrix_tables(matrix: &Matrix) -> String {
         .pairs
         .iter()
         .map(|pair| (format!("{} with {}", pair.client, pair.server), &pair.faults));
-    format!(
-        "## Clients and servers\n\n{good} of {} pairs through the filter as direct. Steps of the session that went well:\n\n\
-         {}\nSessions opened / ended in it, as the filter counted and Envoy saw:\n\n{}{}{}\n",
-        matrix.pairs.len(),
-        steps.markdown("client \\ server"),
-        sessions.markdown("client \\ server"),
-        faults(worse),
-        left_out(&matrix.left_out),
-    )
+    let played = matrix.pairs.len();
+    Section {
+        title: "Clients and servers",
+        summary: format!(
+            "{good} of {played} pairs through the filter as direct. Steps of the session that went well:\n\n{}",
+            steps.markdown("client \\ server")
+        ),
+        details: format!(
+            "Sessions opened / ended in it, as the filter counted and Envoy saw:\n\n{}{}{}",
+            sessions.markdown("client \\ server"),
+            faults(worse),
+            left_out(&matrix.left_out),
+        ),
+    }
 }
 
-fn suite_tables(suite: &Suite) -> String {
+fn suite_section(suite: &Suite) -> Section {
     let mut table = Table::default();
     for comparison in &suite.comparisons {
         table.put(comparison.suite, "direct", tally(&comparison.direct));
@@ -138,15 +163,41 @@ fn suite_tables(suite: &Suite) -> String {
             &comparison.faults,
         )
     });
-    format!(
-        "## The official conformance suite\n\nChecks that succeeded:\n\n{}{}{}\n",
-        table.markdown("suite"),
-        faults(worse),
-        left_out(&suite.left_out)
-    )
+    let failing = suite
+        .comparisons
+        .iter()
+        .map(failing_direct)
+        .collect::<BTreeSet<_>>();
+    Section {
+        title: "The official conformance suite",
+        summary: format!(
+            "Checks that succeeded:\n\n{}{}",
+            table.markdown("suite"),
+            failing.into_iter().collect::<String>()
+        ),
+        details: faults(worse) + &left_out(&suite.left_out),
+    }
 }
 
-fn reaction_tables(reactions: &Reactions) -> String {
+/// The scenarios that the fixture fails by itself.
+fn failing_direct(comparison: &Comparison) -> String {
+    let failing = comparison
+        .direct
+        .iter()
+        .filter(|(_, status)| *status == "FAILURE");
+    let scenarios = failing.filter_map(|(check, _)| check.split(' ').next());
+    let scenarios: BTreeSet<&str> = scenarios.collect();
+    match scenarios.is_empty() {
+        true => String::new(),
+        false => format!(
+            "\nThe fixture itself fails, of {}: {}.\n",
+            comparison.suite,
+            scenarios.into_iter().collect::<Vec<_>>().join(", ")
+        ),
+    }
+}
+
+fn reaction_section(reactions: &Reactions) -> Section {
     let (mut table, mut forms) = (Table::default(), Table::default());
     for reaction in &reactions.all {
         let (name, cell) = (reaction.refusal.name(), reaction.shown().to_owned());
@@ -155,10 +206,13 @@ fn reaction_tables(reactions: &Reactions) -> String {
             Form::Echoed | Form::Text | Form::Ok => forms.put(&name, reaction.client, cell),
         }
     }
-    format!(
-        "## How clients take the filter's answers\n\n{}\nThe same, had they another form:\n\n{}{}\n",
-        table.markdown("answer"),
-        forms.markdown("answer"),
-        left_out(&reactions.left_out)
-    )
+    Section {
+        title: "How clients take the filter's answers",
+        summary: table.markdown("answer"),
+        details: format!(
+            "The same, had they another form:\n\n{}{}",
+            forms.markdown("answer"),
+            left_out(&reactions.left_out)
+        ),
+    }
 }

@@ -53,7 +53,7 @@ async fn run(words: Vec<String>) -> Fallible<bool> {
     }
     write(&results)?;
     if !readme.is_empty() {
-        write_readme(&results.markdown())?;
+        write_readme(&results.summary())?;
     }
     Ok(results.is_good())
 }
@@ -94,9 +94,5 @@ fn write_readme(tables: &str) -> Fallible<()> {
         .split_once(BEGIN)
         .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
     let (before, after) = parts.ok_or("README.md: no place for the tables")?;
-    let tables = tables.replace("\n## ", "\n### ");
-    let tables = tables
-        .strip_prefix("## ")
-        .map_or(tables.clone(), |rest| format!("### {rest}"));
     std::fs::write(&path, format!("{before}{BEGIN}\n{tables}{END}{after}")).map_err(|error| error.to_string())
 }
