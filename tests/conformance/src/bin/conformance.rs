@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use conformance::report::Results;
 use conformance::{Fallible, matrix, parties, reactions, suite};
 use gateway::envoy::root;
+use tokio::signal::unix::{SignalKind, signal};
 
 const USAGE: &str = "\
 usage: conformance [matrix] [suite] [reactions] [readme]
@@ -18,13 +19,30 @@ const END: &str = "<!-- end -->\n";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(std::env::args().skip(1).collect()).await {
+    // Ended here, what was started ends too.
+    let run = run(std::env::args().skip(1).collect());
+    let done = tokio::select! {
+        done = run => done,
+        () = interrupted() => Err("interrupted".to_owned()),
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Ctrl-C, or SIGTERM.
+async fn interrupted() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
     }
 }
 
