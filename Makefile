@@ -64,7 +64,7 @@ test-gateway: build build-trap $(ENVOY_NEEDED) ## the tests against a real Envoy
 
 # What it finds is kept in fuzz/found; a file that breaks something belongs into fuzz/corpus. Nothing in the core is
 # unsafe, so that the address sanitizer would only be slow.
-FUZZ_TARGETS := json_rpc config heads table worlds
+FUZZ_TARGETS := json_rpc config heads sse table worlds
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZ_SECONDS (60)
