@@ -94,6 +94,7 @@ fn the_table_of_answers_is_the_code_s() {
         vec![Answer::ParseError],
         vec![Answer::InvalidRequest],
         vec![Answer::TooLarge],
+        vec![Answer::HeaderMismatch { id: None }],
     ];
     let table = rows("| situation |");
     assert_eq!(table.len(), answers.len());

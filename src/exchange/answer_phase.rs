@@ -39,9 +39,13 @@ impl Exchange {
     /// Which part of the answer's head the exchange needs.
     pub fn answer_interest(&self) -> AnswerInterest {
         match self.state {
+            State::Opening(_) if self.verb == Verb::Get => AnswerInterest::Status,
             State::Opening(_) | State::Sessionless => AnswerInterest::Head,
+            State::Using(_) if self.site.is_http_sse() => AnswerInterest::Nothing,
             State::Using(_) | State::Unknown(_) => AnswerInterest::Status,
-            State::Holding | State::Over => AnswerInterest::Nothing,
+            State::Holding | State::Announcing(_) | State::Streaming(..) | State::Over => {
+                AnswerInterest::Nothing
+            }
         }
     }
 
@@ -49,13 +53,21 @@ impl Exchange {
     pub fn heeds(&self, head: &ResponseHead<'_>) -> bool {
         match self.state {
             State::Using(_) => self.consequence(head) != Consequence::Nothing,
-            State::Opening(_) | State::Unknown(_) | State::Sessionless | State::Holding | State::Over => true,
+            State::Opening(_)
+            | State::Unknown(_)
+            | State::Sessionless
+            | State::Holding
+            | State::Announcing(_)
+            | State::Streaming(..)
+            | State::Over => true,
         }
     }
 
     /// What an answer means to the session of its request.
     fn consequence(&self, head: &ResponseHead<'_>) -> Consequence {
         match (self.verb, head.status) {
+            // A session of HTTP+SSE is its stream: it lives whatever a message is answered.
+            _ if self.site.is_http_sse() => Consequence::Nothing,
             (_, 404) => Consequence::Ends(EndReason::UpstreamGone),
             (Verb::Delete, 200..300) => Consequence::Ends(EndReason::ClientDelete),
             (Verb::Get, 200..300) => Consequence::StreamOpens,
@@ -73,6 +85,11 @@ impl Exchange {
         from_server: impl FnOnce() -> bool,
     ) -> Edit {
         match core::mem::replace(&mut self.state, State::Over) {
+            // Only HTTP+SSE opens sessions by GET.
+            State::Opening(place) if self.verb == Verb::Get => {
+                self.stream_answered(gate, effects, head, place);
+                Edit::Keep
+            }
             State::Opening(place) => self.opened(gate, effects, head, place),
             State::Using(key) => {
                 self.used(gate, effects, head, key, from_server);
@@ -85,6 +102,10 @@ impl Exchange {
                 Edit::Keep
             }
             State::Sessionless if head.session_id != PresentedId::Absent => Edit::DropSessionId,
+            state @ (State::Announcing(_) | State::Streaming(..)) => {
+                self.state = state;
+                Edit::Keep
+            }
             State::Holding | State::Sessionless | State::Over => Edit::Keep,
         }
     }
@@ -116,7 +137,7 @@ impl Exchange {
     }
 
     /// Enters the session into the table and goes on as one of its requests.
-    fn enter_table<S: Store>(
+    pub(super) fn enter_table<S: Store>(
         &mut self,
         gate: &mut Gate<'_, S>,
         effects: &mut impl Effects,
@@ -144,7 +165,7 @@ impl Exchange {
                 self.start_using(gate, effects, id);
             }
             Ok(Opened::Present) => self.start_using(gate, effects, id),
-            Ok(Opened::Full) if !adopted => return Edit::DropSessionId,
+            Ok(Opened::Full) if !adopted && !self.site.is_http_sse() => return Edit::DropSessionId,
             Ok(Opened::Full | Opened::Ended) => effects.count(self.site.index, Event::Untracked),
             Err(error) => {
                 effects.failed("open", error);
@@ -196,8 +217,8 @@ impl Exchange {
         }
     }
 
-    fn count_stream<S: Store>(&mut self, gate: &mut Gate<'_, S>, effects: &mut impl Effects) {
-        if self.verb != Verb::Get {
+    pub(super) fn count_stream<S: Store>(&mut self, gate: &mut Gate<'_, S>, effects: &mut impl Effects) {
+        if self.verb != Verb::Get || self.stream_open {
             return;
         }
         match gate.table.open_stream(self.site.tag, gate.now) {

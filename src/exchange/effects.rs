@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::config::{Config, LogSessionId};
+use crate::config::{Config, LogSessionId, Transport};
 use crate::endpoint::Endpoint;
 use crate::in_use::InUse;
 use crate::session::{
@@ -62,14 +62,24 @@ impl Site {
                 index,
                 rules: rules.clone(),
                 tag: EndpointTag::of(rules.name.as_str()),
-                lifespans: Lifespans {
-                    idle: rules.idle_timeout,
-                    lifetime: rules.max_lifetime,
-                },
+                lifespans: lifespans(rules),
                 keeps_ids: config.log_session_id == LogSessionId::Plain,
             })
         };
         config.endpoints.iter().enumerate().map(site).collect()
+    }
+}
+
+/// An open stream keeps a session of HTTP+SSE in use, and its end ends it. One that is idle all the same has lost its
+/// worker: it ends, even where nothing else ends for being idle.
+fn lifespans(rules: &Endpoint) -> Lifespans {
+    let after_a_fault = match rules.transport {
+        Transport::HttpSse { .. } => Lifespans::OF_UNNAMED.idle,
+        Transport::StreamableHttp => None,
+    };
+    Lifespans {
+        idle: rules.idle_timeout.or(after_a_fault),
+        lifetime: rules.max_lifetime,
     }
 }
 

@@ -138,11 +138,19 @@ pub enum EndReason {
     Idle,
     /// Older than `max_lifetime`.
     Lifetime,
+    /// HTTP+SSE: its stream closed.
+    StreamClosed,
 }
 
 impl EndReason {
     /// Every reason, each at its [`Self::index`].
-    pub const ALL: [Self; 4] = [Self::ClientDelete, Self::UpstreamGone, Self::Idle, Self::Lifetime];
+    pub const ALL: [Self; 5] = [
+        Self::ClientDelete,
+        Self::UpstreamGone,
+        Self::Idle,
+        Self::Lifetime,
+        Self::StreamClosed,
+    ];
 
     /// The reason as metrics and logs spell it.
     pub const fn as_str(self) -> &'static str {
@@ -151,6 +159,7 @@ impl EndReason {
             Self::UpstreamGone => "upstream_gone",
             Self::Idle => "idle",
             Self::Lifetime => "lifetime",
+            Self::StreamClosed => "stream_closed",
         }
     }
 

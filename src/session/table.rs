@@ -189,6 +189,31 @@ impl<S: Store> Table<S> {
         self.end_if(key, lifespans, now, |_| Some(reason))
     }
 
+    /// Ends a session of HTTP+SSE, whose stream is over, unless it has lived out its time; `None` if it was not alive,
+    /// or if a stream that came later has opened it anew.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the table cannot be read or written.
+    pub fn end_with_stream(
+        &self,
+        key: SessionKey,
+        opened: Timestamp,
+        lifespans: Lifespans,
+        now: Timestamp,
+    ) -> Result<Option<EndedSession>, StoreError> {
+        self.end_if(key, lifespans, now, |session| {
+            let is_old = lifespans
+                .lifetime
+                .is_some_and(|lifetime| session.opened.after(lifetime) <= now);
+            let reason = if is_old {
+                EndReason::Lifetime
+            } else {
+                EndReason::StreamClosed
+            };
+            (session.opened == opened).then_some(reason)
+        })
+    }
+
     /// Ends a session if `reason`, asked with the record as it is when it goes, has one.
     fn end_if(
         &self,

@@ -40,6 +40,7 @@ impl Recorder {
         let words = match verdict {
             Verdict::Forward => "forwarded".to_owned(),
             Verdict::ForwardWithoutId => "forwarded without id".to_owned(),
+            Verdict::ForwardForPlainAnswer => "forwarded for a plain answer".to_owned(),
             Verdict::Hold => "held".to_owned(),
             Verdict::Answer(answer) => answer.status().to_string(),
         };

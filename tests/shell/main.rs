@@ -19,6 +19,7 @@ mod configuration;
 mod costs;
 mod envoy;
 mod faults;
+mod http_sse;
 mod life_cycle;
 mod requests;
 mod sequences;

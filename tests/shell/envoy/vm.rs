@@ -60,6 +60,7 @@ pub(crate) enum Phase {
     RequestBody,
     RequestTrailers,
     ResponseHeaders,
+    ResponseBody,
     Log,
     Done,
 }
@@ -88,6 +89,8 @@ pub(crate) struct HttpStream {
     pub(crate) headers_held: bool,
     pub(crate) buffering: bool,
     pub(crate) body: Vec<u8>,
+    /// The part of the answer's body that is passing.
+    pub(crate) response_body: Vec<u8>,
     pub(crate) filter_state: BTreeMap<String, String>,
     pub(crate) reply: Option<LocalReply>,
     pub(crate) is_reset: bool,
@@ -103,6 +106,7 @@ impl HttpStream {
             headers_held: false,
             buffering: false,
             body: Vec::new(),
+            response_body: Vec::new(),
             filter_state: BTreeMap::new(),
             reply: None,
             is_reset: false,
@@ -165,6 +169,9 @@ impl Vm {
             return Some(&self.configuration);
         }
         let stream = self.stream()?;
+        if buffer == BufferType::HttpResponseBody {
+            return (stream.phase == Phase::ResponseBody).then_some(&stream.response_body);
+        }
         let is_there = stream.phase == Phase::RequestBody
             || (stream.phase == Phase::RequestTrailers && stream.buffering);
         (buffer == BufferType::HttpRequestBody && is_there).then_some(&stream.body)

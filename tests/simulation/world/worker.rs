@@ -47,6 +47,8 @@ pub struct Stream {
     pub uses: Option<usize>,
     /// It carries this id, which the table did not hold.
     pub unknown: Option<usize>,
+    /// The session that it is, by number: the session ends when it does.
+    pub is: Option<usize>,
 }
 
 /// A worker whose VM lives.
