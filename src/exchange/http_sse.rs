@@ -106,7 +106,11 @@ impl Exchange {
             Search::Found(_) | Search::GivenUp => announcement.place.take(),
         };
         match search {
-            Search::Found(uri) => self.announced(gate, effects, &uri, place),
+            Search::Found(mut uri) => {
+                // As clients read a URI (URL Standard, § URL parsing, basic URL parser).
+                uri.retain(|byte| !matches!(byte, b'\t' | b'\n' | b'\r'));
+                self.announced(gate, effects, uri.trim_ascii(), place);
+            }
             // The place runs out, unless the stream ends before.
             Search::GoesOn | Search::GivenUp => self.state = State::Opening(place),
         }
