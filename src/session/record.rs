@@ -196,6 +196,13 @@ impl Session {
     /// Bytes of one holder.
     pub(super) const HOLDER_LEN: usize = 4;
 
+    /// How many of `bytes` the session takes that they begin with.
+    pub(super) fn encoded_len(bytes: &[u8]) -> Option<usize> {
+        let [holders, id_low, id_high] = bytes.get(Self::FIXED_LEN - 3..)?.first_chunk()?;
+        let id_len = usize::from(u16::from_le_bytes([*id_low, *id_high]));
+        Some(Self::FIXED_LEN + usize::from(*holders) * Self::HOLDER_LEN + id_len)
+    }
+
     pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let key = SessionKey::from_bytes(reader.array()?);
         let endpoint = EndpointTag::from_bytes(reader.array()?);
@@ -265,7 +272,7 @@ impl Session {
     /// When the session is to end if nothing more is heard of it, and why then.
     pub(super) fn due(&self, lifespans: Lifespans) -> (Timestamp, EndReason) {
         let idle = lifespans.idle.map_or(Timestamp::NEVER, |idle| {
-            self.stamp.after(idle).after(lifespans.grain())
+            self.stamp.after(idle).after(lifespans.slack())
         });
         let lifetime = lifespans
             .lifetime

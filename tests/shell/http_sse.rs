@@ -55,18 +55,6 @@ fn a_session_of_one_worker_is_known_to_all_and_ends_with_its_stream() {
 }
 
 #[test]
-fn the_session_ends_once_without_on_log_as_http_3_ends() {
-    let envoy = Envoy::new();
-    let worker = envoy.worker(CONFIGURATION);
-    let stream = open(&worker);
-    stream.answer_part(EVENT);
-    stream.done();
-    stream.delete();
-    assert_eq!(envoy.gauges(), [0, 0, 0]);
-    assert_eq!(envoy.stat("endpoint.mcp.ended.reason.stream_closed"), 1);
-}
-
-#[test]
 fn a_message_in_flight_does_not_keep_the_session_of_a_stream_that_closed() {
     let envoy = Envoy::new();
     let worker = envoy.worker(CONFIGURATION);

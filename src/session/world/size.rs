@@ -5,7 +5,7 @@ use super::*;
 
 /// A million ids, of which those are entered that fall into a 64th of the buckets.
 #[test]
-fn a_session_without_its_id_takes_under_56_bytes_at_a_million() {
+fn a_session_without_its_id_takes_under_70_bytes_at_a_million() {
     const SAMPLE: u16 = BUCKETS / 64;
     let tag = EndpointTag::of("a");
     let mut buckets = vec![Bucket::empty(); usize::from(SAMPLE)];
@@ -21,7 +21,7 @@ fn a_session_without_its_id_takes_under_56_bytes_at_a_million() {
     let bytes: usize = buckets.into_iter().map(|bucket| bucket.into_value().len()).sum();
     let each = bytes as f64 / f64::from(sessions);
     println!("{each:.1} bytes a session, {sessions} in {SAMPLE} buckets");
-    assert!(each < 56.0);
+    assert!(each < 70.0);
 }
 
 fn session(key: SessionKey, endpoint: EndpointTag) -> Session {
@@ -73,7 +73,7 @@ fn ids_chosen_to_fall_into_one_bucket_do_not() {
     let tag = EndpointTag::of("a");
     let bucket = |secret: &[u8; 16], id: &u64| SessionKey::new(secret, tag, &id.to_le_bytes()).bucket();
     let mut full = std::collections::BTreeMap::<u16, Vec<u64>>::new();
-    for id in 0..400_000 {
+    for id in 0..800_000 {
         full.entry(bucket(b"a guessed secret", &id) / 64)
             .or_default()
             .push(id);

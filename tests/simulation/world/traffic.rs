@@ -242,7 +242,11 @@ impl World {
         let (now, core) = (self.timestamp(), Rc::clone(&stream.core));
         let before = self.before(number, stream.site, None);
         let exchange = &mut stream.exchange;
-        let ((), heard) = core.run(&self.configured, now, |gate, heard| exchange.end(gate, heard));
+        let ((), heard) = core.run(&self.configured, now, |gate, heard| {
+            if !exchange.end_quietly(gate.in_use) {
+                exchange.end(gate, heard);
+            }
+        });
         self.left(number, stream, &before, &heard);
     }
 
