@@ -114,7 +114,7 @@ impl<S: Store> Table<S> {
                 return Ok(standing);
             }
             let overdue = |session: &Session| session.overdue(lifespans, now);
-            if let Some(ended) = self.end_if(key, lifespans, now, overdue)? {
+            if let Some(ended) = self.end_if(key, lifespans, now, &overdue)? {
                 return Ok(Standing::Expired(ended));
             }
         }
@@ -186,7 +186,7 @@ impl<S: Store> Table<S> {
         lifespans: Lifespans,
         now: Timestamp,
     ) -> Result<Option<EndedSession>, StoreError> {
-        self.end_if(key, lifespans, now, |_| Some(reason))
+        self.end_if(key, lifespans, now, &|_| Some(reason))
     }
 
     /// Ends a session of HTTP+SSE, whose stream is over, unless it has lived out its time; `None` if it was not alive,
@@ -201,7 +201,7 @@ impl<S: Store> Table<S> {
         lifespans: Lifespans,
         now: Timestamp,
     ) -> Result<Option<EndedSession>, StoreError> {
-        self.end_if(key, lifespans, now, |session| {
+        self.end_if(key, lifespans, now, &|session| {
             let is_old = lifespans
                 .lifetime
                 .is_some_and(|lifetime| session.opened.after(lifetime) <= now);
@@ -220,7 +220,7 @@ impl<S: Store> Table<S> {
         key: SessionKey,
         lifespans: Lifespans,
         now: Timestamp,
-        reason: impl Fn(&Session) -> Option<EndReason>,
+        reason: &dyn Fn(&Session) -> Option<EndReason>,
     ) -> Result<Option<EndedSession>, StoreError> {
         let ended = self.update_bucket(key, |bucket| {
             let Some(Entry::Session { session, .. }) = bucket.find(&key, now) else {
