@@ -35,24 +35,19 @@ impl Exchange {
     /// Whether the headers say something else than the message, or do not say what they must.
     pub(super) fn is_misstated(&self, message: &Message<'_>) -> bool {
         let claims = message.claimed_version.as_deref().map(str::as_bytes);
-        let is_verified = self.site.rules.verify_headers && !self.site.is_http_sse();
         let claims_modern = is_modern(claims.and_then(Revision::parse));
+        // What the message does not claim is the server's to miss.
+        let is_compared = claims.is_some() && (claims_modern || is_modern(self.revision));
+        let misses_version = is_compared && claims != self.revision.as_ref().map(Revision::as_bytes);
         match message.kind {
-            _ if !is_verified => false,
+            _ if !self.site.rules.verify_headers || self.site.is_http_sse() => false,
             // Whatever the header says, it is one of an earlier revision.
             Kind::Request(Method::Initialize) if !claims_modern => false,
             // Clients ask it to learn which revision to speak: only the server's own answer tells them.
             Kind::Request(Method::ServerDiscover) => false,
-            Kind::Request(method) => !self.states_version(claims) || !self.mirrors_agree(message, method),
-            Kind::Notification(_) | Kind::Response => !self.states_version(claims),
+            Kind::Request(method) => misses_version || !self.mirrors_agree(message, method),
+            Kind::Notification(_) | Kind::Response => misses_version,
         }
-    }
-
-    /// Whether the version header says what the message claims. What the message does not claim is the server's to miss.
-    fn states_version(&self, claims: Option<&[u8]>) -> bool {
-        let is_compared = is_modern(self.revision) || is_modern(claims.and_then(Revision::parse));
-        let stated = self.revision.as_ref().map(Revision::as_bytes);
-        !is_compared || claims.is_none() || claims == stated
     }
 
     fn mirrors_agree(&self, message: &Message<'_>, method: Method) -> bool {
