@@ -405,57 +405,58 @@ async fn client_process() {
     stream.ended().await;
 }
 
-fn client(gateway: &Gateway, stage: &Stage) -> Child {
-    let http = if stage.http == Http::Two { "2" } else { "1" };
+fn client_process_of(gateway: &Gateway, http: Http) -> Child {
     Command::new(std::env::current_exe().expect("this program"))
         .args(["--exact", "http_sse::client_process", "--ignored"])
         .env("MSF_GATEWAY", gateway.address().to_string())
-        .env("MSF_HTTP", http)
-        .env("MSF_PATH", stage.path)
+        .env("MSF_HTTP", if http == Http::Two { "2" } else { "1" })
+        .env("MSF_PATH", "/h1")
         .stdout(Stdio::null())
         .spawn()
         .expect("it starts")
 }
 
 /// How long after SIGKILL another client has the place.
-async fn time_until_usable(stage: &Stage) -> Duration {
-    let mut process = client(&stage.gateway, stage);
-    stage.expect("active", 1).await;
-    assert_eq!(stage.client.send(Call::get()).await.status, 429);
+async fn time_until_usable(gateway: &Gateway, http: Http) -> Duration {
+    let client = gateway.client(http).at("/h1");
+    let mut process = client_process_of(gateway, http);
+    gateway.expect("vm.active", 1).await;
+    assert_eq!(client.send(Call::get()).await.status, 429);
     let killed = Instant::now();
     process.kill().expect("SIGKILL");
     let stream = loop {
-        let stream = stage.client.open(Call::get()).await;
+        let stream = client.open(Call::get()).await;
         if stream.status == 200 {
             break stream;
         }
+        let _ = stream.whole().await;
         assert!(killed.elapsed() < poll::SOON, "the place does not come back");
     };
     let took = killed.elapsed();
     process.wait().expect("it is gone");
     drop(stream);
-    stage.expect("active", 0).await;
+    gateway.expect("vm.active", 0).await;
     took
 }
 
+/// One after the other, and with sweeps far apart, so that nothing but the stream's end can give the place back. Of
+/// five times the shortest is asserted: the others tell how busy the machine is with other tests.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_client_s_place_is_usable_at_once() {
-    everywhere(
-        http_sse(json!({"max_sessions": 1})),
-        Reply::http_sse,
-        |stage| async move {
-            let mut times = Vec::new();
-            for _ in 0..5 {
-                times.push(time_until_usable(&stage).await);
-            }
-            times.sort();
-            println!("HTTP/{:?}: usable {times:.1?} after SIGKILL", stage.http);
-            assert!(times[2] < Duration::from_millis(100), "{times:?}");
-            assert_eq!(
-                (stage.stat("created"), stage.stat("ended.reason.stream_closed")),
-                (10, 10)
-            );
-        },
-    )
-    .await;
+    let server = OddServer::start(Reply::http_sse).await;
+    for (workers, http) in [(1, Http::One), (1, Http::Two), (2, Http::One), (2, Http::Two)] {
+        let setup = http_sse(json!({"max_sessions": 1}))(Setup::new(server.address()));
+        let rarely = json!({"sweep_interval": "60s"});
+        let gateway = setup.top(rarely).workers(workers).start().await;
+        let mut times = Vec::new();
+        for _ in 0..5 {
+            times.push(time_until_usable(&gateway, http).await);
+        }
+        times.sort();
+        println!("{workers} workers, HTTP/{http:?}: usable {times:.1?} after SIGKILL");
+        assert!(times[0] < Duration::from_millis(100), "{times:?}");
+        // One that took the place may have left before its event came.
+        let ended = gateway.stat("endpoint.h1.ended.reason.stream_closed");
+        assert!(ended >= 5 && ended == gateway.stat("endpoint.h1.created"));
+    }
 }
