@@ -109,6 +109,7 @@ impl World {
             id: id.text.as_bytes(),
             digest: IdDigest::of(id.text.as_bytes()),
             keep_id: true,
+            farewell: None,
         };
         worker.open(&new, origin, self.now())
     }

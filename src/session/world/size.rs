@@ -35,6 +35,7 @@ fn session(key: SessionKey, endpoint: EndpointTag) -> Session {
         stamp: now,
         holders: record::Holders::default(),
         id: Vec::new(),
+        farewell: None,
     }
 }
 

@@ -18,6 +18,7 @@ mod real_client;
 mod releases;
 mod revisions;
 mod scope;
+mod terminate;
 mod timers;
 mod traps;
 mod unknown_ids;
