@@ -313,11 +313,12 @@ impl Exchange {
     }
 
     /// The first request that states the session's revision tells it to whom will need it.
+    #[inline(never)]
     fn note_version<S: Store>(&self, gate: &Gate<'_, S>, effects: &mut impl Effects, session: &Session) {
         let (Some(known), Some(version)) = (&session.farewell, self.revision) else {
             return;
         };
-        if known.version.is_some() {
+        if known.version().is_some() {
             return;
         }
         if let Err(error) = gate.table.note_version(session.key, version, gate.now) {

@@ -5,13 +5,11 @@
 
 use core::time::Duration;
 
-use hashbrown::HashSet;
-
 use crate::session::{SessionKey, Settlement, Timestamp};
 
 /// Farewells that wait here for their turn, for each endpoint. The others stay where they are; the sweep
 /// brings them when there is room.
-const MOST_WAITING: usize = 1024;
+const MOST_WAITING: usize = 512;
 
 /// DELETEs without an answer yet, for each endpoint of one root.
 const MOST_IN_FLIGHT: u32 = 16;
@@ -78,7 +76,7 @@ pub struct Outbox(Vec<Line>);
 
 #[derive(Debug, Default)]
 struct Line {
-    waiting: HashSet<SessionKey>,
+    waiting: Vec<SessionKey>,
     in_flight: u32,
     /// Failures in a row.
     failures: u32,
@@ -97,8 +95,9 @@ impl Outbox {
     pub fn add(&mut self, endpoint: usize, key: SessionKey) {
         if let Some(line) = self.0.get_mut(endpoint)
             && line.waiting.len() < MOST_WAITING
+            && !line.waiting.contains(&key)
         {
-            line.waiting.insert(key);
+            line.waiting.push(key);
         }
     }
 
@@ -109,8 +108,7 @@ impl Outbox {
         if !line.may_send(now) {
             return None;
         }
-        let key = *line.waiting.iter().next()?;
-        line.waiting.remove(&key);
+        let key = line.waiting.pop()?;
         line.in_flight += 1;
         line.in_window += 1;
         Some(key)
@@ -157,4 +155,135 @@ impl Line {
 fn pause(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(6);
     (FIRST_PAUSE * (1 << doublings)).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::{EndpointTag, RootTag, Store, StoreError, Table};
+
+    /// Keys are made by a table; this one keeps nothing.
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl Store for Nothing {
+        fn get(&self, _: crate::session::Key) -> Result<crate::session::Value, StoreError> {
+            Ok(crate::session::Value {
+                bytes: vec![1; 16],
+                version: crate::session::Version::At(1),
+            })
+        }
+
+        fn set(
+            &self,
+            _: crate::session::Key,
+            _: &[u8],
+            _: crate::session::Version,
+        ) -> Result<(), crate::session::SetError> {
+            Ok(())
+        }
+    }
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn outbox(waiting: u32) -> Outbox {
+        let table = Table::attach(Nothing, RootTag::from_random(1), [0; 16]).unwrap();
+        let mut outbox = Outbox::new(1);
+        for number in 0..waiting {
+            outbox.add(0, table.key(EndpointTag::of("mcp"), &number.to_le_bytes()));
+        }
+        outbox
+    }
+
+    /// How many can be sent at `now` if no answer comes.
+    fn sent(outbox: &mut Outbox, now: Timestamp) -> usize {
+        core::iter::from_fn(|| outbox.next(0, now)).count()
+    }
+
+    #[test]
+    fn no_more_than_sixteen_are_in_flight() {
+        let mut outbox = outbox(100);
+        assert_eq!(sent(&mut outbox, at(0)), 16);
+        assert_eq!(sent(&mut outbox, at(10_000)), 0);
+        outbox.returned(0, Reply::Gone, at(10_000));
+        outbox.skipped(0);
+        assert_eq!(sent(&mut outbox, at(10_000)), 2);
+    }
+
+    #[test]
+    fn no_more_than_a_hundred_go_out_in_a_second() {
+        let mut outbox = outbox(512);
+        let mut all_at = |now| {
+            let mut all = 0;
+            while outbox.next(0, now).is_some() {
+                outbox.returned(0, Reply::Gone, now);
+                all += 1;
+            }
+            all
+        };
+        assert_eq!(all_at(at(5_000)), 100);
+        assert_eq!(all_at(at(5_999)), 0);
+        assert_eq!(all_at(at(6_000)), 100);
+    }
+
+    #[test]
+    fn no_more_wait_than_there_is_room_for_and_none_twice() {
+        let mut outbox = outbox(2_000);
+        assert_eq!(outbox.0[0].waiting.len(), MOST_WAITING);
+        let key = outbox.next(0, at(0)).unwrap();
+        outbox.add(0, key);
+        outbox.add(0, key);
+        assert_eq!(outbox.0[0].waiting.len(), MOST_WAITING);
+        outbox.add(7, key);
+    }
+
+    #[test]
+    fn a_server_that_fails_is_tried_once_after_ever_longer_pauses() {
+        let mut outbox = outbox(100);
+        assert_eq!(sent(&mut outbox, at(0)), 16);
+        for _ in 0..16 {
+            outbox.returned(0, Reply::Failed, at(0));
+        }
+        let mut now = 0;
+        for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
+            now += pause * 1000;
+            assert_eq!(sent(&mut outbox, at(now - 1)), 0);
+            assert_eq!(sent(&mut outbox, at(now)), 1);
+            outbox.returned(0, Reply::Unsent, at(now));
+        }
+        assert_eq!(sent(&mut outbox, at(now + 60_000)), 1);
+        outbox.returned(0, Reply::Denied, at(now + 60_000));
+        assert_eq!(sent(&mut outbox, at(now + 60_000)), 16);
+    }
+
+    #[test]
+    fn answers_are_final_but_for_those_that_say_later() {
+        let cases = [
+            (
+                Reply::Gone,
+                Settlement::Answered,
+                &[200, 202, 204, 299, 404, 405][..],
+            ),
+            (Reply::Denied, Settlement::Answered, &[401, 403]),
+            (
+                Reply::Refused,
+                Settlement::Answered,
+                &[100, 301, 400, 406, 409, 421],
+            ),
+            (
+                Reply::Failed,
+                Settlement::Failed,
+                &[0, 408, 429, 500, 502, 503, 504],
+            ),
+        ];
+        for (reply, settlement, statuses) in cases {
+            for status in statuses {
+                assert_eq!(Reply::of_status(*status), reply, "{status}");
+                assert_eq!(Reply::of_status(*status).settlement(), settlement);
+            }
+        }
+        assert_eq!(Reply::Unsent.settlement(), Settlement::Unsent);
+    }
 }

@@ -88,10 +88,8 @@ impl Site {
             true => &[],
             false => without_query(head.path),
         };
-        (path.len() <= MAX_PATH_BYTES).then(|| Farewell {
-            version: head.revision.filter(|revision| revision.era() == Era::Legacy),
-            path: path.to_vec(),
-        })
+        let version = head.revision.filter(|revision| revision.era() == Era::Legacy);
+        (path.len() <= MAX_PATH_BYTES).then(|| Farewell::new(version, path))
     }
 }
 

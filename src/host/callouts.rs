@@ -99,7 +99,10 @@ impl Shared {
             self.metrics.delete(Delete::Denied, 1);
         }
         let name = self.sites.get(site).map_or("-", |site| site.rules.name.as_str());
-        log::debug!("event=upstream_delete_failed endpoint={name} status={status}");
+        log::debug!(
+            "event=upstream_delete_failed endpoint={name} status={}",
+            u32::from(status)
+        );
     }
 
     fn settle(&self, site: usize, key: SessionKey, reply: Reply, now: Timestamp) {
@@ -112,7 +115,7 @@ impl Shared {
 
 fn dispatch(site: &Site, upstream: &TerminateUpstream, owed: &Owed) -> Result<u32, Status> {
     let id = String::from_utf8_lossy(&owed.id);
-    let path = match &owed.farewell.path[..] {
+    let path = match owed.farewell.path() {
         [] => site.rules.path.as_str().into(),
         path => String::from_utf8_lossy(path),
     };
@@ -122,7 +125,8 @@ fn dispatch(site: &Site, upstream: &TerminateUpstream, owed: &Owed) -> Result<u3
         (":authority", &*upstream.authority),
         ("mcp-session-id", &*id),
     ];
-    if let Some(version) = &owed.farewell.version {
+    let version = owed.farewell.version();
+    if let Some(version) = &version {
         headers.push(("mcp-protocol-version", version.as_str()));
     }
     let further = upstream.headers.iter();

@@ -19,7 +19,7 @@ pub(super) struct Metrics {
     vm: Gauges,
     table_bytes: Metric,
     repaired: Metric,
-    deletes: [Metric; Delete::ALL.len()],
+    deletes: Vec<Metric>,
 }
 
 #[derive(Debug)]
@@ -61,7 +61,9 @@ impl Metrics {
             table_bytes: Metric::define(MetricType::Gauge, telemetry::TABLE_BYTES),
             repaired: Metric::define(MetricType::Counter, telemetry::REPAIRED),
             deletes: Delete::ALL
-                .map(|delete| Metric::define(MetricType::Counter, &telemetry::upstream_delete(delete))),
+                .iter()
+                .map(|delete| Metric::define(MetricType::Counter, &telemetry::upstream_delete(*delete)))
+                .collect(),
         }
     }
 

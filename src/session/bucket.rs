@@ -7,7 +7,7 @@
 //! session   = key:16 endpoint:4 owner:8 digest:8 opened:5 stamp:5 holders:u8 id_len:u16 root:u32{holders} id farewell?
 //! tombstone = key:16 until:5
 //! owed      = key:16 until:5 endpoint:4 attempts:u8 due:5 id_len:u16 id farewell
-//! farewell  = version_len:u8 version path_len:u16 path
+//! farewell  = len:u16 version:10 path
 //! ```
 //! The highest bit of a session's `id_len` says that a farewell follows; that of `attempts`, that the last one
 //! is not answered yet.

@@ -6,7 +6,7 @@
 
 use core::time::Duration;
 
-use super::codec::{Reader, timestamp_bytes};
+use super::codec::{Reader, put, put_long, timestamp_bytes};
 use super::record::{EndReason, Session, SessionKey};
 use super::settings::EndpointTag;
 use super::time::Timestamp;
@@ -24,40 +24,54 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// How long the answer of a DELETE may be late beyond its time-out, before it counts as lost.
 const SLACK: Duration = Duration::from_secs(30);
 
-/// What the DELETE will say besides the id.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Farewell {
-    /// The revision that the session's requests state; `None` if none has yet.
-    pub version: Option<Revision>,
-    /// The path of the session's `initialize`, without its query; empty if it is the endpoint's own.
-    pub path: Vec<u8>,
-}
+/// What the DELETE will say besides the id: the revision in ten bytes, zeros for none, then the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Farewell(Vec<u8>);
 
 impl Farewell {
+    const VERSION_LEN: usize = 10;
+
+    /// `version` is the revision that the session's requests state, if one has yet; `path` that of its
+    /// `initialize` without the query, or empty for the endpoint's own.
+    pub fn new(version: Option<Revision>, path: &[u8]) -> Self {
+        let mut farewell = Self(vec![0; Self::VERSION_LEN]);
+        farewell.0.extend_from_slice(path);
+        if let Some(version) = version {
+            farewell.set_version(version);
+        }
+        farewell
+    }
+
+    /// The revision that the session's requests state.
+    pub fn version(&self) -> Option<Revision> {
+        Revision::parse(self.0.get(..Self::VERSION_LEN)?)
+    }
+
+    /// The path of the session's `initialize`, without its query; empty if it is the endpoint's own.
+    pub fn path(&self) -> &[u8] {
+        self.0.get(Self::VERSION_LEN..).unwrap_or_default()
+    }
+
+    pub(super) fn set_version(&mut self, version: Revision) {
+        if let Some(field) = self.0.get_mut(..Self::VERSION_LEN) {
+            field.copy_from_slice(version.as_bytes());
+        }
+    }
+
     pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let version_len = usize::from(reader.u8()?);
-        let version = Revision::parse(reader.bytes(version_len)?);
-        let path_len = usize::from(reader.u16()?);
-        let path = reader.bytes(path_len)?.to_vec();
-        Some(Self { version, path })
+        let len = usize::from(reader.u16()?);
+        Some(Self(reader.bytes(len)?.to_vec()))
     }
 
     /// As [`Farewell::read`], without a look at it; its length.
     pub(super) fn skip(reader: &mut Reader<'_>) -> Option<usize> {
-        let version_len = usize::from(reader.u8()?);
-        reader.bytes(version_len)?;
-        let path_len = usize::from(reader.u16()?);
-        reader.bytes(path_len)?;
-        Some(1 + version_len + 2 + path_len)
+        let len = usize::from(reader.u16()?);
+        reader.bytes(len)?;
+        Some(2 + len)
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let version = self.version.as_ref().map_or(&[][..], Revision::as_bytes);
-        let path_len = u16::try_from(self.path.len()).unwrap_or(0);
-        out.push(u8::try_from(version.len()).unwrap_or(0));
-        out.extend_from_slice(version);
-        out.extend_from_slice(&path_len.to_le_bytes());
-        out.extend(self.path.iter().take(usize::from(path_len)));
+        put_long(out, &self.0);
     }
 }
 
@@ -169,10 +183,9 @@ impl Owed {
     }
 
     /// The same after a failure, to be tried anew from a later moment on; `None` after the last attempt.
-    pub(super) fn failed(mut self, now: Timestamp) -> Option<(Self, Timestamp)> {
-        let due = now.after(SPACING * u32::from(self.attempts));
-        self.state = State::Waiting(due);
-        (self.attempts < MAX_ATTEMPTS).then_some((self, due))
+    pub(super) fn failed(mut self, now: Timestamp) -> Option<Self> {
+        self.state = State::Waiting(now.after(SPACING * u32::from(self.attempts)));
+        (self.attempts < MAX_ATTEMPTS).then_some(self)
     }
 
     pub(super) fn is_sent(&self) -> bool {
@@ -202,18 +215,16 @@ impl Owed {
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let id_len = u16::try_from(self.id.len()).unwrap_or(0);
         let (sent, due) = match self.state {
             State::Waiting(due) => (0, due),
             State::Sent(due) => (Self::SENT, due),
         };
-        out.extend_from_slice(self.key.as_bytes());
-        out.extend_from_slice(&timestamp_bytes(self.until));
-        out.extend_from_slice(&self.endpoint.to_bytes());
-        out.push(self.attempts | sent);
-        out.extend_from_slice(&timestamp_bytes(due));
-        out.extend_from_slice(&id_len.to_le_bytes());
-        out.extend(self.id.iter().take(usize::from(id_len)));
+        put(out, self.key.as_bytes());
+        put(out, &timestamp_bytes(self.until));
+        put(out, &self.endpoint.to_bytes());
+        put(out, &[self.attempts | sent]);
+        put(out, &timestamp_bytes(due));
+        put_long(out, &self.id);
         self.farewell.write(out);
     }
 

@@ -2,13 +2,14 @@
 
 use core::time::Duration;
 
-use super::bucket::Entry;
+use super::bucket::{Bucket, Entry};
 use super::farewell::{Farewell, Fate, Owed};
 use super::record::SessionKey;
 use super::settings::{EndpointTag, Lifespans};
 use super::store::{Store, StoreError};
-use super::table::{Change, Table, group_of};
+use super::table::{Change, Table};
 use super::time::Timestamp;
+use crate::mcp::revision::Revision;
 
 /// What has become of a DELETE that was to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,13 +38,18 @@ impl<S: Store> Table<S> {
     ) -> Result<Option<SessionKey>, StoreError> {
         let key = self.key(endpoint, id);
         let until = now.after(lifespans.remembered());
-        self.update_bucket(key, |bucket| match bucket.find(&key, now) {
-            Some(Entry::Session { .. }) => Ok(Change::Nothing(None)),
-            Some(Entry::Ended) | None => {
+        let mut entered = None;
+        self.change_bucket(key, &mut |bucket| {
+            entered = match bucket.find(&key, now) {
+                Some(Entry::Session { .. }) => None,
+                Some(Entry::Ended) | None => Some(key),
+            };
+            if entered.is_some() {
                 bucket.owe(&Owed::new(key, endpoint, id, farewell.clone(), until, now))?;
-                Ok(Change::Write(Some(key)))
             }
-        })
+            Ok(entered.is_some())
+        })?;
+        Ok(entered)
     }
 
     /// Takes a farewell to send it now: no other root will. `None` if another has, or it is not time.
@@ -58,49 +64,42 @@ impl<S: Store> Table<S> {
         timeout: Duration,
         now: Timestamp,
     ) -> Result<Option<Owed>, StoreError> {
-        self.update_bucket(key, |bucket| {
-            let Some(owed) = bucket.owed(&key).filter(|owed| owed.fate(now) == Fate::Ready) else {
-                return Ok(Change::Nothing(None));
-            };
-            let owed = owed.sent(timeout, now);
-            bucket.owe(&owed)?;
-            Ok(Change::Write(Some(owed)))
-        })
+        let mut taken = None;
+        self.change_bucket(key, &mut |bucket| {
+            let ready = bucket.owed(&key).filter(|owed| owed.fate(now) == Fate::Ready);
+            taken = ready.map(|owed| owed.sent(timeout, now));
+            taken
+                .as_ref()
+                .map_or(Ok(false), |owed| bucket.owe(owed).map(|()| true))
+        })?;
+        Ok(taken)
     }
 
     /// Enters what has become of a farewell that was taken.
     ///
     /// # Errors
-    /// [`StoreError`] if the table cannot be read or written; the farewell is then given up some time later.
+    /// [`StoreError`] if the bucket cannot be read or written; the farewell is then given up some time later.
     pub fn settle_farewell(
         &self,
         key: SessionKey,
         settlement: Settlement,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let due = self.update_bucket(key, |bucket| {
+        self.change_bucket(key, &mut |bucket| {
             let Some(owed) = bucket.owed(&key).filter(Owed::is_sent) else {
-                return Ok(Change::Nothing(None));
+                return Ok(false);
             };
             let until = owed.until;
             let again = match settlement {
                 Settlement::Answered => None,
                 Settlement::Failed => owed.failed(now),
-                Settlement::Unsent => Some((owed.unsent(now), now)),
+                Settlement::Unsent => Some(owed.unsent(now)),
             };
-            let Some((owed, due)) = again else {
-                bucket.end(&key, until);
-                return Ok(Change::Write(None));
-            };
-            bucket.owe(&owed)?;
-            Ok(Change::Write(Some(due)))
-        })?;
-        let Some(due) = due.filter(|due| now < *due) else {
-            return Ok(());
-        };
-        self.update_ledger(|ledger| {
-            ledger.touch_group(group_of(key), due);
-            Change::Write(())
+            match again {
+                Some(owed) => bucket.owe(&owed)?,
+                None => bucket.end(&key, until),
+            }
+            Ok(true)
         })
     }
 
@@ -108,22 +107,31 @@ impl<S: Store> Table<S> {
     ///
     /// # Errors
     /// [`StoreError`] if the bucket cannot be read or written; the next request tries anew.
-    pub fn note_version(
-        &self,
-        key: SessionKey,
-        version: crate::mcp::revision::Revision,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.update_bucket(key, |bucket| {
+    pub fn note_version(&self, key: SessionKey, version: Revision, now: Timestamp) -> Result<(), StoreError> {
+        self.change_bucket(key, &mut |bucket| {
             let Some(Entry::Session { mut session, offset }) = bucket.find(&key, now) else {
-                return Ok(Change::Nothing(()));
+                return Ok(false);
             };
             match &mut session.farewell {
-                Some(farewell) if farewell.version.is_none() => farewell.version = Some(version),
-                Some(_) | None => return Ok(Change::Nothing(())),
+                Some(farewell) if farewell.version().is_none() => farewell.set_version(version),
+                Some(_) | None => return Ok(false),
             }
             bucket.rewrite(offset, &session)?;
-            Ok(Change::Write(()))
+            Ok(true)
+        })
+    }
+
+    /// Writes the bucket if `change` says that it has changed. Compiled once for all of these: none is hot.
+    fn change_bucket(
+        &self,
+        key: SessionKey,
+        change: &mut dyn FnMut(&mut Bucket) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        self.update_bucket(key, |bucket| {
+            Ok(match change(bucket)? {
+                true => Change::Write(()),
+                false => Change::Nothing(()),
+            })
         })
     }
 }

@@ -278,8 +278,13 @@ impl Session {
 
     /// When the session is to end if nothing more is heard of it, and why then.
     pub(super) fn due(&self, lifespans: Lifespans) -> (Timestamp, EndReason) {
+        self.due_after(self.stamp, lifespans)
+    }
+
+    /// The same, for a session last used at `stamp`.
+    fn due_after(&self, stamp: Timestamp, lifespans: Lifespans) -> (Timestamp, EndReason) {
         let idle = lifespans.idle.map_or(Timestamp::NEVER, |idle| {
-            self.stamp.after(idle).after(lifespans.grain())
+            stamp.after(idle).after(lifespans.grain())
         });
         let lifetime = lifespans
             .lifetime
@@ -294,8 +299,7 @@ impl Session {
     /// The earliest moment at which the session may be due, seen at `now`: whoever holds a lease may give
     /// it back at any time.
     pub(super) fn earliest_due(&self, lifespans: Lifespans, now: Timestamp) -> Timestamp {
-        let rested = self.clone().stamped(self.last_use(now), Holders::default());
-        rested.due(lifespans).0
+        self.due_after(self.last_use(now), lifespans).0
     }
 
     /// Why the session has outlived its time at `now`, if it has.

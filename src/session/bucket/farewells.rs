@@ -44,14 +44,13 @@ impl Left {
         self.owed.push(owed);
     }
 
-    /// The oldest farewells that wait give way until no more than `most` are left.
+    /// Those that have waited longest give way until no more than `most` are left.
     pub(super) fn give_way(&mut self, most: usize, swept: &mut Swept) {
         while self.owed.len() > most {
-            let waiting = (0..).zip(&self.owed).filter(|(_, owed)| !owed.is_sent());
-            let Some((oldest, _)) = waiting.min_by_key(|(_, owed)| owed.until) else {
+            let Some(oldest) = self.owed.iter().position(|owed| !owed.is_sent()) else {
                 return;
             };
-            let owed = self.owed.swap_remove(oldest);
+            let owed = self.owed.remove(oldest);
             self.give_up(&owed, swept);
         }
     }
