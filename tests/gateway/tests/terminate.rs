@@ -1,10 +1,14 @@
 //! `terminate_upstream`: the server hears, once, of each session that the filter ends.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gateway::{Call, Gateway, Http, OddServer, Reply, Request, Setup, message, poll};
 use serde_json::{Value, json};
+
+use crate::updates::{Listeners, from_file};
 
 /// Ends sessions after a second, and tells the server with these fields more.
 fn telling(server: &OddServer, fields: Value) -> Setup {
@@ -188,4 +192,87 @@ async fn a_cluster_that_is_not_there_harms_nothing() {
     .await;
     assert_eq!(counted(&gateway), [0; 4]);
     assert_eq!(gateway.client(Http::One).ping(&ids[0]).await.status, 404);
+}
+
+/// Opens sessions, one after the other, whatever happens to workers meanwhile; those whose id came back.
+async fn open_anyhow(gateway: Arc<Gateway>, number: usize) -> Vec<String> {
+    let client = gateway.client(Http::One);
+    let mut ids = Vec::new();
+    while ids.len() < number {
+        match client.try_send(Call::initialize()).await {
+            Ok(answer) if answer.status == 200 => ids.extend(answer.session().map(str::to_owned)),
+            // Of a worker that is down; it takes a moment to come back.
+            Ok(_) | Err(_) => tokio::task::yield_now().await,
+        }
+    }
+    ids
+}
+
+/// Takes workers down, one about every second, until told to stop; how many.
+async fn trap_workers(gateway: Arc<Gateway>, is_over: Arc<AtomicBool>) -> u64 {
+    let mut rhythm = tokio::time::interval(Duration::from_secs(1));
+    let mut traps = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        rhythm.tick().await;
+        let fatal = Call::get().header("x-trap-vm", "1");
+        if let Ok(answer) = gateway.client(Http::One).try_send(fatal).await {
+            traps += u64::from(answer.status == 503);
+        }
+    }
+    traps
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_is_sent_once_whatever_happens_to_workers_and_listeners() {
+    const CLIENTS: usize = 10;
+    const EACH: usize = 500;
+    let server = OddServer::polite().await;
+    let setup = |limit: u32| {
+        let module = json!({"vm_config": {"code": {"local": {"filename": gateway::setup::trap_module()}}}});
+        telling(&server, json!({}))
+            .workers(4)
+            .top(json!({"max_sessions": limit}))
+            .filter(module)
+            .faults_expected()
+    };
+    let listeners = Listeners::new();
+    listeners.write(&setup(20_000));
+    let gateway = Arc::new(from_file(setup(20_000), &listeners.file()).start().await);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let trapping = tokio::spawn(trap_workers(gateway.clone(), is_over.clone()));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| tokio::spawn(open_anyhow(gateway.clone(), EACH)))
+        .collect();
+    let ok = || gateway.stat("upstream_delete.ok");
+    poll::eventually(Duration::from_secs(60), "some have ended", || ok() > 500).await;
+    listeners.write(&setup(30_000));
+    gateway.expect("vm.limit", 30_000).await;
+    let mut ids = Vec::new();
+    for client in clients {
+        ids.extend(client.await.expect("no panic"));
+    }
+    let seen = ok();
+    poll::eventually(Duration::from_secs(60), "more have ended", || ok() > seen + 500).await;
+    is_over.store(true, Ordering::Relaxed);
+    let traps = trapping.await.expect("no panic");
+
+    // Leases and claims of the dead lapse after half a minute.
+    poll::eventually(Duration::from_secs(150), "all are settled", || {
+        let [sent, ok, failed, _] = counted(&gateway);
+        gateway.stat("vm.active") == 0 && sent >= 4_500 && ok + failed >= ids.len() as u64
+    })
+    .await;
+    let deleted = deleted(&server);
+    let twice: Vec<_> = deleted.iter().filter(|(_, times)| **times > 1).collect();
+    assert_eq!(twice, [], "sent twice");
+    let missing = ids.iter().filter(|id| !deleted.contains_key(*id)).count() as u64;
+    let counts = counted(&gateway);
+    println!(
+        "{} ended, {traps} traps, {missing} missing; sent, ok, failed, denied: {counts:?}",
+        ids.len()
+    );
+    assert!(
+        traps > 3 && missing <= counts[2],
+        "{missing} missing of {counts:?}"
+    );
 }
