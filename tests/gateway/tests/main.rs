@@ -16,6 +16,7 @@ mod module;
 mod observability;
 mod real_client;
 mod releases;
+mod replicas;
 mod revisions;
 mod scope;
 mod terminate;
