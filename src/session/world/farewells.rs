@@ -139,6 +139,21 @@ fn what_a_dead_root_has_taken_is_given_up_and_what_it_has_not_is_found() {
     assert_eq!(take(&world, &other, id), None);
 }
 
+/// The end of a session and what is owed for it are one write: there is nothing between the two to die in.
+#[test]
+fn who_ends_a_session_may_die_between_any_two_calls() {
+    for calls in 0..600 {
+        let (world, id) = (world(), &ids(1)[0]);
+        let (worker, other) = (world.worker(2), world.worker(3));
+        open(&world, &worker, id);
+        world.advance(secs(6));
+        worker.store.die_after(calls);
+        let _ = worker.sweep(world.now());
+        world.sweep_round(&other);
+        assert!(take(&world, &other, id).is_some(), "died after {calls} calls");
+    }
+}
+
 #[test]
 fn nothing_waits_for_ever() {
     let (world, worker, id) = owing();
