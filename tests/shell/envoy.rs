@@ -11,7 +11,7 @@ mod worker;
 
 pub(crate) use shared_data::SharedData;
 pub(crate) use stream::Stream;
-pub(crate) use vm::{Callout, Fault, Headers};
+pub(crate) use vm::{Fault, Headers};
 pub(crate) use worker::Worker;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
