@@ -104,7 +104,9 @@ impl Root {
         if exchange.heeds(&head) {
             exchange.answered(&mut self.gate(), &mut Nowhere, &head, || true);
         }
-        exchange.end(&mut self.gate(), &mut Nowhere);
+        if !exchange.end_quietly(&mut self.in_use) {
+            exchange.end(&mut self.gate(), &mut Nowhere);
+        }
     }
 }
 

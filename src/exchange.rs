@@ -25,6 +25,7 @@ use std::rc::Rc;
 
 use crate::answer::Answer;
 use crate::config::{Admission, UnknownSession};
+use crate::in_use::InUse;
 use crate::mcp::json_rpc;
 use crate::mcp::method::Method;
 use crate::mcp::revision::{Era, Revision};
@@ -206,13 +207,29 @@ impl Exchange {
         }
     }
 
+    /// The exchange is over, however it came to that. False if more has to be done: then [`Exchange::end`] is to
+    /// be called. Most have told everything by now, and need neither the table nor the time.
+    pub fn end_quietly(&mut self, in_use: &mut InUse) -> bool {
+        if self.glimpse.is_some() || self.stream_open {
+            return false;
+        }
+        match self.state {
+            State::Using(key) => in_use.leave_quietly(key, self.context),
+            State::Unknown(_) | State::Sessionless | State::Over => true,
+            State::Holding | State::Opening(_) => false,
+        }
+    }
+
     /// The exchange is over, however it came to that.
     pub fn end<S: Store>(&mut self, gate: &mut Gate<'_, S>, effects: &mut impl Effects) {
         self.end_glimpse(effects);
         if core::mem::take(&mut self.stream_open) {
             match gate.table.close_stream(self.site.tag, gate.now) {
                 Ok(()) => effects.counts_moved(),
-                Err(error) => effects.failed("close_stream", error),
+                Err(error) => {
+                    gate.in_use.owe_close(self.site.tag);
+                    effects.failed("close_stream", error);
+                }
             }
         }
         match core::mem::replace(&mut self.state, State::Over) {

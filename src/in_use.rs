@@ -8,12 +8,16 @@ use core::time::Duration;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
-use crate::session::{Lifespans, SessionKey, Timestamp};
+use crate::session::{EndpointTag, Lifespans, SessionKey, Store, StoreError, Table, Timestamp};
 
 /// Sessions in use on this root, each with the streams that use it.
 #[derive(Debug, Default)]
 pub struct InUse {
     sessions: HashMap<SessionKey, Use>,
+    /// Endpoints of GET streams that are closed and that the table could not be told of, each as often.
+    unclosed: Vec<EndpointTag>,
+    /// How many ticks there have been.
+    ticks: u32,
 }
 
 #[derive(Debug)]
@@ -22,18 +26,13 @@ struct Use {
     opened: Timestamp,
     /// The stamp this root has seen or written last; past `now` while a lease is held.
     stamp: Timestamp,
+    /// This root has a lease, which is to be given back.
+    leased: bool,
+    /// The tick before which the stamp was fresh.
+    tick: u32,
     /// The stream that came first, and any that came while it was open.
     first: u32,
     others: Vec<u32>,
-}
-
-/// What has become due at a tick.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Due {
-    /// Sessions whose lease this root has to take or renew.
-    pub leases: Vec<(SessionKey, Lifespans)>,
-    /// Streams of sessions that have reached their lifetime, by context id.
-    pub streams: Vec<u32>,
 }
 
 impl InUse {
@@ -46,10 +45,14 @@ impl InUse {
         lifespans: Lifespans,
         context: u32,
     ) {
+        let tick = self.ticks;
         match self.sessions.entry(key) {
             Entry::Occupied(entry) => {
                 let used = entry.into_mut();
+                // A server may have minted the id of a live session anew.
+                used.opened = used.opened.max(opened);
                 used.stamp = used.stamp.max(stamp);
+                used.tick = tick;
                 used.others.push(context);
             }
             Entry::Vacant(entry) => {
@@ -57,11 +60,30 @@ impl InUse {
                     lifespans,
                     opened,
                     stamp,
+                    leased: lifespans.is_short(),
+                    tick,
                     first: context,
                     others: Vec::new(),
                 });
             }
         }
+    }
+
+    /// Notes that the stream is over if the table need not hear of it: others of the session go on, or its
+    /// stamp was fresh when the last tick was over, about a second ago. False if [`InUse::leave`] is to be called.
+    pub fn leave_quietly(&mut self, key: SessionKey, context: u32) -> bool {
+        let Entry::Occupied(mut entry) = self.sessions.entry(key) else {
+            return true;
+        };
+        let used = entry.get_mut();
+        if used.goes_on_without(context) {
+            return true;
+        }
+        let is_quiet = !used.leased && used.tick == self.ticks;
+        if is_quiet {
+            entry.remove();
+        }
+        is_quiet
     }
 
     /// Notes that the stream is over. True if it was the last of the session and the table has to hear of
@@ -70,36 +92,52 @@ impl InUse {
         let Entry::Occupied(mut entry) = self.sessions.entry(key) else {
             return false;
         };
-        let used = entry.get_mut();
-        if used.first != context {
-            used.others.retain(|other| *other != context);
-            return false;
-        }
-        if let Some(next) = used.others.pop() {
-            used.first = next;
+        if entry.get_mut().goes_on_without(context) {
             return false;
         }
         let used = entry.remove();
-        used.stamp > now || now.since(used.stamp) >= used.lifespans.grain()
+        used.leased || now.since(used.stamp) >= used.lifespans.grain()
     }
 
-    /// What is due at `now`. Leases that it names count as renewed.
-    pub fn due(&mut self, now: Timestamp) -> Due {
-        let mut due = Due::default();
+    /// Notes that a GET stream is closed and the table could not be told.
+    pub fn owe_close(&mut self, endpoint: EndpointTag) {
+        self.unclosed.push(endpoint);
+    }
+
+    /// What this root has to do for its sessions at every tick: renews leases and says which streams, by context
+    /// id, are to be closed because their session has reached its lifetime. What the table refuses is tried
+    /// again at the next tick.
+    pub fn keep<S: Store>(
+        &mut self,
+        table: &Table<S>,
+        now: Timestamp,
+        mut failed: impl FnMut(&'static str, StoreError),
+    ) -> Vec<u32> {
+        self.ticks = self.ticks.wrapping_add(1);
+        if let Err(error) = table.keep_holdings(now) {
+            failed("keep_holdings", error);
+        }
+        self.unclosed
+            .retain(|endpoint| match table.close_stream(*endpoint, now) {
+                Ok(()) => false,
+                Err(error) => {
+                    failed("close_stream", error);
+                    true
+                }
+            });
+        let mut overdue = Vec::new();
         for (key, used) in &mut self.sessions {
-            if used
-                .lifespans
-                .lifetime
-                .is_some_and(|lifetime| used.opened.after(lifetime) <= now)
-            {
-                due.streams.push(used.first);
-                due.streams.extend_from_slice(&used.others);
+            if used.has_outlived_its_time(now) {
+                overdue.push(used.first);
+                overdue.extend_from_slice(&used.others);
             } else if used.needs_lease(now) {
-                used.stamp = now.after(used.lifespans.lease());
-                due.leases.push((*key, used.lifespans));
+                match table.renew(*key, used.lifespans, now) {
+                    Ok(()) => used.lease_from(now),
+                    Err(error) => failed("renew", error),
+                }
             }
         }
-        due
+        overdue
     }
 
     /// How many sessions are in use on this root.
@@ -114,6 +152,27 @@ impl InUse {
 }
 
 impl Use {
+    /// Takes a stream off; false if it was the last.
+    fn goes_on_without(&mut self, context: u32) -> bool {
+        if self.first != context {
+            self.others.retain(|other| *other != context);
+            return true;
+        }
+        match self.others.pop() {
+            Some(next) => {
+                self.first = next;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn has_outlived_its_time(&self, now: Timestamp) -> bool {
+        self.lifespans
+            .lifetime
+            .is_some_and(|lifetime| self.opened.after(lifetime) <= now)
+    }
+
     /// A lease is taken when a quarter of the idle timeout is gone, and renewed when half of it is.
     fn needs_lease(&self, now: Timestamp) -> bool {
         let Some(idle) = self.lifespans.idle else {
@@ -124,5 +183,10 @@ impl Use {
         } else {
             now.since(self.stamp) >= (idle / 4).min(Duration::from_secs(60))
         }
+    }
+
+    fn lease_from(&mut self, now: Timestamp) {
+        self.stamp = now.after(self.lifespans.lease());
+        self.leased = true;
     }
 }

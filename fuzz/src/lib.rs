@@ -13,8 +13,8 @@ use mcp_session_filter::exchange::{RequestHead, ResponseHead};
 use mcp_session_filter::mcp::json_rpc::{self, Body, MAX_ID_BYTES};
 use mcp_session_filter::mcp::session_id::{MAX_BYTES, PresentedId};
 use mcp_session_filter::session::{
-    EndReason, EndpointSettings, EndpointTag, IdDigest, Key, Lifespans, NewSession, Origin, Owner, RootTag,
-    SetError, Store, StoreError, Table, Timestamp, Value, Version, VmSettings,
+    BUCKETS, EndReason, EndpointSettings, EndpointTag, IdDigest, Key, Lifespans, NewSession, Origin, Owner,
+    RootTag, SetError, Store, StoreError, Table, Timestamp, Value, Version, VmSettings,
 };
 use world::World;
 use world::choices::Choices;
@@ -111,7 +111,7 @@ pub fn table(bytes: &[u8]) {
         return;
     };
     let store = Memory::default();
-    store.put(Key::Bucket(16_383), b"");
+    store.put(Key::LAST, b"");
     let Ok(table) = Table::attach(store.clone(), RootTag::from_random(1), [7; 16]) else {
         return;
     };
@@ -129,11 +129,11 @@ pub fn table(bytes: &[u8]) {
         endpoints: vec![endpoint],
     };
     let _ = table.install(&settings);
-    // All of them but the one that is swept in the end: a round through 16,384 buckets would be slow.
+    // All of them but the one that is swept in the end: a round through all buckets would be slow.
     let tag = EndpointTag::of("mcp");
     let id = b"the-session";
     let bucket = Key::Bucket(
-        u16::from_le_bytes([table.key(tag, id).as_bytes()[0], table.key(tag, id).as_bytes()[1]]) % 16_384,
+        u16::from_le_bytes([table.key(tag, id).as_bytes()[0], table.key(tag, id).as_bytes()[1]]) % BUCKETS,
     );
     store.put(if choice & 1 == 0 { bucket } else { Key::Ledger }, value);
     let mut now = Timestamp::from_millis(1_000_000);

@@ -58,12 +58,19 @@ impl Stream {
     }
 }
 
-impl Context for Stream {
-    fn on_done(&mut self) -> bool {
-        if let (Some(shared), Some(mut exchange)) = (&self.shared, self.exchange.take()) {
+impl Context for Stream {}
+
+/// The SDK drops a stream's context in `proxy_on_delete`, which Envoy calls right after `proxy_on_done`, for every
+/// stream that was created while the VM lives. So the module does without the latter: each costs an entry
+/// into the VM.
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let (Some(shared), Some(exchange)) = (&self.shared, &mut self.exchange) else {
+            return;
+        };
+        if !exchange.end_quietly(&mut shared.in_use.borrow_mut()) {
             shared.run(|gate, effects| exchange.end(gate, effects));
         }
-        true
     }
 }
 

@@ -31,17 +31,20 @@ const MARK_OFFSET: usize = 3;
 const HEADER_LEN: usize = MARK_OFFSET + 5;
 const SESSION: u8 = 1;
 const TOMBSTONE: u8 = 2;
+const TOMBSTONE_LEN: usize = SessionKey::LEN + 5;
 const OWED: u8 = 3;
 
-/// Values are padded to one byte less than a multiple of this; the host's strings add that byte.
-const PADDING_STEP: usize = 256;
+/// Values are padded to one byte less than a power of two, this at least; the host's strings add that byte. As few
+/// sizes as that let the host's allocator use again what a growing bucket has left, and no bucket needs more
+/// than twice its bytes.
+const MIN_PADDED: usize = 128;
 
-/// No bucket grows beyond this: over 1,000 sessions where about 61 are expected at a million in all.
+/// No bucket grows beyond this: over 1,000 sessions where about 31 are expected at a million in all.
 pub(super) const MAX_BUCKET_BYTES: usize = 60 * 1024;
 
-/// Ended sessions that one bucket remembers; the oldest give way. Eight fit into an empty bucket's
-/// padding, so remembering them costs no memory: 131,072 in all.
-const MAX_TOMBSTONES: usize = 8;
+/// Ended sessions that one bucket remembers; the oldest give way. Five fit into an empty bucket's
+/// padding, so remembering them costs no memory: 163,840 in all.
+const MAX_TOMBSTONES: usize = 5;
 
 /// What a bucket knows of a session key.
 #[derive(Debug, PartialEq, Eq)]
@@ -114,7 +117,7 @@ impl Bucket {
         if let Some(field) = self.bytes.get_mut(1..MARK_OFFSET) {
             field.copy_from_slice(&used.to_le_bytes());
         }
-        let padded = (self.bytes.len() + 1).next_multiple_of(PADDING_STEP) - 1;
+        let padded = (self.bytes.len() + 1).next_power_of_two().max(MIN_PADDED) - 1;
         self.bytes.resize(padded, 0);
         self.bytes
     }
@@ -140,11 +143,12 @@ impl Bucket {
     pub(super) fn find(&self, key: &SessionKey, now: Timestamp) -> Option<Entry> {
         let mut offset = HEADER_LEN;
         loop {
-            let (kind, mut reader) = self.record_at(offset)?;
-            if reader.array::<{ SessionKey::LEN }>()? == *key.as_bytes() {
+            let record = self.bytes.get(offset..)?;
+            let (kind, rest) = record.split_first()?;
+            if rest.first_chunk()? == key.as_bytes() {
                 return self.entry_at(offset, now);
             }
-            offset += record_len(kind, reader)?;
+            offset += record_len(*kind, rest)?;
         }
     }
 
@@ -330,26 +334,12 @@ impl Bucket {
     }
 }
 
-/// The bytes of a record of `kind` whose key has just been read from `reader`.
-fn record_len(kind: u8, mut reader: Reader<'_>) -> Option<usize> {
+/// The bytes of a record of `kind`, which `rest` follows. Every request walks through half a bucket so.
+fn record_len(kind: u8, rest: &[u8]) -> Option<usize> {
     match kind {
-        SESSION => {
-            reader.bytes(Session::FIXED_LEN - SessionKey::LEN - 3)?;
-            let holders_len = usize::from(reader.u8()?) * Session::HOLDER_LEN;
-            let id_len = reader.u16()?;
-            let ids_len = usize::from(id_len & !Session::FAREWELL);
-            reader.bytes(holders_len + ids_len)?;
-            let farewell_len = match id_len & Session::FAREWELL {
-                0 => 0,
-                _ => Farewell::skip(&mut reader)?,
-            };
-            Some(1 + Session::FIXED_LEN + holders_len + ids_len + farewell_len)
-        }
-        TOMBSTONE => {
-            reader.timestamp()?;
-            Some(1 + SessionKey::LEN + 5)
-        }
-        OWED => Some(1 + Owed::skip(&mut reader)?),
+        SESSION => Some(1 + Session::encoded_len(rest)?),
+        TOMBSTONE => Some(1 + TOMBSTONE_LEN),
+        OWED => Some(1 + Owed::encoded_len(rest)?),
         _ => None,
     }
 }
@@ -443,22 +433,23 @@ mod tests {
     }
 
     #[test]
-    fn values_are_one_byte_less_than_a_multiple_of_256() {
+    fn values_are_one_byte_less_than_a_power_of_two() {
         let mut bucket = Bucket::empty();
         for number in 0..100 {
-            assert_eq!(bucket.clone().into_value().len() % PADDING_STEP, PADDING_STEP - 1);
+            let padded = bucket.clone().into_value().len() + 1;
+            assert!(padded.is_power_of_two() && padded >= MIN_PADDED);
             bucket.insert(&session(number)).unwrap();
         }
     }
 
     #[test]
-    fn the_eight_that_are_to_be_remembered_longest_are() {
+    fn the_five_that_are_to_be_remembered_longest_are() {
         let mut bucket = Bucket::empty();
         for number in 0..20 {
             bucket.end(&key(number), at(100 + u64::from(number)));
         }
         let remembered = (0..20).filter(|number| bucket.find(&key(*number), at(1)).is_some());
-        assert!(remembered.eq(12..20));
+        assert!(remembered.eq(15..20));
     }
 
     #[test]

@@ -63,11 +63,9 @@ impl Farewell {
         Some(Self(reader.bytes(len)?.to_vec()))
     }
 
-    /// As [`Farewell::read`], without a look at it; its length.
-    pub(super) fn skip(reader: &mut Reader<'_>) -> Option<usize> {
-        let len = usize::from(reader.u16()?);
-        reader.bytes(len)?;
-        Some(2 + len)
+    /// How many of `bytes` the farewell takes that they begin with.
+    pub(super) fn encoded_len(bytes: &[u8]) -> Option<usize> {
+        Some(2 + usize::from(u16::from_le_bytes(*bytes.first_chunk()?)))
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
@@ -113,8 +111,8 @@ pub(super) enum Fate {
 }
 
 impl Owed {
-    /// Bytes before the id, without the key.
-    const FIXED_LEN: usize = 5 + 4 + 1 + 5 + 2;
+    /// Bytes before the length of the id.
+    const FIXED_LEN: usize = SessionKey::LEN + 5 + 4 + 1 + 5;
 
     /// The bit of the attempts that says [`State::Sent`].
     const SENT: u8 = 0x80;
@@ -228,11 +226,10 @@ impl Owed {
         self.farewell.write(out);
     }
 
-    /// The length of a record whose key has just been read from `reader`.
-    pub(super) fn skip(reader: &mut Reader<'_>) -> Option<usize> {
-        reader.bytes(Self::FIXED_LEN - 2)?;
-        let id_len = usize::from(reader.u16()?);
-        reader.bytes(id_len)?;
-        Some(SessionKey::LEN + Self::FIXED_LEN + id_len + Farewell::skip(reader)?)
+    /// How many of `bytes` the record takes that they begin with.
+    pub(super) fn encoded_len(bytes: &[u8]) -> Option<usize> {
+        let id_len = u16::from_le_bytes(*bytes.get(Self::FIXED_LEN..)?.first_chunk()?);
+        let len = Self::FIXED_LEN + 2 + usize::from(id_len);
+        Some(len + Farewell::encoded_len(bytes.get(len..)?)?)
     }
 }

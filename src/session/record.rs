@@ -201,6 +201,18 @@ impl Session {
     /// Bytes of one holder.
     pub(super) const HOLDER_LEN: usize = 4;
 
+    /// How many of `bytes` the session takes that they begin with.
+    pub(super) fn encoded_len(bytes: &[u8]) -> Option<usize> {
+        let [holders, id_low, id_high] = bytes.get(Self::FIXED_LEN - 3..)?.first_chunk()?;
+        let id_len = u16::from_le_bytes([*id_low, *id_high]);
+        let holders_len = usize::from(*holders) * Self::HOLDER_LEN;
+        let len = Self::FIXED_LEN + holders_len + usize::from(id_len & !Self::FAREWELL);
+        if id_len & Self::FAREWELL == 0 {
+            return Some(len);
+        }
+        Some(len + Farewell::encoded_len(bytes.get(len..)?)?)
+    }
+
     pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let key = SessionKey::from_bytes(reader.array()?);
         let endpoint = EndpointTag::from_bytes(reader.array()?);
@@ -284,7 +296,7 @@ impl Session {
     /// The same, for a session last used at `stamp`.
     fn due_after(&self, stamp: Timestamp, lifespans: Lifespans) -> (Timestamp, EndReason) {
         let idle = lifespans.idle.map_or(Timestamp::NEVER, |idle| {
-            stamp.after(idle).after(lifespans.grain())
+            stamp.after(idle).after(lifespans.slack())
         });
         let lifetime = lifespans
             .lifetime

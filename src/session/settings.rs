@@ -47,8 +47,7 @@ impl Lifespans {
     /// end; else leases are for requests that last.
     pub(super) const SHORT_IDLE: Duration = Duration::from_secs(30);
 
-    /// How old a stamp may get before a use rewrites it. Idleness is counted from its end, so that the
-    /// saving never ends a session early.
+    /// How old a stamp may get before a use rewrites it.
     pub fn grain(self) -> Duration {
         if self.is_short() {
             Duration::ZERO
@@ -57,8 +56,15 @@ impl Lifespans {
         }
     }
 
+    /// How much older than its stamp a session's last use may be at most: the stamp was not rewritten when
+    /// the request came, and the request was over before a tick. Idleness is counted from the end of this, so
+    /// that the saving never ends a session early.
+    pub(super) fn slack(self) -> Duration {
+        2 * self.grain()
+    }
+
     /// Whether the idle timeout is so short that only exact stamps will do.
-    pub(super) fn is_short(self) -> bool {
+    pub fn is_short(self) -> bool {
         self.idle.is_some_and(|idle| idle < Self::SHORT_IDLE)
     }
 

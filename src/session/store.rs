@@ -1,8 +1,8 @@
 //! What the table needs of the memory that workers share.
 
 /// How many buckets the table has. Fixed, because keys of Envoy's shared data can never be deleted; with a
-/// million sessions a bucket holds about 61.
-pub(super) const BUCKETS: u16 = 16_384;
+/// million sessions a bucket holds about 31, and every request copies one.
+pub const BUCKETS: u16 = 32_768;
 
 /// Names one value of the store. The set of keys is fixed, whatever number of sessions comes and goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,11 +11,14 @@ pub enum Key {
     HashKey,
     /// Caps, counts and reservations.
     Ledger,
-    /// Sessions whose hash falls into this bucket, `0..16_384`.
+    /// Sessions whose hash falls into this bucket, `0..32_768`.
     Bucket(u16),
 }
 
 impl Key {
+    /// The key that is made last: where it is, all are.
+    pub const LAST: Self = Self::Bucket(BUCKETS - 1);
+
     /// Writes the key's name into `name`. At most 22 bytes, so that libc++ keeps it without an allocation.
     pub fn write_name(self, name: &mut String) {
         name.clear();

@@ -320,7 +320,7 @@ impl<S: Store> Table<S> {
     }
 
     fn create_buckets(&self) -> Result<(), StoreError> {
-        if self.store.get(Key::Bucket(BUCKETS - 1))?.version != Version::Absent {
+        if self.store.get(Key::LAST)?.version != Version::Absent {
             return Ok(());
         }
         let empty = Bucket::empty().into_value();

@@ -6,9 +6,6 @@ use std::rc::Rc;
 
 use mcp_session_filter::session::{Key, SetError, Store, StoreError, Value, Version};
 
-/// The last bucket: where it is there, all are taken to be, and an absent one is empty.
-const LAST_BUCKET: Key = Key::Bucket(16_383);
-
 /// Shared data as a map, which a case can switch off.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory(Rc<Inner>);
@@ -22,7 +19,7 @@ struct Inner {
 }
 
 impl Memory {
-    /// A store in which nobody has to make 16,384 empty buckets.
+    /// A store in which nobody has to make empty buckets.
     pub(crate) fn new() -> Self {
         let memory = Self(Rc::new(Inner {
             values: RefCell::default(),
@@ -30,7 +27,7 @@ impl Memory {
             works: Cell::new(true),
             has_failed: Cell::new(false),
         }));
-        memory.set(LAST_BUCKET, b"", Version::Absent).unwrap();
+        memory.set(Key::LAST, b"", Version::Absent).unwrap();
         memory
     }
 

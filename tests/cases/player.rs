@@ -249,7 +249,11 @@ impl Player {
     }
 
     fn end(&mut self, name: &str) -> Recorder {
-        let recorder = self.with(name, |gate, recorder, exchange| exchange.end(gate, recorder));
+        let recorder = self.with(name, |gate, recorder, exchange| {
+            if !exchange.end_quietly(gate.in_use) {
+                exchange.end(gate, recorder);
+            }
+        });
         if let Some((_, stream)) = self.streams.get_mut(name) {
             stream.exchange = None;
         }
@@ -277,16 +281,9 @@ impl Player {
     /// What a root context does at every tick.
     fn tick(&mut self) -> Recorder {
         let mut recorder = Recorder::default();
-        let mut failed = |operation: &str| recorder.failed.push(operation.to_owned());
-        if self.table.keep_holdings(self.now).is_err() {
-            failed("keep_holdings");
-        }
-        let due = self.in_use.due(self.now);
-        for (key, lifespans) in due.leases {
-            if self.table.renew(key, lifespans, self.now).is_err() {
-                failed("renew");
-            }
-        }
+        let overdue = self.in_use.keep(&self.table, self.now, |operation, _| {
+            recorder.failed.push(operation.to_owned());
+        });
         loop {
             match self.table.sweep(self.now) {
                 Ok(None) => break,
@@ -304,7 +301,7 @@ impl Player {
         }
         let named = self.streams.iter();
         recorder.closes = named
-            .filter(|(_, (context, _))| due.streams.contains(context))
+            .filter(|(_, (context, _))| overdue.contains(context))
             .map(|(name, _)| name.clone())
             .collect();
         recorder

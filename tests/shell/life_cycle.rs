@@ -78,9 +78,8 @@ fn what_is_known_of_a_request_is_left_for_access_logs() {
 fn the_place_comes_back_without_on_log_as_http_3_ends() {
     let (envoy, worker) = start();
     let stream = initialize(&worker);
-    stream.done();
-    assert_eq!(envoy.gauges(), [0, 0, 0]);
     stream.delete();
+    assert_eq!(envoy.gauges(), [0, 0, 0]);
 }
 
 #[test]
@@ -101,9 +100,6 @@ fn the_place_comes_back_once_though_answer_and_end_both_give_it_back() {
 fn a_stream_whose_first_callback_is_its_last_changes_nothing() {
     let (envoy, worker) = start();
     worker.stream().close();
-    let stream = worker.stream();
-    stream.done();
-    stream.delete();
     worker.stream().delete();
     assert_eq!(envoy.gauges(), [0, 0, 0]);
 }

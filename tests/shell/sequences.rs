@@ -149,7 +149,6 @@ proptest! {
                     if *with_log {
                         over.stream.log();
                     }
-                    over.stream.done();
                     over.stream.delete();
                 }
                 Callback::Wait(seconds) => envoy.wait(Duration::from_secs(*seconds)),

@@ -10,7 +10,7 @@ use crate::mcp::revision::Revision;
 const VERSION: Revision = Revision::V2025_06_18;
 
 fn world() -> World {
-    World::new(settings(100_000, 100_000, 100_000))
+    World::new(settings(1_000_000, 1_000_000, 1_000_000))
 }
 
 fn open(world: &World, worker: &Worker, id: &Id) {
@@ -213,7 +213,11 @@ fn the_first_revision_that_a_session_states_is_kept() {
 fn those_that_have_waited_longest_give_way() {
     let world = World::new(settings(60, 60, 60));
     let worker = world.worker(2);
-    let of_bucket: Vec<_> = ids(1).iter().filter(|id| id.key.bucket() == 0).collect();
+    let of_bucket = HOT_BUCKETS
+        .map(|bucket| -> Vec<_> { ids(1).iter().filter(|id| id.key.bucket() == bucket).collect() })
+        .into_iter()
+        .max_by_key(Vec::len)
+        .unwrap();
     let mut taken = Vec::new();
     for id in &of_bucket {
         open(&world, &worker, id);

@@ -40,7 +40,7 @@ fn a_session_not_used_ends_at_its_idle_timeout() {
     );
     assert_eq!(
         ended_within(&world, &sweeper, 700, long()),
-        Some((601 - 5, EndReason::Idle))
+        Some((602 - 5, EndReason::Idle))
     );
 }
 
@@ -87,7 +87,7 @@ fn who_finds_a_session_adopted_long_ago_uses_it_now() {
     assert_eq!(world.open(&second, long(), Origin::Adopted), Ok(Opened::Present));
     assert_eq!(
         ended_within(&world, &first, 700, long()),
-        Some((601, EndReason::Idle))
+        Some((602, EndReason::Idle))
     );
 }
 
@@ -106,7 +106,7 @@ fn a_session_that_a_worker_renews_is_never_idle() {
 
 #[test]
 fn a_session_whose_worker_died_goes_idle_by_itself() {
-    for (id, idle) in [(long(), 601), (short(), 5)] {
+    for (id, idle) in [(long(), 602), (short(), 5)] {
         let (world, [dead, sweeper]) = world();
         world.admit(&dead, id).unwrap();
         world.renew(&dead, id).unwrap();
@@ -130,7 +130,7 @@ fn the_lifetime_ends_a_session_in_use() {
 
 #[test]
 fn the_idle_clock_starts_when_the_last_worker_leaves() {
-    for (id, idle) in [(long(), 601), (short(), 5)] {
+    for (id, idle) in [(long(), 602), (short(), 5)] {
         let (world, [first, second]) = world();
         world.admit(&first, id).unwrap();
         world.renew(&first, id).unwrap();

@@ -53,7 +53,7 @@ struct Calls {
 
 impl Shared {
     pub(super) fn new(settings: &VmSettings) -> Self {
-        let last_bucket = Key::Bucket(BUCKETS - 1);
+        let last_bucket = Key::LAST;
         let names = settings.endpoints.iter().map(|endpoint| endpoint.name.clone());
         let inner = Inner {
             // Absent buckets are empty buckets; the last one tells that all have been made.

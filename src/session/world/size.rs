@@ -4,19 +4,19 @@ use super::super::bucket::Bucket;
 use super::*;
 
 #[test]
-fn a_session_without_its_id_takes_under_56_bytes_at_a_million() {
-    assert!(bytes_at_a_million(session) < 56.0);
+fn a_session_without_its_id_takes_under_70_bytes_at_a_million() {
+    assert!(bytes_at_a_million(session) < 70.0);
 }
 
 /// With `terminate_upstream`, and a UUID for an id.
 #[test]
-fn a_session_whose_end_the_server_is_to_hear_of_takes_under_104() {
+fn a_session_whose_end_the_server_is_to_hear_of_takes_under_140() {
     let owing = |key, endpoint| Session {
         id: vec![b'x'; 36],
         farewell: Some(Farewell::new(None, b"")),
         ..session(key, endpoint)
     };
-    assert!(bytes_at_a_million(owing) < 104.0);
+    assert!(bytes_at_a_million(owing) < 140.0);
 }
 
 /// Bytes a session, of a million ids of which those are entered that fall into a 64th of the buckets.
@@ -89,7 +89,7 @@ fn ids_chosen_to_fall_into_one_bucket_do_not() {
     let tag = EndpointTag::of("a");
     let bucket = |secret: &[u8; 16], id: &u64| SessionKey::new(secret, tag, &id.to_le_bytes()).bucket();
     let mut full = std::collections::BTreeMap::<u16, Vec<u64>>::new();
-    for id in 0..400_000 {
+    for id in 0..800_000 {
         full.entry(bucket(b"a guessed secret", &id) / 64)
             .or_default()
             .push(id);

@@ -13,7 +13,6 @@ unsafe extern "C" {
     safe fn proxy_on_request_trailers(context: u32, count: usize) -> Action;
     safe fn proxy_on_response_headers(context: u32, count: usize, end: bool) -> Action;
     safe fn proxy_on_log(context: u32);
-    safe fn proxy_on_done(context: u32) -> bool;
     safe fn proxy_on_delete(context: u32);
 }
 
@@ -99,15 +98,10 @@ impl<'a> Stream<'a> {
         self.worker.call(context, move || proxy_on_log(context));
     }
 
-    pub(crate) fn done(&self) {
-        let context = self.context;
-        self.host(|stream| stream.phase = Phase::Done);
-        assert!(self.worker.call(context, move || proxy_on_done(context)));
-    }
-
     /// Forgets the stream; what the host knew of it.
     pub(crate) fn delete(self) -> HttpStream {
         let context = self.context;
+        self.host(|stream| stream.phase = Phase::Done);
         self.worker.call(context, move || proxy_on_delete(context));
         self.worker.vm(|vm| vm.streams.remove(&context).unwrap())
     }
@@ -115,7 +109,6 @@ impl<'a> Stream<'a> {
     /// The end of a stream, however it came to that.
     pub(crate) fn close(self) -> HttpStream {
         self.log();
-        self.done();
         self.delete()
     }
 

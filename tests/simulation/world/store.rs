@@ -4,12 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use mcp_session_filter::session::{Key, SetError, Store, StoreError, Value, Version};
+use mcp_session_filter::session::{self, Key, SetError, Store, StoreError, Value, Version};
 
-const BUCKETS: usize = 16_384;
+const BUCKETS: usize = session::BUCKETS as usize;
 
 /// Bytes that no bucket exceeds: 60 KiB, and the padding.
-const MAX_BUCKET_BYTES: usize = 60 * 1024 + 256;
+const MAX_BUCKET_BYTES: usize = 64 * 1024 - 1;
 
 /// Shared-data keys of the filter.
 const KEYS: usize = BUCKETS + 2;
@@ -54,7 +54,7 @@ struct Faults {
 }
 
 impl Shared {
-    /// A store in which nobody has to make 16,384 empty buckets: absent ones are empty, and the last tells
+    /// A store in which nobody has to make empty buckets: absent ones are empty, and the last tells
     /// that all are made.
     pub fn new(last_cas: u32) -> Self {
         let mut slots = vec![None; KEYS];

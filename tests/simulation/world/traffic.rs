@@ -213,7 +213,11 @@ impl World {
     pub(super) fn end_stream(&mut self, number: usize, stream: &mut Stream) {
         let (now, core) = (self.timestamp(), Rc::clone(&stream.core));
         let exchange = &mut stream.exchange;
-        let ((), heard) = core.run(&self.configured, now, |gate, heard| exchange.end(gate, heard));
+        let ((), heard) = core.run(&self.configured, now, |gate, heard| {
+            if !exchange.end_quietly(gate.in_use) {
+                exchange.end(gate, heard);
+            }
+        });
         self.left(number, stream, &heard);
     }
 

@@ -97,12 +97,8 @@ impl Worker {
         let mut ticked = Ticked::default();
         self.restore(configured, fresh_root, &mut ticked);
         let Core { table, in_use } = &*self.core;
-        ticked.failed |= table.keep_holdings(now).is_err();
-        let due = in_use.borrow_mut().due(now);
-        for (key, lifespans) in due.leases {
-            ticked.failed |= table.renew(key, lifespans, now).is_err();
-        }
-        ticked.closes = due.streams;
+        let failed = &mut ticked.failed;
+        ticked.closes = in_use.borrow_mut().keep(table, now, |_, _| *failed = true);
         loop {
             match table.sweep(now) {
                 Ok(None) => break,

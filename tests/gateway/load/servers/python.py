@@ -1,7 +1,6 @@
 """An MCP server on the official Python SDK. Prints its port; `/stats` tells how many sessions it holds."""
 
 import asyncio
-import gc
 import json
 import socket
 
@@ -13,7 +12,6 @@ manager = StreamableHTTPSessionManager(app=Server("abandoned"), json_response=Tr
 
 
 def sessions():
-    gc.collect()
     return len(manager._server_instances)
 
 
