@@ -20,7 +20,7 @@ mod farewells;
 
 use self::farewells::Left;
 use super::codec::{Reader, timestamp_bytes};
-use super::farewell::{Farewell, Owed};
+use super::farewell::Owed;
 use super::record::{EndedSession, Session, SessionKey};
 use super::settings::{EndpointTag, Lifespans};
 use super::store::StoreError;
