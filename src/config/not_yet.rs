@@ -4,14 +4,13 @@ use super::place::Place;
 
 const TOP_LEVEL: [&str; 1] = ["status"];
 
-const ENDPOINT: [&str; 7] = [
+const ENDPOINT: [&str; 6] = [
     "message_path",
     "max_sessions_per_principal",
     "principal",
     "bind_sessions",
     "strict_json_rpc",
     "verify_headers",
-    "terminate_upstream",
 ];
 
 const ENDPOINT_VALUES: [(&str, &str); 2] = [("transport", "http_sse"), ("on_full", "evict_idle")];
