@@ -37,7 +37,7 @@ use crate::mcp::method::Method;
 use crate::mcp::revision::{Era, Revision};
 use crate::mcp::session_id::{PresentedId, SessionId};
 use crate::naming::SessionName;
-use crate::session::{IdDigest, Reservation, SessionKey, Standing, Store, Timestamp};
+use crate::session::{Farewell, IdDigest, Reservation, Session, SessionKey, Standing, Store, Timestamp};
 use crate::telemetry::{Event, Fact};
 
 /// How much of a body that streams by is looked at for its method and tool.
@@ -108,6 +108,8 @@ pub struct Exchange {
     /// The beginning of a body that streams by; `None` once it has told its method.
     glimpse: Option<Beginning>,
     stream_open: bool,
+    /// What the server is owed when the filter ends the session that this request may begin.
+    farewell: Option<Farewell>,
     /// An `Mcp-Session-Id` is to be taken off the request.
     drop_id: bool,
     /// The message is held until it is found valid, though it is known where the request belongs
@@ -184,6 +186,7 @@ impl Exchange {
             state: State::Over,
             glimpse: None,
             stream_open: false,
+            farewell: site.farewell(head),
             drop_id: false,
             validates: false,
             mirrors: None,
@@ -345,6 +348,7 @@ impl Exchange {
                     self.site.lifespans,
                     self.context,
                 );
+                self.note_version(gate, effects, &session);
                 self.state = State::Using(key);
                 self.pass(effects)
             }
@@ -371,6 +375,20 @@ impl Exchange {
                 effects.count(self.site.index, Event::Untracked);
                 self.pass(effects)
             }
+        }
+    }
+
+    /// The first request that states the session's revision tells it to whom will need it.
+    #[inline(never)]
+    fn note_version<S: Store>(&self, gate: &Gate<'_, S>, effects: &mut impl Effects, session: &Session) {
+        let (Some(known), Some(version)) = (&session.farewell, self.revision) else {
+            return;
+        };
+        if known.version().is_some() {
+            return;
+        }
+        if let Err(error) = gate.table.note_version(session.key, version, gate.now) {
+            effects.failed("note_version", error);
         }
     }
 

@@ -4,12 +4,7 @@ use super::place::Place;
 
 const TOP_LEVEL: [&str; 1] = ["status"];
 
-const ENDPOINT: [&str; 4] = [
-    "max_sessions_per_principal",
-    "principal",
-    "bind_sessions",
-    "terminate_upstream",
-];
+const ENDPOINT: [&str; 3] = ["max_sessions_per_principal", "principal", "bind_sessions"];
 
 const ENDPOINT_VALUES: [(&str, &str); 1] = [("on_full", "evict_idle")];
 

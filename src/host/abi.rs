@@ -13,6 +13,8 @@ use core::ptr::null_mut;
 pub(super) enum Headers {
     Request = 0,
     Response = 2,
+    /// Of the answer to a callout, while the root hears of it.
+    CallResponse = 6,
 }
 
 /// The buffers with the bodies.

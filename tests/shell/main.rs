@@ -23,4 +23,5 @@ mod http_sse;
 mod life_cycle;
 mod requests;
 mod sequences;
+mod terminate;
 mod workers;

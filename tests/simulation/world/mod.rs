@@ -247,8 +247,12 @@ fn configured(choices: &mut Choices) -> Configured {
         format!(
             r#"{{"name":"{name}","path":"/{name}","max_sessions":4,"idle_timeout":"{idle}",
             "max_lifetime":"{lifetime}","initialize_timeout":"{initialize}",
-            "unknown_session":"{}","admission":{admission}{transport}}}"#,
+            "unknown_session":"{}","admission":{admission}{}}}"#,
             any(&["adopt", "reject"]),
+            match transport {
+                "" => any(&["", r#","terminate_upstream":{"cluster":"c","authority":"a"}"#]),
+                transport => transport,
+            },
         )
     };
     let endpoints = [
