@@ -10,11 +10,15 @@
 //!                  |                                            |
 //!                  +--------> Using ---- DELETE 2xx, 404 ---> Over
 //!                  +--------> Sessionless (2026-07-28)
+//!
+//! a GET of HTTP+SSE: Opening -- 2xx --> Announcing -- `endpoint` event --> Streaming -- its end --> Over
 //! ```
 
 mod answer_phase;
 mod effects;
 mod head;
+mod http_sse;
+mod mirrors;
 mod opening;
 
 pub use answer_phase::{AnswerInterest, Edit};
@@ -23,6 +27,8 @@ pub use head::{RequestHead, ResponseHead};
 
 use std::rc::Rc;
 
+use self::http_sse::Announcement;
+use self::mirrors::Mirrors;
 use crate::answer::Answer;
 use crate::config::{Admission, UnknownSession};
 use crate::in_use::InUse;
@@ -31,7 +37,7 @@ use crate::mcp::method::Method;
 use crate::mcp::revision::{Era, Revision};
 use crate::mcp::session_id::{PresentedId, SessionId};
 use crate::naming::SessionName;
-use crate::session::{IdDigest, Reservation, SessionKey, Standing, Store};
+use crate::session::{Farewell, IdDigest, Reservation, Session, SessionKey, Standing, Store, Timestamp};
 use crate::telemetry::{Event, Fact};
 
 /// How much of a body that streams by is looked at for its method and tool.
@@ -44,6 +50,8 @@ pub enum Verdict<'a> {
     Forward,
     /// Take `Mcp-Session-Id` off it, then let it go on.
     ForwardWithoutId,
+    /// Take `Accept-Encoding` off it, so that its answer can be read, then let it go on.
+    ForwardForPlainAnswer,
     /// Hold it until its body is complete.
     Hold,
     /// Answer it; the server never sees it.
@@ -81,6 +89,10 @@ enum State {
     Unknown(String),
     /// Of a revision without sessions: an id in the answer is taken off.
     Sessionless,
+    /// A stream of HTTP+SSE that has begun and has not named its session yet.
+    Announcing(Box<Announcement>),
+    /// A stream of HTTP+SSE with its session, opened at this moment, which ends with it.
+    Streaming(SessionKey, Timestamp),
     /// Nothing more to do.
     Over,
 }
@@ -96,8 +108,15 @@ pub struct Exchange {
     /// The beginning of a body that streams by; `None` once it has told its method.
     glimpse: Option<Beginning>,
     stream_open: bool,
+    /// What the server is owed when the filter ends the session that this request may begin.
+    farewell: Option<Farewell>,
     /// An `Mcp-Session-Id` is to be taken off the request.
     drop_id: bool,
+    /// The message is held until it is found valid, though it is known where the request belongs
+    /// (`strict_json_rpc`).
+    validates: bool,
+    /// What headers say of a held message, to be compared with it.
+    mirrors: Option<Box<Mirrors>>,
 }
 
 /// The first bytes of a body that streams by.
@@ -149,10 +168,14 @@ impl Exchange {
         let site = gate
             .sites
             .get(gate.config.endpoint_for(head.authority, head.path)?)?;
-        let modern = head
-            .revision
-            .is_some_and(|revision| revision.era() == Era::Modern);
-        if verb != Verb::Post && !modern && head.session_id == PresentedId::Absent {
+        let is_sse = site.is_http_sse();
+        let modern = !is_sse && is_modern(head.revision);
+        let concerns = if is_sse {
+            http_sse::concerns(site, verb, head)
+        } else {
+            verb == Verb::Post || modern || head.session_id != PresentedId::Absent
+        };
+        if !concerns {
             return None;
         }
         let mut exchange = Self {
@@ -163,25 +186,45 @@ impl Exchange {
             state: State::Over,
             glimpse: None,
             stream_open: false,
+            farewell: site.farewell(head),
             drop_id: false,
+            validates: false,
+            mirrors: None,
         };
         exchange.note_head(effects);
         exchange.expect_body(effects, head);
         let verdict = match head.session_id {
+            _ if is_sse => exchange.of_http_sse(gate, effects, head),
             _ if modern => exchange.sessionless(gate, effects, head),
             PresentedId::One(id) => exchange.of_session(gate, effects, &id),
             PresentedId::Invalid => exchange.refuse(effects, Answer::InvalidSessionId),
             PresentedId::Absent => exchange.without_session(gate, effects, head),
         };
-        if !head.has_body {
-            exchange.end_glimpse(effects);
-        }
+        let verdict = if head.has_body {
+            verdict
+        } else {
+            exchange.without_body(effects, verdict)
+        };
         Some((exchange, verdict))
+    }
+
+    /// Nothing follows the head: what would be held for it is no message.
+    fn without_body(&mut self, effects: &mut impl Effects, verdict: Verdict<'static>) -> Verdict<'static> {
+        let verdict = match verdict {
+            Verdict::Hold => self.refuse(effects, Answer::ParseError),
+            Verdict::Forward
+            | Verdict::ForwardWithoutId
+            | Verdict::ForwardForPlainAnswer
+            | Verdict::Answer(_) => verdict,
+        };
+        self.end_glimpse(effects);
+        verdict
     }
 
     /// Which part of the body the exchange wants to see next.
     pub fn interest(&self) -> Interest {
         match (&self.state, &self.glimpse) {
+            _ if self.validates => Interest::Whole(self.site.rules.max_request_bytes),
             (State::Holding, _) => Interest::Whole(self.site.rules.max_request_bytes),
             (_, Some(beginning)) => Interest::Part(beginning.room()),
             (_, None) => Interest::Nothing,
@@ -213,7 +256,7 @@ impl Exchange {
         match self.state {
             State::Using(key) => in_use.leave_quietly(key, self.context),
             State::Unknown(_) | State::Sessionless | State::Over => true,
-            State::Holding | State::Opening(_) => false,
+            State::Holding | State::Opening(_) | State::Announcing(_) | State::Streaming(..) => false,
         }
     }
 
@@ -230,11 +273,11 @@ impl Exchange {
             }
         }
         match core::mem::replace(&mut self.state, State::Over) {
-            // Its message never became complete.
-            State::Holding => self.report_method(effects, Method::Other, None),
             State::Opening(place) => self.give_back(gate, effects, place),
             State::Using(key) => self.rest(gate, effects, key),
-            State::Unknown(_) | State::Sessionless | State::Over => {}
+            State::Announcing(announcement) => self.give_back(gate, effects, announcement.place),
+            State::Streaming(key, opened) => self.end_with_stream(gate, effects, key, opened),
+            State::Holding | State::Unknown(_) | State::Sessionless | State::Over => {}
         }
     }
 
@@ -254,9 +297,14 @@ impl Exchange {
             return;
         }
         match self.site.rules.admission {
-            Admission::Body => self.glimpse = Some(Beginning::default()),
-            Admission::Headers => match head.rpc_method {
-                Some(method) => self.report_method(effects, Method::from_bytes(method), head.rpc_name),
+            Admission::Body => {
+                self.glimpse = Some(Beginning::default());
+                self.validates = self.site.rules.strict_json_rpc;
+            }
+            Admission::Headers => match head.rpc_method.one() {
+                Some(method) => {
+                    self.report_method(effects, Method::from_bytes(method), head.plain_name());
+                }
                 None => effects.count(self.site.index, Event::Request(Method::Other)),
             },
         }
@@ -300,10 +348,15 @@ impl Exchange {
                     self.site.lifespans,
                     self.context,
                 );
+                self.note_version(gate, effects, &session);
                 self.state = State::Using(key);
                 self.pass(effects)
             }
             Ok(Standing::Unknown) => match self.site.rules.unknown_session {
+                UnknownSession::Adopt if self.site.is_http_sse() => {
+                    effects.count(self.site.index, Event::Untracked);
+                    self.pass(effects)
+                }
                 UnknownSession::Adopt => {
                     self.state = State::Unknown(id.as_str().to_owned());
                     self.pass(effects)
@@ -325,6 +378,20 @@ impl Exchange {
         }
     }
 
+    /// The first request that states the session's revision tells it to whom will need it.
+    #[inline(never)]
+    fn note_version<S: Store>(&self, gate: &Gate<'_, S>, effects: &mut impl Effects, session: &Session) {
+        let (Some(known), Some(version)) = (&session.farewell, self.revision) else {
+            return;
+        };
+        if known.version().is_some() {
+            return;
+        }
+        if let Err(error) = gate.table.note_version(session.key, version, gate.now) {
+            effects.failed("note_version", error);
+        }
+    }
+
     /// A POST that opens a session, or needs none.
     fn without_session<S: Store>(
         &mut self,
@@ -334,17 +401,20 @@ impl Exchange {
     ) -> Verdict<'static> {
         match self.site.rules.admission {
             Admission::Headers => self.reserve(gate, effects, None),
-            Admission::Body if !head.has_body => self.refuse(effects, Answer::ParseError),
             Admission::Body => {
-                self.glimpse = None;
+                self.validates = false;
+                self.keep_mirrors(head);
                 self.state = State::Holding;
                 Verdict::Hold
             }
         }
     }
 
-    /// Lets the request go on to the server.
+    /// Lets the request go on to the server, once its message is found valid where it has to be.
     fn pass(&self, effects: &mut impl Effects) -> Verdict<'static> {
+        if self.validates {
+            return Verdict::Hold;
+        }
         effects.note(Fact::Outcome(None));
         if self.drop_id {
             Verdict::ForwardWithoutId
@@ -355,7 +425,11 @@ impl Exchange {
 
     fn refuse<'a>(&mut self, effects: &mut impl Effects, answer: Answer<'a>) -> Verdict<'a> {
         let reason = answer.label();
-        self.state = State::Over;
+        // A session that is in use has to be left at the end.
+        if !matches!(self.state, State::Using(_)) {
+            self.state = State::Over;
+        }
+        self.validates = false;
         self.end_glimpse(effects);
         effects.count(self.site.index, Event::Rejected(reason));
         effects.note(Fact::Outcome(Some(reason)));
@@ -398,4 +472,9 @@ impl Exchange {
             );
         }
     }
+}
+
+/// Whether a request of this revision has no session.
+fn is_modern(revision: Option<Revision>) -> bool {
+    revision.is_some_and(|revision| revision.era() == Era::Modern)
 }

@@ -18,5 +18,6 @@ mod host;
 pub mod in_use;
 pub mod mcp;
 pub mod naming;
+pub mod outbox;
 pub mod session;
 pub mod telemetry;

@@ -6,5 +6,8 @@
 
 pub mod json_rpc;
 pub mod method;
+pub mod mirror;
+pub mod query;
 pub mod revision;
 pub mod session_id;
+pub mod sse;

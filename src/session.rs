@@ -7,6 +7,8 @@
 
 mod bucket;
 mod codec;
+mod farewell;
+mod farewells;
 mod ledger;
 mod open;
 mod places;
@@ -19,6 +21,8 @@ mod time;
 #[cfg(test)]
 mod world;
 
+pub use farewell::{Farewell, Owed};
+pub use farewells::Settlement;
 pub use ledger::{Counts, EndpointCounts, Refusal, Reservation};
 pub use open::{NewSession, Opened, Origin};
 pub use record::{EndReason, EndedSession, IdDigest, Owner, RootTag, Session, SessionKey};

@@ -374,8 +374,8 @@ fn says_what_is_wrong_with_an_endpoints_field() {
             "on_full: not supported yet".to_owned(),
         ),
         (
-            r#""verify_headers": false"#,
-            "verify_headers: not supported yet".to_owned(),
+            r#""bind_sessions": false"#,
+            "bind_sessions: not supported yet".to_owned(),
         ),
     ];
     for (fields, mistake) in cases {
@@ -603,6 +603,24 @@ mod schema {
             ["mcp.endpoint", "wasm.mcp.outcome", "outcome"].map(|name| json!({"filter_state": [name]})),
         );
         cases.extend(["hash", "off", "none"].map(|how| json!({"log_session_id": how})));
+        for fields in [
+            json!({"transport": "http_sse", "message_path": "/messages/*"}),
+            json!({"transport": "http_sse", "message_path": "messages"}),
+            json!({"transport": "http_sse"}),
+            json!({"transport": "streamable_http", "message_path": "/messages"}),
+            json!({"message_path": "/messages"}),
+            json!({"strict_json_rpc": true}),
+            json!({"strict_json_rpc": false}),
+            json!({"strict_json_rpc": true, "admission": "headers"}),
+            json!({"strict_json_rpc": true, "admission": "body"}),
+            json!({"verify_headers": false}),
+            json!({"verify_headers": "off"}),
+        ] {
+            let mut case = json!({"endpoints": [{"name": "mcp", "path": "/mcp"}]});
+            let endpoint = case["endpoints"][0].as_object_mut().unwrap();
+            endpoint.extend(fields.as_object().unwrap().clone());
+            cases.push(case);
+        }
         for case in cases {
             assert_eq!(
                 validator.is_valid(&case),

@@ -11,7 +11,10 @@ use std::time::Duration;
 use mcp_session_filter::config::Config;
 use mcp_session_filter::exchange::{RequestHead, ResponseHead};
 use mcp_session_filter::mcp::json_rpc::{self, Body, MAX_ID_BYTES};
+use mcp_session_filter::mcp::mirror::Mirror;
+use mcp_session_filter::mcp::query::{self, QueryId};
 use mcp_session_filter::mcp::session_id::{MAX_BYTES, PresentedId};
+use mcp_session_filter::mcp::sse::{self, EndpointFinder, Search};
 use mcp_session_filter::session::{
     BUCKETS, EndReason, EndpointSettings, EndpointTag, IdDigest, Key, Lifespans, NewSession, Origin, Owner,
     RootTag, SetError, Store, StoreError, Table, Timestamp, Value, Version, VmSettings,
@@ -104,6 +107,59 @@ pub fn heads(bytes: &[u8]) {
     assert!(found.is_ok_and(|site| site.is_none_or(|site| site < 2)));
 }
 
+/// A stream of HTTP+SSE, cut as its first bytes say: what is found does not depend on the cuts, and comes from it. The
+/// rest serves as a URI and as a mirroring header, too.
+pub fn sse(bytes: &[u8]) {
+    let (cuts, stream) = bytes.split_at(bytes.len().min(4));
+    let whole = search(&[stream]);
+    let single: Vec<&[u8]> = stream.chunks(1).collect();
+    assert_eq!(search(&single), whole);
+    let mut cuts: Vec<usize> = cuts
+        .iter()
+        .map(|cut| usize::from(*cut) * stream.len() / 255)
+        .collect();
+    cuts.extend([0, stream.len()]);
+    cuts.sort_unstable();
+    let parts: Vec<&[u8]> = cuts.windows(2).map(|ends| &stream[ends[0]..ends[1]]).collect();
+    assert_eq!(search(&parts), whole);
+    assert_eq!(
+        whole == Search::GivenUp,
+        stream.len() >= sse::MAX_BYTES && !was_found(&whole)
+    );
+    if let Search::Found(uri) = &whole {
+        assert!(uri.len() < stream.len());
+        let _ = query::session_id(uri);
+    }
+    if let QueryId::One(id) = query::session_id(stream) {
+        assert!(id.len() <= stream.len());
+    }
+    let text = String::from_utf8_lossy(stream);
+    assert_eq!(
+        Mirror::One(stream).states(Some(&text)),
+        stream == text.as_bytes() && !is_encoded(stream)
+    );
+}
+
+fn is_encoded(value: &[u8]) -> bool {
+    value.len() >= "=?base64??=".len() && value.starts_with(b"=?base64?") && value.ends_with(b"?=")
+}
+
+fn was_found(search: &Search) -> bool {
+    matches!(search, Search::Found(_))
+}
+
+fn search(parts: &[&[u8]]) -> Search {
+    let mut finder = EndpointFinder::new();
+    let mut search = Search::GoesOn;
+    for part in parts {
+        search = finder.look_at(part);
+        if search != Search::GoesOn {
+            break;
+        }
+    }
+    search
+}
+
 /// Any bytes as the value of the bucket that is used, or of the ledger: nothing panics, nothing grows without bound, and
 /// after two rounds of sweeps there is nothing left to repair.
 pub fn table(bytes: &[u8]) {
@@ -144,6 +200,7 @@ pub fn table(bytes: &[u8]) {
         id,
         digest: IdDigest::of(id),
         keep_id: true,
+        farewell: None,
     };
     let key = table.key(tag, id);
     for step in value.iter().take(12) {

@@ -4,17 +4,9 @@ use super::place::Place;
 
 const TOP_LEVEL: [&str; 1] = ["status"];
 
-const ENDPOINT: [&str; 7] = [
-    "message_path",
-    "max_sessions_per_principal",
-    "principal",
-    "bind_sessions",
-    "strict_json_rpc",
-    "verify_headers",
-    "terminate_upstream",
-];
+const ENDPOINT: [&str; 3] = ["max_sessions_per_principal", "principal", "bind_sessions"];
 
-const ENDPOINT_VALUES: [(&str, &str); 2] = [("transport", "http_sse"), ("on_full", "evict_idle")];
+const ENDPOINT_VALUES: [(&str, &str); 1] = [("on_full", "evict_idle")];
 
 /// Notes a mistake wherever one of these is written.
 pub(super) fn refuse(root: &Place<'_>) {
@@ -57,7 +49,7 @@ mod tests {
             .iter()
             .map(|mistake| mistake.path.as_str())
             .collect();
-        let fields = ["message_path", "bind_sessions", "transport", "on_full"];
+        let fields = ["bind_sessions", "on_full"];
         let expected = fields.map(|field| format!("endpoints[1].{field}"));
         assert_eq!(
             places.split_first(),

@@ -39,9 +39,13 @@ impl Exchange {
     /// Which part of the answer's head the exchange needs.
     pub fn answer_interest(&self) -> AnswerInterest {
         match self.state {
+            State::Opening(_) if self.verb == Verb::Get => AnswerInterest::Status,
             State::Opening(_) | State::Sessionless => AnswerInterest::Head,
+            State::Using(_) if self.site.is_http_sse() => AnswerInterest::Nothing,
             State::Using(_) | State::Unknown(_) => AnswerInterest::Status,
-            State::Holding | State::Over => AnswerInterest::Nothing,
+            State::Holding | State::Announcing(_) | State::Streaming(..) | State::Over => {
+                AnswerInterest::Nothing
+            }
         }
     }
 
@@ -49,13 +53,21 @@ impl Exchange {
     pub fn heeds(&self, head: &ResponseHead<'_>) -> bool {
         match self.state {
             State::Using(_) => self.consequence(head) != Consequence::Nothing,
-            State::Opening(_) | State::Unknown(_) | State::Sessionless | State::Holding | State::Over => true,
+            State::Opening(_)
+            | State::Unknown(_)
+            | State::Sessionless
+            | State::Holding
+            | State::Announcing(_)
+            | State::Streaming(..)
+            | State::Over => true,
         }
     }
 
     /// What an answer means to the session of its request.
     fn consequence(&self, head: &ResponseHead<'_>) -> Consequence {
         match (self.verb, head.status) {
+            // A session of HTTP+SSE is its stream: it lives whatever a message is answered.
+            _ if self.site.is_http_sse() => Consequence::Nothing,
             (_, 404) => Consequence::Ends(EndReason::UpstreamGone),
             (Verb::Delete, 200..300) => Consequence::Ends(EndReason::ClientDelete),
             (Verb::Get, 200..300) => Consequence::StreamOpens,
@@ -73,6 +85,11 @@ impl Exchange {
         from_server: impl FnOnce() -> bool,
     ) -> Edit {
         match core::mem::replace(&mut self.state, State::Over) {
+            // Only HTTP+SSE opens sessions by GET.
+            State::Opening(place) if self.verb == Verb::Get => {
+                self.stream_answered(gate, effects, head, place);
+                Edit::Keep
+            }
             State::Opening(place) => self.opened(gate, effects, head, place),
             State::Using(key) => {
                 self.used(gate, effects, head, key, from_server);
@@ -84,8 +101,19 @@ impl Exchange {
                 }
                 Edit::Keep
             }
-            State::Sessionless if head.session_id != PresentedId::Absent => Edit::DropSessionId,
-            State::Holding | State::Sessionless | State::Over => Edit::Keep,
+            state @ (State::Announcing(_) | State::Streaming(..)) => {
+                self.state = state;
+                Edit::Keep
+            }
+            State::Sessionless => match &head.session_id {
+                PresentedId::Absent => Edit::Keep,
+                PresentedId::Invalid => Edit::DropSessionId,
+                PresentedId::One(id) => {
+                    self.owe(gate, effects, id);
+                    Edit::DropSessionId
+                }
+            },
+            State::Holding | State::Over => Edit::Keep,
         }
     }
 
@@ -116,7 +144,7 @@ impl Exchange {
     }
 
     /// Enters the session into the table and goes on as one of its requests.
-    fn enter_table<S: Store>(
+    pub(super) fn enter_table<S: Store>(
         &mut self,
         gate: &mut Gate<'_, S>,
         effects: &mut impl Effects,
@@ -131,6 +159,7 @@ impl Exchange {
             id: id.as_bytes(),
             digest: IdDigest::of(id.as_bytes()),
             keep_id: self.site.keeps_ids,
+            farewell: self.farewell.as_ref(),
         };
         let opened = gate.table.open(&new, origin, gate.now);
         effects.counts_moved();
@@ -144,7 +173,10 @@ impl Exchange {
                 self.start_using(gate, effects, id);
             }
             Ok(Opened::Present) => self.start_using(gate, effects, id),
-            Ok(Opened::Full) if !adopted => return Edit::DropSessionId,
+            Ok(Opened::Full) if !adopted && !self.site.is_http_sse() => {
+                self.owe(gate, effects, id);
+                return Edit::DropSessionId;
+            }
             Ok(Opened::Full | Opened::Ended) => effects.count(self.site.index, Event::Untracked),
             Err(error) => {
                 effects.failed("open", error);
@@ -152,6 +184,22 @@ impl Exchange {
             }
         }
         Edit::Keep
+    }
+
+    /// The server has made a session that nobody can use: it is to hear that, where that is configured.
+    fn owe<S: Store>(&self, gate: &Gate<'_, S>, effects: &mut impl Effects, id: &SessionId<'_>) {
+        let Some(farewell) = &self.farewell else {
+            return;
+        };
+        let lifespans = self.site.lifespans;
+        match gate
+            .table
+            .owe(self.site.tag, id.as_bytes(), farewell, lifespans, gate.now)
+        {
+            Ok(Some(key)) => effects.owed(self.site.index, key),
+            Ok(None) => {}
+            Err(error) => effects.failed("owe", error),
+        }
     }
 
     /// The request that opened a session is also the first that uses it.
@@ -196,8 +244,8 @@ impl Exchange {
         }
     }
 
-    fn count_stream<S: Store>(&mut self, gate: &mut Gate<'_, S>, effects: &mut impl Effects) {
-        if self.verb != Verb::Get {
+    pub(super) fn count_stream<S: Store>(&mut self, gate: &mut Gate<'_, S>, effects: &mut impl Effects) {
+        if self.verb != Verb::Get || self.stream_open {
             return;
         }
         match gate.table.open_stream(self.site.tag, gate.now) {

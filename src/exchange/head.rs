@@ -1,3 +1,4 @@
+use crate::mcp::mirror::Mirror;
 use crate::mcp::revision::Revision;
 use crate::mcp::session_id::PresentedId;
 
@@ -15,9 +16,11 @@ pub struct RequestHead<'a> {
     /// `MCP-Protocol-Version`, where it comes once and is a date.
     pub revision: Option<Revision>,
     /// `Mcp-Method`, which requests of 2026-07-28 carry.
-    pub rpc_method: Option<&'a [u8]>,
-    /// `Mcp-Name`, where it is plain text and not encoded.
-    pub rpc_name: Option<&'a str>,
+    pub rpc_method: Mirror<&'a [u8]>,
+    /// `Mcp-Name`, which some of them carry, too.
+    pub rpc_name: Mirror<&'a [u8]>,
+    /// Whether `Accept-Encoding` is there.
+    pub accepts_encodings: bool,
     /// Whether a body follows.
     pub has_body: bool,
 }
@@ -31,8 +34,9 @@ impl<'a> RequestHead<'a> {
             path: b"",
             session_id: PresentedId::Absent,
             revision: None,
-            rpc_method: None,
-            rpc_name: None,
+            rpc_method: Mirror::Absent,
+            rpc_name: Mirror::Absent,
+            accepts_encodings: false,
             has_body,
         };
         let mut versions = 0;
@@ -46,8 +50,9 @@ impl<'a> RequestHead<'a> {
                     versions += 1;
                     head.revision = Revision::parse(value);
                 }
-                b"mcp-method" => head.rpc_method = Some(value),
-                b"mcp-name" => head.rpc_name = plain_text(value),
+                b"accept-encoding" => head.accepts_encodings = true,
+                b"mcp-method" => head.rpc_method = head.rpc_method.joined_by(value),
+                b"mcp-name" => head.rpc_name = head.rpc_name.joined_by(value),
                 _ => {}
             }
         }
@@ -56,6 +61,11 @@ impl<'a> RequestHead<'a> {
             head.revision = None;
         }
         head
+    }
+
+    /// `Mcp-Name`, where it is plain text and not encoded.
+    pub fn plain_name(&self) -> Option<&'a str> {
+        plain_text(self.rpc_name.one()?)
     }
 }
 

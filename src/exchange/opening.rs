@@ -1,11 +1,11 @@
 //! POSTs without a session: whether they are let in, and the place that is kept for them.
 
-use super::{Effects, Exchange, Gate, State, Verdict};
+use super::{Effects, Exchange, Gate, State, Verdict, is_modern};
 use crate::answer::{Answer, whole_seconds};
 use crate::config::CapacityStatus;
 use crate::mcp::json_rpc::{self, Batch, Body, Kind, Message, RequestId};
 use crate::mcp::method::Method;
-use crate::mcp::revision::{Era, Revision};
+use crate::mcp::revision::Revision;
 use crate::session::Store;
 use crate::telemetry::{Event, Fact};
 
@@ -20,6 +20,8 @@ impl Exchange {
         effects: &mut impl Effects,
         body: &'b [u8],
     ) -> Verdict<'b> {
+        self.glimpse = None;
+        let belongs_already = core::mem::take(&mut self.validates);
         match json_rpc::read(body) {
             Err(error) => {
                 self.report_method(effects, Method::Other, None);
@@ -27,17 +29,18 @@ impl Exchange {
             }
             Ok(Body::Batch(batch)) => {
                 self.report_method(effects, Method::Other, None);
-                self.judge_batch(gate, effects, batch)
+                self.judge_batch(gate, effects, batch, belongs_already)
             }
             Ok(Body::Single(message)) => {
                 self.report_message(effects, &message);
-                self.judge_message(gate, effects, &message)
+                self.judge_message(gate, effects, &message, belongs_already)
             }
         }
     }
 
     /// The held body is longer than the endpoint allows.
     pub fn too_large(&mut self, effects: &mut impl Effects) -> Verdict<'static> {
+        self.glimpse = None;
         self.report_method(effects, Method::Other, None);
         self.refuse(effects, Answer::TooLarge)
     }
@@ -47,11 +50,16 @@ impl Exchange {
         gate: &mut Gate<'_, S>,
         effects: &mut impl Effects,
         message: &Message<'b>,
+        belongs_already: bool,
     ) -> Verdict<'b> {
+        if self.is_misstated(message) {
+            return self.refuse(effects, Answer::HeaderMismatch { id: message.id });
+        }
         match message.kind {
+            _ if belongs_already => self.pass(effects),
             // Whatever the version header says, an `initialize` is what opens a session.
             Kind::Request(Method::Initialize) => self.reserve(gate, effects, message.id),
-            _ if self.is_modern() => {
+            _ if is_modern(self.revision) => {
                 self.state = State::Sessionless;
                 self.pass(effects)
             }
@@ -69,10 +77,14 @@ impl Exchange {
         gate: &mut Gate<'_, S>,
         effects: &mut impl Effects,
         batch: Batch,
+        belongs_already: bool,
     ) -> Verdict<'static> {
         let allowed = self.revision.unwrap_or(Revision::V2025_03_26).allows_batches();
         if batch.holds_initialize || !allowed {
             return self.refuse(effects, Answer::InvalidRequest);
+        }
+        if belongs_already {
+            return self.pass(effects);
         }
         if batch.holds_request {
             return self.reserve(gate, effects, None);
@@ -116,11 +128,6 @@ impl Exchange {
             retry_after_s: whole_seconds(self.site.rules.retry_after),
             id,
         }
-    }
-
-    fn is_modern(&self) -> bool {
-        self.revision
-            .is_some_and(|revision| revision.era() == Era::Modern)
     }
 
     /// Counts a message by its method; answers to the server's own requests are not counted.

@@ -13,10 +13,13 @@ use core::ptr::null_mut;
 pub(super) enum Headers {
     Request = 0,
     Response = 2,
+    /// Of the answer to a callout, while the root hears of it.
+    CallResponse = 6,
 }
 
-/// The buffer with the body of the request.
+/// The buffers with the bodies.
 const REQUEST_BODY: u32 = 0;
+const RESPONSE_BODY: u32 = 1;
 
 const OK: u32 = 0;
 
@@ -58,11 +61,20 @@ pub(super) fn value(map: Headers, name: &str) -> Vec<u8> {
 
 /// The first `len` bytes of the request's body that the host has buffered.
 pub(super) fn request_body(len: usize) -> Vec<u8> {
+    buffer(REQUEST_BODY, len)
+}
+
+/// The first `len` bytes of the part of the answer's body that is passing.
+pub(super) fn response_body(len: usize) -> Vec<u8> {
+    buffer(RESPONSE_BODY, len)
+}
+
+fn buffer(buffer: u32, len: usize) -> Vec<u8> {
     if len == 0 {
         return Vec::new();
     }
     // SAFETY: the host writes to `data` and `size` before it returns.
-    returned(|data, size| unsafe { proxy_get_buffer_bytes(REQUEST_BODY, 0, len, data, size) })
+    returned(|data, size| unsafe { proxy_get_buffer_bytes(buffer, 0, len, data, size) })
 }
 
 /// Leaves a value in the filter state of the stream in effect; one that the host refuses is left out.

@@ -11,6 +11,7 @@ use crate::answer::Answer;
 use crate::exchange::{AnswerInterest, Edit, Exchange, Interest, RequestHead, ResponseHead, Verdict};
 
 const SESSION_ID: &str = "mcp-session-id";
+const ACCEPT_ENCODING: &str = "accept-encoding";
 
 /// One HTTP request and its answer.
 #[derive(Debug)]
@@ -121,7 +122,20 @@ impl HttpContext for Stream {
         }
         match shared.run(|gate, effects| exchange.answered(gate, effects, &head, is_from_server)) {
             Edit::Keep => {}
-            Edit::DropSessionId => drop_session_id(MapType::HttpResponseHeaders),
+            Edit::DropSessionId => drop_header(MapType::HttpResponseHeaders, SESSION_ID),
+        }
+        Action::Continue
+    }
+
+    /// Called for every part of every answer: it must cost nothing but the call itself, but for the beginning of
+    /// streams of HTTP+SSE.
+    fn on_http_response_body(&mut self, size: usize, _: bool) -> Action {
+        if let (Some(shared), Some(exchange)) = (&self.shared, &mut self.exchange) {
+            let len = size.min(exchange.stream_interest());
+            if len > 0 {
+                let part = abi::response_body(len);
+                shared.run(|gate, effects| exchange.streamed(gate, effects, &part));
+            }
         }
         Action::Continue
     }
@@ -131,7 +145,11 @@ fn act(verdict: Verdict<'_>) -> Action {
     match verdict {
         Verdict::Forward => Action::Continue,
         Verdict::ForwardWithoutId => {
-            drop_session_id(MapType::HttpRequestHeaders);
+            drop_header(MapType::HttpRequestHeaders, SESSION_ID);
+            Action::Continue
+        }
+        Verdict::ForwardForPlainAnswer => {
+            drop_header(MapType::HttpRequestHeaders, ACCEPT_ENCODING);
             Action::Continue
         }
         Verdict::Hold => Action::Pause,
@@ -155,8 +173,8 @@ fn send(answer: &Answer<'_>) {
     }
 }
 
-fn drop_session_id(map: MapType) {
-    if let Err(status) = hostcalls::remove_map_value(map, SESSION_ID) {
+fn drop_header(map: MapType, name: &str) {
+    if let Err(status) = hostcalls::remove_map_value(map, name) {
         log::warn!("event=header_not_removed status={status:?}");
     }
 }

@@ -35,7 +35,7 @@ pub struct Lifespans {
 impl Lifespans {
     /// Those of an endpoint that no configuration has named yet, or none names any more: the defaults of
     /// CONTRACT section 2, so that its sessions end some day.
-    pub(super) const OF_UNNAMED: Self = Self {
+    pub(crate) const OF_UNNAMED: Self = Self {
         idle: Some(Duration::from_secs(30 * 60)),
         lifetime: Some(Duration::from_secs(24 * 60 * 60)),
     };

@@ -114,7 +114,7 @@ impl<S: Store> Table<S> {
                 return Ok(standing);
             }
             let overdue = |session: &Session| session.overdue(lifespans, now);
-            if let Some(ended) = self.end_if(key, lifespans, now, overdue)? {
+            if let Some(ended) = self.end_if(key, lifespans, now, &overdue)? {
                 return Ok(Standing::Expired(ended));
             }
         }
@@ -186,7 +186,32 @@ impl<S: Store> Table<S> {
         lifespans: Lifespans,
         now: Timestamp,
     ) -> Result<Option<EndedSession>, StoreError> {
-        self.end_if(key, lifespans, now, |_| Some(reason))
+        self.end_if(key, lifespans, now, &|_| Some(reason))
+    }
+
+    /// Ends a session of HTTP+SSE, whose stream is over, unless it has lived out its time; `None` if it was not alive,
+    /// or if a stream that came later has opened it anew.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the table cannot be read or written.
+    pub fn end_with_stream(
+        &self,
+        key: SessionKey,
+        opened: Timestamp,
+        lifespans: Lifespans,
+        now: Timestamp,
+    ) -> Result<Option<EndedSession>, StoreError> {
+        self.end_if(key, lifespans, now, &|session| {
+            let is_old = lifespans
+                .lifetime
+                .is_some_and(|lifetime| session.opened.after(lifetime) <= now);
+            let reason = if is_old {
+                EndReason::Lifetime
+            } else {
+                EndReason::StreamClosed
+            };
+            (session.opened == opened).then_some(reason)
+        })
     }
 
     /// Ends a session if `reason`, asked with the record as it is when it goes, has one.
@@ -195,7 +220,7 @@ impl<S: Store> Table<S> {
         key: SessionKey,
         lifespans: Lifespans,
         now: Timestamp,
-        reason: impl Fn(&Session) -> Option<EndReason>,
+        reason: &dyn Fn(&Session) -> Option<EndReason>,
     ) -> Result<Option<EndedSession>, StoreError> {
         let ended = self.update_bucket(key, |bucket| {
             let Some(Entry::Session { session, .. }) = bucket.find(&key, now) else {
@@ -204,7 +229,7 @@ impl<S: Store> Table<S> {
             let Some(reason) = reason(&session) else {
                 return Ok(Change::Nothing(None));
             };
-            bucket.end(&key, now.after(lifespans.remembered()));
+            bucket.end_session(&session, reason, now.after(lifespans.remembered()), now);
             let at = now;
             let ended = EndedSession { session, reason, at };
             Ok(Change::Write(Some((ended, bucket.mark()))))

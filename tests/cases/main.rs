@@ -39,13 +39,16 @@ topics! {
     answers
     ends
     facts
+    header_mismatch
     held_bodies
+    http_sse
     idleness
     limits
     opening
     revisions
     store_failures
     streams
+    strict_json_rpc
     unknown_ids
     untouched
 }

@@ -23,6 +23,18 @@ enum Cut {
     EveryByte,
 }
 
+impl Cut {
+    fn apply<'b>(&self, bytes: &'b [u8]) -> Vec<&'b [u8]> {
+        match self {
+            Self::At(at) => {
+                let (first, second) = bytes.split_at((*at).min(bytes.len()));
+                vec![first, second]
+            }
+            Self::EveryByte => bytes.chunks(1).collect(),
+        }
+    }
+}
+
 /// How a body ends.
 #[derive(Clone, Copy, Debug)]
 enum Ending {
@@ -41,11 +53,13 @@ pub(crate) fn play_in_every_way(case: &Case) -> Result<(), String> {
         .max()
         .unwrap_or(0);
     play(case, Cut::At(0), Ending::LastPart)?;
-    if !case
-        .steps
-        .iter()
-        .any(|step| matches!(step.event, Event::Request { body: Some(_), .. }))
-    {
+    let has_body = |step: &Step| {
+        matches!(
+            step.event,
+            Event::Request { body: Some(_), .. } | Event::AnswerBody { .. }
+        )
+    };
+    if !case.steps.iter().any(has_body) {
         return Ok(());
     }
     let cuts = (0..=longest).map(Cut::At).chain([Cut::EveryByte]);
@@ -61,6 +75,7 @@ pub(crate) fn play_in_every_way(case: &Case) -> Result<(), String> {
 fn body_of(step: &Step) -> &[u8] {
     match &step.event {
         Event::Request { body: Some(body), .. } => &body.bytes,
+        Event::AnswerBody { bytes, .. } => bytes,
         Event::Request { .. }
         | Event::Answer { .. }
         | Event::End(_)
@@ -149,6 +164,7 @@ impl Player {
                 head,
                 from_server,
             } => self.answer(stream, head, *from_server),
+            Event::AnswerBody { stream, bytes } => self.answer_body(stream, bytes),
             Event::End(stream) => self.end(stream),
             Event::Tick => self.tick(),
             Event::Wait(time) => {
@@ -215,14 +231,7 @@ impl Player {
     }
 
     fn parts<'b>(&self, body: &'b Body) -> Vec<(&'b [u8], bool)> {
-        let bytes = body.bytes.as_slice();
-        let mut parts: Vec<&[u8]> = match self.cut {
-            Cut::At(at) => {
-                let (first, second) = bytes.split_at(at.min(bytes.len()));
-                vec![first, second]
-            }
-            Cut::EveryByte => bytes.chunks(1).collect(),
-        };
+        let mut parts = self.cut.apply(&body.bytes);
         if matches!(self.ending, Ending::Apart) || parts.is_empty() {
             parts.push(b"");
         }
@@ -232,6 +241,17 @@ impl Player {
             .zip(parts)
             .map(|(index, part)| (part, is_last(index)))
             .collect()
+    }
+
+    /// A part of an answer's body, in the parts that this playing of the case cuts it into.
+    fn answer_body(&mut self, name: &str, bytes: &[u8]) -> Recorder {
+        let cut = self.cut;
+        self.with(name, |gate, recorder, exchange| {
+            for part in cut.apply(bytes) {
+                let len = part.len().min(exchange.stream_interest());
+                exchange.streamed(gate, recorder, &part[..len]);
+            }
+        })
     }
 
     fn answer(&mut self, name: &str, fields: &[(String, Vec<u8>)], from_server: bool) -> Recorder {

@@ -9,6 +9,7 @@
 //! | {"jsonrpc":"2.0"}                 its body, if it has one; several lines are joined
 //! |...                                the rest of the body never comes
 //! < a 200 id=s                        the head of its answer; `envoy` at the end: not from the server
+//! ~ a data: x\n\n                      a part of the answer's body
 //! . a                                 its end, however it came to that
 //! wait 30m                            time passes
 //! tick                                the timer, until nothing is left to sweep
@@ -31,7 +32,8 @@
 //!   gauges active=1 b.active=0 vm.reserved=0
 //! ```
 //!
-//! In bodies and values `{a*1025}` is so many times the letter, and `\xff` is a byte.
+//! In bodies and values `{a*1025}` is so many times the letter, and `\xff` is a byte; in answers, `\r` and `\n` are
+//! line ends.
 
 use std::time::Duration;
 
@@ -74,6 +76,10 @@ pub(crate) enum Event {
         stream: String,
         head: Vec<(String, Vec<u8>)>,
         from_server: bool,
+    },
+    AnswerBody {
+        stream: String,
+        bytes: Vec<u8>,
     },
     End(String),
     Wait(Duration),
@@ -171,6 +177,14 @@ fn event(what: &str, rest: &str) -> Option<Event> {
                 stream,
                 head,
                 from_server,
+            }
+        }
+        "~" => {
+            let (stream, text) = rest.split_once(' ')?;
+            let text = text.replace("\\r", "\r").replace("\\n", "\n");
+            Event::AnswerBody {
+                stream: stream.to_owned(),
+                bytes: expanded(&text),
             }
         }
         "." => Event::End(next()?),

@@ -63,6 +63,10 @@ fn live(configuration: &str) -> Worker {
     worker
 }
 
+/// Requests to an endpoint that speaks HTTP+SSE.
+const SSE: &str = r#"{"filter_state": [], "endpoints": [
+    {"name": "mcp", "path": "/mcp", "transport": "http_sse", "message_path": "/message"}]}"#;
+
 fn bill_of_get(worker: &Worker) -> Bill<'_> {
     let stream = worker.stream();
     let mut bill = Bill::new(worker);
@@ -92,6 +96,8 @@ fn bill_of_post(worker: &Worker) -> Bill<'_> {
     bill.step("end of body");
     stream.answer(answer(200, &[]), VIA_UPSTREAM, false);
     bill.step("answer");
+    stream.answer_part(b"{}");
+    bill.step("body of the answer");
     stream.close();
     bill.step("end");
     bill
@@ -104,6 +110,7 @@ fn a_post_of_a_live_session_reads_one_bucket() {
         body: none
         end of body: none
         answer: get_map_value 1
+        body of the answer: none
         end: none
     ");
 }
@@ -115,6 +122,7 @@ fn a_post_of_a_live_session_with_all_filter_state() {
         body: none
         end of body: none
         answer: get_map_value 1
+        body of the answer: none
         end: none
     ");
 }
@@ -126,6 +134,7 @@ fn a_post_of_a_live_session_whose_body_is_looked_at_as_it_streams_by() {
         body: get_buffer 1, increment_metric 1
         end of body: none
         answer: get_map_value 1
+        body of the answer: none
         end: none
     ");
 }
@@ -277,6 +286,48 @@ fn a_request_that_is_none_of_the_filters_business() {
     bill.is("
         head: clock_time_get 1, get_map 1
         all else: none
+    ");
+}
+
+#[test]
+fn a_stream_of_http_sse_is_looked_at_until_it_names_its_session() {
+    let worker = Envoy::new().worker(SSE);
+    let stream = worker.stream();
+    let mut bill = Bill::new(&worker);
+    stream.request(head("GET", &[("accept-encoding", "gzip")]), true);
+    bill.step("head");
+    stream.answer(answer(200, &[]), VIA_UPSTREAM, false);
+    bill.step("answer");
+    stream.answer_part(b"event: endpoint\n");
+    bill.step("half of the event");
+    stream.answer_part(b"data: /message?sessionId=s\n\n");
+    bill.step("the other half");
+    stream.answer_part(b"event: message\ndata: {}\n\n");
+    bill.step("an event");
+
+    let post = worker.stream();
+    let mut message = head("POST", &[]);
+    message[2].1 = b"/message?sessionId=s".to_vec();
+    post.request(message, false);
+    bill.step("head of a post");
+    post.body(CALL, true);
+    post.answer(answer(202, &[]), VIA_UPSTREAM, true);
+    bill.step("its body and its answer");
+    post.close();
+    bill.step("its end");
+
+    stream.close();
+    bill.step("end");
+    bill.is("
+        head: clock_time_get 1, get_map 1, get_metric 2, get_shared_data 3, record_metric 8, remove_map_value 1, set_shared_data 1
+        answer: clock_time_get 1, get_map_value 1, get_metric 2, get_shared_data 3, record_metric 8, set_shared_data 1
+        half of the event: clock_time_get 1, get_buffer 1
+        the other half: clock_time_get 1, get_buffer 1, get_metric 2, get_shared_data 4, increment_metric 1, record_metric 8, set_shared_data 2
+        an event: none
+        head of a post: clock_time_get 1, get_map 1, get_shared_data 1, increment_metric 1
+        its body and its answer: none
+        its end: none
+        end: clock_time_get 1, get_metric 2, get_shared_data 5, increment_metric 1, record_metric 9, set_shared_data 3
     ");
 }
 

@@ -174,7 +174,9 @@ fn a_worker_whose_start_meets_others_at_every_write_starts() {
 }
 
 const CONFIGURATION: &str = r#"{"endpoints": [
-    {"name": "mcp", "path": "/mcp", "idle_timeout": "300s", "max_lifetime": "350s", "admission": "body"}]}"#;
+    {"name": "mcp", "path": "/mcp", "idle_timeout": "300s", "max_lifetime": "350s", "admission": "body"},
+    {"name": "sse", "path": "/sse", "transport": "http_sse", "message_path": "/message",
+     "idle_timeout": "300s", "max_lifetime": "350s"}]}"#;
 
 /// Plays the same requests over and over, each time with another call of `function` failing.
 fn fail_at_every_call(function: &'static str, status: Status) {
@@ -217,14 +219,28 @@ fn play(worker: &Worker, number: u32) {
         let request = head(method, &[("mcp-session-id", &short)]);
         drop(exchange(worker, request, CALL, answer(200, &[])).close());
     }
-    let modern = [("mcp-protocol-version", "2026-07-28"), ("mcp-session-id", "s")];
+    let modern = [
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-session-id", "s"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "echo"),
+    ];
     let minted = answer(200, &[("mcp-session-id", "s")]);
     drop(exchange(worker, head("POST", &modern), CALL, minted).close());
     let listening = head("GET", &[("mcp-session-id", &long)]);
     exchange(worker, listening, b"", answer(200, &[]));
+    for session in [format!("closed-{number}"), format!("open-{number}")] {
+        let mut request = head("GET", &[("accept-encoding", "gzip")]);
+        request[2].1 = b"/sse".to_vec();
+        let stream = exchange(worker, request, b"", answer(200, &[]));
+        stream.answer_part(format!("event: endpoint\ndata: /message?sessionId={session}\n\n").as_bytes());
+        if session.starts_with("closed") {
+            stream.close();
+        }
+    }
 }
 
-/// Ends the stream that [`play`] left open.
+/// Ends the streams that [`play`] left open.
 fn end_all(worker: &Worker) {
     let open: Vec<_> = worker.vm(|vm| vm.streams.keys().copied().collect());
     for context in open {

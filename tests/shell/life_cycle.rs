@@ -239,7 +239,12 @@ fn a_held_body_is_refused_as_soon_as_it_is_too_large() {
 #[test]
 fn an_id_is_taken_off_where_the_revision_has_no_sessions() {
     let (envoy, worker) = start();
-    let modern = [("mcp-protocol-version", "2026-07-28"), ("mcp-session-id", "s")];
+    let modern = [
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "echo"),
+        ("mcp-session-id", "s"),
+    ];
     let has_id = |headers: &crate::envoy::Headers| headers.iter().any(|(name, _)| name == "mcp-session-id");
     for ends_with_trailers in [false, true] {
         let stream = worker.stream();

@@ -10,6 +10,11 @@ use crate::requests::{CALL, INITIALIZE, VIA_UPSTREAM, answer, head};
 
 const STREAMS: usize = 4;
 
+const EVENT: &[u8] = b"event: endpoint\ndata: /mcp?sessionId=s\n\n";
+
+const HTTP_SSE: &str = r#"{"endpoints": [{"name": "mcp", "path": "/mcp", "max_sessions": 2,
+    "transport": "http_sse", "message_path": "/message", "idle_timeout": "5s", "max_lifetime": "60s"}]}"#;
+
 const CONFIGURATION: &str = r#"{"endpoints": [{"name": "mcp", "path": "/mcp", "max_sessions": 2,
     "admission": "body", "idle_timeout": "5s", "max_lifetime": "60s", "max_request_bytes": 1024}]}"#;
 
@@ -31,6 +36,7 @@ enum Callback {
         id: &'static str,
         from_server: bool,
     },
+    AnswerPart(&'static [u8]),
     Close {
         with_log: bool,
     },
@@ -56,6 +62,7 @@ fn callback() -> impl Strategy<Value = Callback> {
         1 => Just(Callback::Trailers),
         4 => (select(vec![200, 202, 404, 503]), id(), any::<bool>())
             .prop_map(|(status, id, from_server)| Callback::Answer { status, id, from_server }),
+        4 => select(vec![EVENT, &EVENT[..20], &EVENT[20..], b"data: x\n\n"]).prop_map(Callback::AnswerPart),
         2 => any::<bool>().prop_map(|with_log| Callback::Close { with_log }),
         1 => (0_u64..8).prop_map(Callback::Wait),
         1 => Just(Callback::Tick),
@@ -123,6 +130,9 @@ impl<'a> Open<'a> {
                 // A request that is still held is answered by Envoy alone, and gets no further.
                 self.request_is_over |= self.stream.is_held();
             }
+            Callback::AnswerPart(part) if self.is_answered && self.stream.reply().is_none() => {
+                self.stream.answer_part(part);
+            }
             _ => {}
         }
         if self.stream.reply().is_some() {
@@ -137,10 +147,11 @@ proptest! {
 
     #[test]
     fn nothing_is_left_and_no_cap_is_passed_in_any_order(
-        callbacks in prop::collection::vec((0..STREAMS, callback()), 1..60)
+        callbacks in prop::collection::vec((0..STREAMS, callback()), 1..60),
+        configuration in select(vec![CONFIGURATION, HTTP_SSE]),
     ) {
         let envoy = Envoy::new();
-        let worker = envoy.worker(CONFIGURATION);
+        let worker = envoy.worker(configuration);
         let mut open: Vec<_> = (0..STREAMS).map(|_| Open::new(&worker)).collect();
         for (stream, callback) in &callbacks {
             match callback {

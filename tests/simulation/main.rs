@@ -48,7 +48,10 @@ fn play_many(test: &str, worlds: u64, heavy: bool) {
         "{worlds} worlds from seed {first} in {:.1?}: {all:?}",
         started.elapsed()
     );
-    assert!(all.sessions > worlds, "too little has happened");
+    assert!(
+        all.sessions > worlds && all.streams > worlds,
+        "too little has happened"
+    );
 }
 
 fn play(seed: u64, heavy: bool) -> Tally {

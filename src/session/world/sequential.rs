@@ -350,7 +350,9 @@ impl Model {
                 in_vain(ended.reason)
             }
             EndReason::Idle | EndReason::Lifetime => self.remember(name),
-            EndReason::ClientDelete | EndReason::UpstreamGone => in_vain(ended.reason),
+            EndReason::ClientDelete | EndReason::UpstreamGone | EndReason::StreamClosed => {
+                in_vain(ended.reason)
+            }
         }
     }
 

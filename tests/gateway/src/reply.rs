@@ -141,6 +141,21 @@ impl Reply {
         }
     }
 
+    /// What a server of HTTP+SSE says: an open stream to GET, whose first event names a fresh session, 202 to POST; else
+    /// the status that the request's header `x-reply` asks for.
+    pub fn http_sse(request: &Request) -> Self {
+        match (request.header("x-reply"), request.method.as_str()) {
+            (Some(status), _) => Self::status(status.parse().expect("a status")),
+            (None, "GET") => Self::sse()
+                .chunk(format!(
+                    "event: endpoint\r\ndata: {}/message?sessionId=session-{}\r\n\r\n",
+                    request.path, request.number
+                ))
+                .left_open(),
+            (None, _) => Self::status(202),
+        }
+    }
+
     /// What the request's header `x-reply` asks for, else the polite answer: a status, `reset`, `hang` (never an
     /// answer), `sse` (an event stream that ends) or `broken` (one that breaks off). `x-mint` names an id to put on it.
     pub fn as_told(request: &Request) -> Self {

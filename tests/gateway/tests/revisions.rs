@@ -40,7 +40,12 @@ async fn no_session_is_opened_or_used() {
         assert_eq!(
             stage
                 .client
-                .send(Call::tools_list().revision("2027-01-01").reply("400"))
+                .send(
+                    Call::tools_list()
+                        .revision("2027-01-01")
+                        .header("mcp-method", "tools/list")
+                        .reply("400")
+                )
                 .await
                 .status,
             400
@@ -55,6 +60,7 @@ async fn a_404_in_them_ends_nothing() {
         let session = stage.client.open_session().await;
         let unknown_method = Call::tools_list()
             .revision(STATELESS_REVISION)
+            .header("mcp-method", "tools/list")
             .session(&session)
             .reply("404");
         assert_eq!(stage.client.send(unknown_method).await.status, 404);

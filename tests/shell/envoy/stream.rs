@@ -12,6 +12,7 @@ unsafe extern "C" {
     safe fn proxy_on_request_body(context: u32, size: usize, end: bool) -> Action;
     safe fn proxy_on_request_trailers(context: u32, count: usize) -> Action;
     safe fn proxy_on_response_headers(context: u32, count: usize, end: bool) -> Action;
+    safe fn proxy_on_response_body(context: u32, size: usize, end: bool) -> Action;
     safe fn proxy_on_log(context: u32);
     safe fn proxy_on_delete(context: u32);
 }
@@ -89,6 +90,20 @@ impl<'a> Stream<'a> {
         let action = self
             .worker
             .call(context, move || proxy_on_response_headers(context, count, end));
+        assert_eq!(action, Action::Continue, "answers are never held");
+    }
+
+    /// A part of the answer's body, which passes.
+    pub(crate) fn answer_part(&self, part: &[u8]) {
+        let size = part.len();
+        self.host(|stream| {
+            stream.response_body = part.to_vec();
+            stream.phase = Phase::ResponseBody;
+        });
+        let context = self.context;
+        let action = self
+            .worker
+            .call(context, move || proxy_on_response_body(context, size, false));
         assert_eq!(action, Action::Continue, "answers are never held");
     }
 

@@ -10,7 +10,7 @@ use super::books::{Before, Letting, Outcome};
 use super::faults::LONGEST_PLACE_MS;
 use super::heard::Heard;
 use super::worker::{Stream, Ticked};
-use super::{IDS, World, tag_bytes};
+use super::{IDS, SSE, World, tag_bytes};
 
 /// Calls of the store that a request, an answer or an end may make when nobody interferes, however many sessions there are.
 const MAX_CALLS: u64 = 16;
@@ -84,12 +84,18 @@ impl World {
         self.assert_few_calls(calm, before.calls);
         let waits = stream.exchange.answer_interest();
         match (letting, id) {
-            (Letting::Held, _) => {}
-            (Letting::In, Some(id)) if before.is_there => {
-                stream.uses = (waits == AnswerInterest::Status).then_some(id);
+            (Letting::Held, None) => {}
+            // By its id it is judged before its message is read.
+            (Letting::In | Letting::Held, Some(id)) if before.is_there => {
+                let is_in_use = if stream.site == SSE {
+                    heard.failed.is_empty()
+                } else {
+                    waits == AnswerInterest::Status
+                };
+                stream.uses = is_in_use.then_some(id);
                 self.books.last_used.insert((stream.site, id), self.now);
             }
-            (Letting::In, Some(id)) => {
+            (Letting::In | Letting::Held, Some(id)) => {
                 stream.unknown = (waits == AnswerInterest::Status).then_some(id);
                 let rule = self.configured.sites[stream.site].rules.unknown_session;
                 assert!(!calm || rule == UnknownSession::Adopt, "an unknown id was let in");
@@ -120,6 +126,10 @@ impl World {
     ) {
         self.note(number, &heard);
         self.assert_few_calls(before.is_calm, before.calls);
+        if stream.exchange.stream_interest() > 0 {
+            // The place waits for the `endpoint` event.
+            return;
+        }
         let place = stream.place.take();
         if !heard.failed.is_empty() {
             self.books.orphans.extend(place);
@@ -134,8 +144,55 @@ impl World {
         }
     }
 
-    /// A stream is over.
-    pub(super) fn left(&mut self, number: usize, stream: &mut Stream, heard: &Heard) {
+    /// More of a stream has been looked at; `id` is what it named, if it named anything.
+    pub(super) fn announced(
+        &mut self,
+        number: usize,
+        stream: &mut Stream,
+        id: Option<usize>,
+        before: Before,
+        heard: Heard,
+    ) {
+        self.note(number, &heard);
+        self.assert_few_calls(before.is_calm, before.calls);
+        if !heard.counts_moved && heard.untracked == 0 {
+            return;
+        }
+        let place = stream.place.take();
+        if !heard.failed.is_empty() {
+            self.books.orphans.extend(place);
+        }
+        let opened = id.filter(|_| heard.untracked == 0);
+        if let Some(id) = opened {
+            self.tally.streams += 1;
+            // Whichever stream named it last is the session.
+            self.each_stream(|other| {
+                if other.is == Some(id) {
+                    other.is = None;
+                }
+            });
+            self.books.last_used.insert((stream.site, id), self.now);
+        }
+        stream.uses = opened;
+        stream.is = opened;
+    }
+
+    fn each_stream(&mut self, change: impl FnMut(&mut Stream)) {
+        let workers = self.workers.iter_mut().flatten();
+        workers.flat_map(|worker| &mut worker.streams).for_each(change);
+    }
+
+    /// A stream is over, and its session with it if it is one.
+    pub(super) fn left(&mut self, number: usize, stream: &mut Stream, before: &Before, heard: &Heard) {
+        let is_calm = before.is_calm && heard.failed.is_empty();
+        if let Some(id) = stream.is.take().filter(|_| is_calm) {
+            assert_eq!(
+                heard.ended.len(),
+                1,
+                "the session of a stream has not ended with it"
+            );
+            assert!(!self.is_there(stream.site, id), "it has ended and is there");
+        }
         self.note(number, heard);
         let place = stream.place.take();
         if !heard.failed.is_empty() {
@@ -212,6 +269,7 @@ impl World {
         {
             if (stream.site, stream.uses) == (site, Some(id)) {
                 stream.uses = None;
+                stream.is = None;
             }
         }
     }
@@ -220,7 +278,8 @@ impl World {
         let lifespans = self.configured.sites[site].lifespans;
         let millis = |span: Option<core::time::Duration>| u64::try_from(span.unwrap().as_millis()).unwrap();
         match ended.reason {
-            EndReason::ClientDelete | EndReason::UpstreamGone => {}
+            EndReason::ClientDelete | EndReason::UpstreamGone => assert_ne!(site, SSE),
+            EndReason::StreamClosed => assert_eq!(site, SSE),
             EndReason::Lifetime => {
                 let age = ended.at.since(ended.session.opened);
                 assert!(Some(age) >= lifespans.lifetime, "ended at the age of {age:?}");
@@ -266,7 +325,7 @@ impl World {
                 "reports do not add up"
             );
         }
-        assert!(records.len() <= 2 * IDS);
+        assert!(records.len() <= (SSE + 1) * IDS);
     }
 
     fn audit_caps(&mut self, counts: &Counts) {
@@ -336,6 +395,7 @@ impl World {
             {
                 stream.place = None;
                 stream.uses = None;
+                stream.is = None;
             }
         }
         let last_reap = self.books.last_reap;

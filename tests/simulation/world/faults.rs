@@ -95,7 +95,7 @@ impl World {
         worker.handle.die_after(calls);
         // What it did last, nobody has told.
         self.books.reported = None;
-        for site in 0..2 {
+        for site in 0..=super::SSE {
             self.books.orphans.push(Place {
                 site,
                 kept_until: self.now,

@@ -29,6 +29,9 @@ use worker::{Configured, Stream, Worker};
 
 const WORKERS: usize = 3;
 
+/// The endpoint that speaks HTTP+SSE.
+pub const SSE: usize = 2;
+
 /// Ids that each endpoint's sessions have.
 pub const IDS: usize = 8;
 
@@ -48,6 +51,8 @@ pub struct Tally {
     pub faults: u64,
     pub rounds: u64,
     pub sessions: u64,
+    /// Sessions of HTTP+SSE among them.
+    pub streams: u64,
 }
 
 impl Tally {
@@ -60,6 +65,7 @@ impl Tally {
         self.faults += other.faults;
         self.rounds += other.rounds;
         self.sessions += other.sessions;
+        self.streams += other.streams;
     }
 }
 
@@ -232,21 +238,33 @@ fn tag_bytes(site: &Site) -> [u8; 4] {
     [a, b, c, d]
 }
 
-/// Two endpoints: `a` counts idleness in minutes, `b` in seconds.
+/// Three endpoints: `a` counts idleness in minutes, `b` in seconds, `c` speaks HTTP+SSE.
 fn configured(choices: &mut Choices) -> Configured {
+    let idle_of_streams = choices.one_of(&["0s", "5s", "10m"]);
     let mut any = |all: &[&'static str]| choices.one_of(all);
-    let mut endpoint = |name: &str, idle: &str, lifetime: &str, initialize: &str| {
+    let mut endpoint = |name: &str, idle: &str, lifetime: &str, initialize: &str, transport: &str| {
+        let admission = any(&[r#""headers""#, r#""body""#, r#""body","strict_json_rpc":true"#]);
         format!(
             r#"{{"name":"{name}","path":"/{name}","max_sessions":4,"idle_timeout":"{idle}",
             "max_lifetime":"{lifetime}","initialize_timeout":"{initialize}",
-            "unknown_session":"{}","admission":"{}"}}"#,
+            "unknown_session":"{}","admission":{admission}{}}}"#,
             any(&["adopt", "reject"]),
-            any(&["headers", "body"]),
+            match transport {
+                "" => any(&["", r#","terminate_upstream":{"cluster":"c","authority":"a"}"#]),
+                transport => transport,
+            },
         )
     };
     let endpoints = [
-        endpoint("a", "10m", "20m", "60s"),
-        endpoint("b", "5s", "0s", "16s"),
+        endpoint("a", "10m", "20m", "60s", ""),
+        endpoint("b", "5s", "0s", "16s", ""),
+        endpoint(
+            "c",
+            idle_of_streams,
+            "20m",
+            "16s",
+            r#","transport":"http_sse","message_path":"/c/m""#,
+        ),
     ]
     .join(",");
     let text = format!(

@@ -8,7 +8,7 @@ use mcp_session_filter::exchange::{
 
 use super::books::{Letting, Outcome};
 use super::worker::{Core, Place, Stream};
-use super::{IDS, World, id_text};
+use super::{IDS, SSE, World, id_text};
 
 type Fields = Vec<(String, Vec<u8>)>;
 
@@ -63,6 +63,7 @@ impl World {
             place: None,
             uses: None,
             unknown: None,
+            is: None,
         };
         let outcome = Outcome {
             heard,
@@ -84,11 +85,14 @@ impl World {
             ("POST", true),
             ("POST", true),
             ("GET", true),
+            ("GET", true),
             ("DELETE", true),
         ]);
         let body = choices.one_of(&BODIES);
+        let site = choices.below(SSE + 1);
+        let has_id = has_id && (site, verb) != (SSE, "GET");
         Request {
-            site: choices.below(2),
+            site,
             verb,
             id: has_id.then(|| choices.below(IDS)),
             has_bad_id: choices.once_in(40),
@@ -129,19 +133,13 @@ impl World {
     }
 
     fn judge(&mut self, number: usize, stream: &mut Stream, request: &Request, core: &Core, held: &[u8]) {
-        let before = self.before(number, request.site, request.id);
+        let before = self.before(number, request.site, None);
         let now = self.timestamp();
         let exchange = &mut stream.exchange;
         let (letting, heard) = core.run(&self.configured, now, |gate, heard| {
             letting(&exchange.judge(gate, heard, held))
         });
-        self.judged(
-            number,
-            stream,
-            request.expected(),
-            before,
-            Outcome { heard, letting },
-        );
+        self.judged(number, stream, None, before, Outcome { heard, letting });
     }
 
     /// The place that a request has taken, if it has.
@@ -160,7 +158,9 @@ impl World {
         let Some((number, mut stream)) = self.take_stream(wanted) else {
             return;
         };
-        if !stream.answered {
+        if stream.answered {
+            self.go_on(number, &mut stream);
+        } else {
             self.tally.answers += 1;
             stream.answered = true;
             self.answered(number, &mut stream);
@@ -202,6 +202,34 @@ impl World {
         self.opened(number, stream, opened, before, heard);
     }
 
+    /// More of an answer's body comes by, if anybody looks at it.
+    fn go_on(&mut self, number: usize, stream: &mut Stream) {
+        if stream.exchange.stream_interest() == 0 {
+            return;
+        }
+        let id = self.choices.below(IDS);
+        let (text, opens) = match self.choices.below(6) {
+            0 => (": nothing yet\n\n".to_owned(), None),
+            1 => (" ".repeat(16 * 1024), None),
+            2 => ("event: endpoint\ndata: /c/m\n\n".to_owned(), None),
+            _ => {
+                let uri = format!("/c/m?sessionId={}", id_text(id));
+                (format!("event: endpoint\ndata: {uri}\n\n"), Some(id))
+            }
+        };
+        let (first, second) = text.split_at(self.choices.below(text.len().min(256)));
+        let (now, core) = (self.timestamp(), Rc::clone(&stream.core));
+        let before = self.before(number, stream.site, None);
+        let exchange = &mut stream.exchange;
+        let ((), heard) = core.run(&self.configured, now, |gate, heard| {
+            for part in [first, second] {
+                let len = part.len().min(exchange.stream_interest());
+                exchange.streamed(gate, heard, &part.as_bytes()[..len]);
+            }
+        });
+        self.announced(number, stream, opens, before, heard);
+    }
+
     /// A stream is over, however it came to that.
     pub(super) fn leave(&mut self, wanted: Option<usize>) {
         let Some((number, mut stream)) = self.take_stream(wanted) else {
@@ -212,13 +240,14 @@ impl World {
 
     pub(super) fn end_stream(&mut self, number: usize, stream: &mut Stream) {
         let (now, core) = (self.timestamp(), Rc::clone(&stream.core));
+        let before = self.before(number, stream.site, None);
         let exchange = &mut stream.exchange;
         let ((), heard) = core.run(&self.configured, now, |gate, heard| {
             if !exchange.end_quietly(gate.in_use) {
                 exchange.end(gate, heard);
             }
         });
-        self.left(number, stream, &heard);
+        self.left(number, stream, &before, &heard);
     }
 
     fn take_stream(&mut self, wanted: Option<usize>) -> Option<(usize, Stream)> {
@@ -237,10 +266,10 @@ impl Request {
     fn fields(&self) -> Fields {
         let mut fields = vec![
             (":method".to_owned(), self.verb.as_bytes().to_vec()),
-            (":path".to_owned(), ["/a?x", "/b"][self.site].as_bytes().to_vec()),
+            (":path".to_owned(), self.path().into_bytes()),
             (":authority".to_owned(), b"gateway".to_vec()),
         ];
-        if let Some(id) = self.id {
+        if let Some(id) = self.id.filter(|_| self.site != SSE) {
             fields.push(("mcp-session-id".to_owned(), id_text(id).into_bytes()));
         }
         if self.has_bad_id {
@@ -248,12 +277,28 @@ impl Request {
         }
         if self.is_modern {
             fields.push(("mcp-protocol-version".to_owned(), b"2026-07-28".to_vec()));
+            fields.push(("mcp-method".to_owned(), b"tools/call".to_vec()));
+            fields.push(("mcp-name".to_owned(), b"t".to_vec()));
         }
         fields
     }
 
+    fn path(&self) -> String {
+        let id = self.id.map(id_text).unwrap_or_default();
+        match (self.site, self.verb, self.id) {
+            (0, ..) => "/a?x".to_owned(),
+            (1, ..) => "/b".to_owned(),
+            (_, "POST", Some(_)) => format!("/c/m?x&session_id={id}"),
+            (_, "POST", None) => "/c/m".to_owned(),
+            (..) => "/c?x".to_owned(),
+        }
+    }
+
     /// The id by which it is judged, if there is one.
     fn expected(&self) -> Option<usize> {
+        if self.site == SSE {
+            return self.id;
+        }
         self.id.filter(|_| !self.has_bad_id && !self.is_modern)
     }
 }
@@ -266,7 +311,7 @@ fn borrowed(fields: &Fields) -> impl Iterator<Item = (&[u8], &[u8])> {
 
 fn letting(verdict: &Verdict<'_>) -> Letting {
     match verdict {
-        Verdict::Forward | Verdict::ForwardWithoutId => Letting::In,
+        Verdict::Forward | Verdict::ForwardWithoutId | Verdict::ForwardForPlainAnswer => Letting::In,
         Verdict::Hold => Letting::Held,
         Verdict::Answer(answer) => {
             assert!(answer.body().len() < 4096, "{answer:?}");

@@ -1,0 +1,182 @@
+//! `Mcp-Method` and `Mcp-Name`, in which a request of 2026-07-28 says twice what it is about (MCP 2026-07-28,
+//! `basic/transports/streamable-http` § Standard Request Headers).
+
+/// What a mirroring header says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mirror<T> {
+    /// It is not there.
+    #[default]
+    Absent,
+    /// This.
+    One(T),
+    /// It came more than once: servers may believe either, or both joined.
+    Several,
+}
+
+impl<T> Mirror<T> {
+    /// What it says with one more value of the header.
+    #[must_use]
+    pub fn joined_by(self, value: T) -> Self {
+        match self {
+            Self::Absent => Self::One(value),
+            Self::One(_) | Self::Several => Self::Several,
+        }
+    }
+
+    /// The value, where there is exactly one.
+    pub fn one(self) -> Option<T> {
+        match self {
+            Self::One(value) => Some(value),
+            Self::Absent | Self::Several => None,
+        }
+    }
+
+    /// The same of something made of the value.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Mirror<U> {
+        match self {
+            Self::Absent => Mirror::Absent,
+            Self::One(value) => Mirror::One(make(value)),
+            Self::Several => Mirror::Several,
+        }
+    }
+}
+
+impl<T: AsRef<[u8]>> Mirror<T> {
+    /// Whether the header states `text`, byte for byte; a value between `=?base64?` and `?=` is compared with its
+    /// Base64. No header states what is not there.
+    pub fn states(&self, text: Option<&str>) -> bool {
+        match (self, text) {
+            (Self::Absent, None) => true,
+            (Self::One(value), Some(text)) => stands_for(value.as_ref(), text.as_bytes()),
+            (Self::Absent, Some(_)) | (Self::One(_), None) | (Self::Several, _) => false,
+        }
+    }
+}
+
+fn stands_for(value: &[u8], text: &[u8]) -> bool {
+    let encoded = value
+        .strip_prefix(b"=?base64?")
+        .and_then(|rest| rest.strip_suffix(b"?="));
+    encoded.map_or(value == text, |encoded| is_base64_of(encoded, text))
+}
+
+/// Whether this is the text's Base64 (RFC 4648, section 4), its padding there or not. The text is encoded, rather than
+/// the header decoded: each text has one encoding, so that nothing has to be refused, and nothing is copied.
+fn is_base64_of(encoded: &[u8], text: &[u8]) -> bool {
+    let digits = encoded.strip_suffix(b"=").unwrap_or(encoded);
+    let digits = digits.strip_suffix(b"=").unwrap_or(digits);
+    let is_padded = digits.len() == encoded.len() || encoded.len().is_multiple_of(4);
+    let mut groups = text.chunks(3).zip(digits.chunks(4));
+    is_padded
+        && digits.len() == (4 * text.len()).div_ceil(3)
+        && groups.all(|(bytes, digits)| base64_of(bytes).get(..digits.len()) == Some(digits))
+}
+
+/// The digits of one to three bytes; one more than there are bytes count.
+fn base64_of(bytes: &[u8]) -> [u8; 4] {
+    let byte = |at: usize| u32::from(bytes.get(at).copied().unwrap_or(0));
+    let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+    [18, 12, 6, 0].map(|shift| base64_digit((bits >> shift & 63) as u8))
+}
+
+fn base64_digit(value: u8) -> u8 {
+    match value {
+        0..26 => b'A' + value,
+        26..52 => b'a' + value - 26,
+        52..62 => b'0' + value - 52,
+        62 => b'+',
+        _ => b'/',
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn states(value: &str, text: &str) -> bool {
+        Mirror::One(value).states(Some(text))
+    }
+
+    #[test]
+    fn plain_text_states_itself() {
+        assert!(states("echo", "echo") && states("", "") && states("file:///a?b", "file:///a?b"));
+        for value in ["Echo", "echo ", "ech", "", "=?base64?ZWNobw==", "ZWNobw==?="] {
+            assert!(!states(value, "echo"), "{value}");
+        }
+    }
+
+    #[test]
+    fn base64_states_what_it_encodes() {
+        // RFC 4648, section 10.
+        for (encoded, text) in [
+            ("", ""),
+            ("Zg==", "f"),
+            ("Zm8=", "fo"),
+            ("Zm9v", "foo"),
+            ("Zm9vYg==", "foob"),
+            ("Zm9vYmE=", "fooba"),
+            ("Zm9vYmFy", "foobar"),
+            ("SGVsbG8sIOS4lueVjA==", "Hello, 世界"),
+            ("Pz8/Pj4+", "???>>>"),
+        ] {
+            let with = |encoded: &str| states(&format!("=?base64?{encoded}?="), text);
+            assert!(with(encoded), "{encoded}");
+            assert!(with(encoded.trim_end_matches('=')), "{encoded} without padding");
+            assert!(
+                !with(&format!("{encoded}A")) && !with(&format!("{encoded}=")),
+                "{encoded} and more"
+            );
+        }
+    }
+
+    #[test]
+    fn other_encodings_state_nothing() {
+        for value in [
+            "=?BASE64?Zm9v?=",
+            "=?base64?zm9v?=",
+            "=?base64?Zm9v ?=",
+            "=?base64?Zm9v?= ",
+            "=?base64?Zm9w?=",
+            "=?base64?",
+            "=?base64?=",
+        ] {
+            assert!(!states(value, "foo"), "{value}");
+        }
+        assert!(!states("=?base64?Zh==?=", "f"), "bits that nothing needs are set");
+        assert!(!states("=?base64?Pz8_Pj4-?=", "???>>>"), "the alphabet for URLs");
+    }
+
+    #[test]
+    fn what_is_missing_is_stated_by_no_header() {
+        assert!(Mirror::<&str>::Absent.states(None));
+        assert!(!Mirror::<&str>::Absent.states(Some("")));
+        assert!(!Mirror::One("").states(None));
+    }
+
+    #[test]
+    fn a_header_that_comes_twice_states_nothing() {
+        let twice = Mirror::Absent.joined_by("a").joined_by("a");
+        assert!(!twice.states(Some("a")) && !twice.states(None) && twice.one().is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn one_text_is_stated_by_its_own_base64_alone(text in ".{0,12}", other in ".{0,12}") {
+            let digit_count = |bytes: &[u8]| bytes.len() + 1;
+            let digits: Vec<u8> = text
+                .as_bytes()
+                .chunks(3)
+                .flat_map(|bytes| base64_of(bytes).into_iter().take(digit_count(bytes)))
+                .collect();
+            let value = [b"=?base64?", &digits[..], b"?="].concat();
+            prop_assert!(Mirror::One(&value).states(Some(&text)));
+            prop_assert_eq!(Mirror::One(&value).states(Some(&other)), text == other);
+        }
+
+        #[test]
+        fn any_bytes_can_be_compared(value in prop::collection::vec(any::<u8>(), 0..40), text in ".{0,12}") {
+            let _ = Mirror::One(value).states(Some(&text));
+        }
+    }
+}
