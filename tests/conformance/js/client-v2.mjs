@@ -20,7 +20,8 @@ await play({
   connect: async () => {
     await client.connect(new StreamableHTTPClientTransport(new URL(url), { requestInit: { headers } }));
     // Without sessions there is no GET stream: what the server has to say comes over a subscription.
-    if (client.getNegotiatedProtocolVersion() >= '2026-07-28') subscription = await client.listen({ toolsListChanged: true });
+    const listens = process.env.PLAY !== 'refused' && client.getNegotiatedProtocolVersion() >= '2026-07-28';
+    if (listens) subscription = await client.listen({ toolsListChanged: true });
     return client.getServerVersion()?.name;
   },
   listTools: async () => (await client.listTools()).tools.map((tool) => tool.name),
