@@ -41,6 +41,7 @@ impl Exchange {
         match self.state {
             State::Opening(_) if self.verb == Verb::Get => AnswerInterest::Status,
             State::Opening(_) | State::Sessionless => AnswerInterest::Head,
+            // A session of HTTP+SSE is its stream: it lives whatever a message is answered.
             State::Using(_) if self.site.is_http_sse() => AnswerInterest::Nothing,
             State::Using(_) | State::Unknown(_) => AnswerInterest::Status,
             State::Holding | State::Announcing(_) | State::Streaming(..) | State::Over => {
@@ -66,8 +67,6 @@ impl Exchange {
     /// What an answer means to the session of its request.
     fn consequence(&self, head: &ResponseHead<'_>) -> Consequence {
         match (self.verb, head.status) {
-            // A session of HTTP+SSE is its stream: it lives whatever a message is answered.
-            _ if self.site.is_http_sse() => Consequence::Nothing,
             (_, 404) => Consequence::Ends(EndReason::UpstreamGone),
             (Verb::Delete, 200..300) => Consequence::Ends(EndReason::ClientDelete),
             (Verb::Get, 200..300) => Consequence::StreamOpens,
