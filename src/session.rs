@@ -7,9 +7,11 @@
 
 mod bucket;
 mod codec;
+mod evict;
 mod ledger;
 mod open;
 mod places;
+mod principals;
 mod record;
 mod settings;
 mod store;
@@ -19,8 +21,10 @@ mod time;
 #[cfg(test)]
 mod world;
 
+pub use evict::Idlest;
 pub use ledger::{Counts, EndpointCounts, Refusal, Reservation};
 pub use open::{NewSession, Opened, Origin};
+pub use principals::Quota;
 pub use record::{EndReason, EndedSession, IdDigest, Owner, RootTag, Session, SessionKey};
 pub use settings::{EndpointSettings, EndpointTag, Lifespans, VmSettings};
 pub use store::{BUCKETS, Key, SetError, Store, StoreError, Value, Version};

@@ -370,8 +370,8 @@ fn says_what_is_wrong_with_an_endpoints_field() {
             r#"idleTimeout: unknown field, did you mean "idle_timeout"?"#.to_owned(),
         ),
         (
-            r#""on_full": "evict_idle""#,
-            "on_full: not supported yet".to_owned(),
+            r#""strict_json_rpc": true, "admission": "body""#,
+            "strict_json_rpc: not supported yet".to_owned(),
         ),
         (
             r#""verify_headers": false"#,

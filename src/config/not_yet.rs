@@ -4,17 +4,14 @@ use super::place::Place;
 
 const TOP_LEVEL: [&str; 1] = ["status"];
 
-const ENDPOINT: [&str; 7] = [
+const ENDPOINT: [&str; 4] = [
     "message_path",
-    "max_sessions_per_principal",
-    "principal",
-    "bind_sessions",
     "strict_json_rpc",
     "verify_headers",
     "terminate_upstream",
 ];
 
-const ENDPOINT_VALUES: [(&str, &str); 2] = [("transport", "http_sse"), ("on_full", "evict_idle")];
+const ENDPOINT_VALUES: [(&str, &str); 1] = [("transport", "http_sse")];
 
 /// Notes a mistake wherever one of these is written.
 pub(super) fn refuse(root: &Place<'_>) {
@@ -50,14 +47,14 @@ mod tests {
         let text = r#"{"status": {"path": "/s"}, "endpoints": [
             {"name": "a", "path": "/a", "transport": "streamable_http", "on_full": "reject"},
             {"name": "b", "path": "/b", "transport": "http_sse", "message_path": "/m", "on_full": "evict_idle",
-             "bind_sessions": false}]}"#;
+             "verify_headers": false}]}"#;
         let refused = Config::parse(text.as_bytes()).unwrap_err();
         let places: Vec<_> = refused
             .mistakes()
             .iter()
             .map(|mistake| mistake.path.as_str())
             .collect();
-        let fields = ["message_path", "bind_sessions", "transport", "on_full"];
+        let fields = ["message_path", "verify_headers", "transport"];
         let expected = fields.map(|field| format!("endpoints[1].{field}"));
         assert_eq!(
             places.split_first(),

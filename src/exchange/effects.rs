@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::config::{Config, LogSessionId};
+use crate::config::{Config, LogSessionId, OnFull};
 use crate::endpoint::Endpoint;
 use crate::in_use::InUse;
 use crate::session::{
@@ -52,6 +52,8 @@ pub struct Site {
     pub lifespans: Lifespans,
     /// Whether records of its sessions keep the id itself.
     pub keeps_ids: bool,
+    /// Whether it matters who a caller is.
+    pub asks_who: bool,
 }
 
 impl Site {
@@ -65,12 +67,22 @@ impl Site {
                 lifespans: Lifespans {
                     idle: rules.idle_timeout,
                     lifetime: rules.max_lifetime,
+                    evictable: rules.on_full == OnFull::EvictIdle,
                 },
                 keeps_ids: config.log_session_id == LogSessionId::Plain,
+                asks_who: !rules.principal.is_empty()
+                    && (rules.bind_sessions || rules.max_sessions_per_principal.is_some()),
             })
         };
         config.endpoints.iter().enumerate().map(site).collect()
     }
+}
+
+/// Whether any of these sites has a quota, so that the table has to keep books ([`Table::keep_books`]).
+pub fn have_quotas(sites: &[Rc<Site>]) -> bool {
+    sites
+        .iter()
+        .any(|site| site.rules.max_sessions_per_principal.is_some())
 }
 
 /// What all workers have to agree on, of a configuration with these sites.

@@ -1,5 +1,6 @@
 use crate::mcp::revision::Revision;
 use crate::mcp::session_id::PresentedId;
+use crate::principal::Caller;
 
 /// The header fields of a request that matter, read in one pass.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +21,8 @@ pub struct RequestHead<'a> {
     pub rpc_name: Option<&'a str>,
     /// Whether a body follows.
     pub has_body: bool,
+    /// Who sent it, as far as the host knows.
+    pub caller: Option<&'a dyn Caller>,
 }
 
 impl<'a> RequestHead<'a> {
@@ -34,6 +37,7 @@ impl<'a> RequestHead<'a> {
             rpc_method: None,
             rpc_name: None,
             has_body,
+            caller: None,
         };
         let mut versions = 0;
         for (name, value) in fields {
@@ -56,6 +60,15 @@ impl<'a> RequestHead<'a> {
             head.revision = None;
         }
         head
+    }
+
+    /// The head, sent by `caller`.
+    #[must_use]
+    pub fn from_caller(self, caller: &'a dyn Caller) -> Self {
+        Self {
+            caller: Some(caller),
+            ..self
+        }
     }
 }
 

@@ -13,7 +13,7 @@
 //! the next recount puts the counts right.
 
 use super::codec::{Reader, timestamp_bytes};
-use super::record::{EndReason, EndedSession, Session, SessionKey};
+use super::record::{EndReason, EndedSession, Owner, Session, SessionKey, ShortKey};
 use super::settings::{EndpointTag, Lifespans};
 use super::store::StoreError;
 use super::time::Timestamp;
@@ -202,8 +202,14 @@ impl Bucket {
         swept
     }
 
+    /// The session of `owner` at `endpoint` whose key begins so.
+    pub(super) fn session_of(&self, owner: Owner, endpoint: EndpointTag, key: ShortKey) -> Option<Session> {
+        self.sessions().find(|session| {
+            session.key.short() == key && session.owner == owner && session.endpoint == endpoint
+        })
+    }
+
     /// Every session in the bucket.
-    #[cfg(test)]
     pub(super) fn sessions(&self) -> impl Iterator<Item = Session> + '_ {
         self.records().filter_map(|record| match record {
             Record::Session(session) => Some(session),
@@ -323,7 +329,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::record::{Holders, IdDigest, Owner, RootTag};
+    use super::super::record::{Holders, IdDigest, RootTag};
     use super::*;
 
     const NOW: Timestamp = Timestamp::NEVER;
@@ -387,7 +393,7 @@ mod tests {
         assert_eq!(bucket.mark(), at(7));
         bucket.sweep(at(9), |_| Lifespans {
             idle: Some(Duration::from_secs(1)),
-            lifetime: None,
+            ..Lifespans::default()
         });
         assert_eq!((bucket.mark(), bucket.sessions().count()), (at(7), 0));
     }
@@ -483,7 +489,7 @@ mod tests {
             let Ok(bucket) = Bucket::from_value(bytes) else { return Ok(()) };
             let idle = Some(Duration::from_secs(1));
             bucket.find(&key(0), at(1));
-            bucket.clone().sweep(at(1), |_| Lifespans { idle, lifetime: None });
+            bucket.clone().sweep(at(1), |_| Lifespans { idle, ..Lifespans::default() });
             bucket.clone().end(&key(0), at(1));
             let before: Vec<_> = bucket.sessions().filter(|old| old.key != key(7)).collect();
             let mut grown = bucket;

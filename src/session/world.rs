@@ -9,6 +9,7 @@ mod interleaved;
 mod leases;
 mod memory;
 mod pairs;
+mod quotas;
 mod sequential;
 mod size;
 
@@ -49,6 +50,7 @@ fn settings(vm: u32, a: u32, b: u32) -> VmSettings {
         lifespans: Lifespans {
             idle: Some(secs(idle)),
             lifetime,
+            evictable: false,
         },
     };
     VmSettings {
@@ -98,7 +100,7 @@ impl World {
     }
 
     fn reserve(&self, worker: &Worker, id: &Id) -> Result<Result<Reservation, Refusal>, StoreError> {
-        worker.reserve(id.tag(), TIMEOUT, self.now())
+        worker.reserve(id.tag(), None, TIMEOUT, self.now())
     }
 
     fn open(&self, worker: &Worker, id: &Id, origin: Origin) -> Result<Opened, StoreError> {
@@ -106,6 +108,8 @@ impl World {
             endpoint: id.tag(),
             lifespans: self.lifespans(id),
             owner: Owner(7),
+            bound: false,
+            quota: None,
             id: id.text.as_bytes(),
             digest: IdDigest::of(id.text.as_bytes()),
             keep_id: true,
@@ -122,7 +126,7 @@ impl World {
     }
 
     fn use_session(&self, worker: &Worker, id: &Id) -> Result<Standing, StoreError> {
-        worker.use_session(id.key, self.lifespans(id), self.now())
+        worker.use_session(id.key, None, self.lifespans(id), self.now())
     }
 
     fn renew(&self, worker: &Worker, id: &Id) -> Result<(), StoreError> {

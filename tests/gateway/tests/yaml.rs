@@ -149,9 +149,6 @@ async fn what_is_not_there_yet_is_refused_not_ignored() {
         json!({"endpoints": [endpoint]})
     };
     let plugins = [
-        endpoint(json!({"principal": [{"header": "x-user-id"}]})),
-        endpoint(json!({"max_sessions_per_principal": 5})),
-        endpoint(json!({"on_full": "evict_idle"})),
         endpoint(json!({"transport": "http_sse", "message_path": "/messages"})),
         endpoint(json!({"terminate_upstream": {"cluster": "mcp", "authority": "mcp"}})),
         endpoint(json!({"strict_json_rpc": true, "admission": "body"})),
