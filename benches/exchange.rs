@@ -19,7 +19,7 @@ use mcp_session_filter::exchange::{
     Effects, Exchange, Gate, Interest, RequestHead, ResponseHead, Site, Verdict,
 };
 use mcp_session_filter::in_use::InUse;
-use mcp_session_filter::session::{EndedSession, StoreError};
+use mcp_session_filter::session::{EndedSession, SessionKey, StoreError};
 use mcp_session_filter::telemetry::{Event, Fact};
 use world::{Memory, SIZES, World};
 
@@ -40,6 +40,10 @@ impl Effects for Nowhere {
 
     fn ended(&mut self, ended: &EndedSession) {
         black_box(ended);
+    }
+
+    fn owed(&mut self, site: usize, key: SessionKey) {
+        black_box((site, key));
     }
 
     fn counts_moved(&mut self) {}

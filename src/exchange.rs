@@ -32,7 +32,7 @@ use crate::mcp::revision::{Era, Revision};
 use crate::mcp::session_id::{PresentedId, SessionId};
 use crate::naming::SessionName;
 use crate::principal::identify;
-use crate::session::{IdDigest, Owner, Reservation, SessionKey, Standing, Store};
+use crate::session::{Farewell, IdDigest, Owner, Reservation, Session, SessionKey, Standing, Store};
 use crate::telemetry::{Event, Fact};
 
 /// How much of a body that streams by is looked at for its method and tool.
@@ -99,6 +99,8 @@ pub struct Exchange {
     /// The beginning of a body that streams by; `None` once it has told its method.
     glimpse: Option<Beginning>,
     stream_open: bool,
+    /// What the server is owed when the filter ends the session that this request may begin.
+    farewell: Option<Farewell>,
     /// An `Mcp-Session-Id` is to be taken off the request.
     drop_id: bool,
 }
@@ -171,6 +173,7 @@ impl Exchange {
             state: State::Over,
             glimpse: None,
             stream_open: false,
+            farewell: site.farewell(head),
             drop_id: false,
         };
         exchange.note_head(effects);
@@ -316,6 +319,7 @@ impl Exchange {
                     self.site.lifespans,
                     self.context,
                 );
+                self.note_version(gate, effects, &session);
                 self.state = State::Using(key);
                 self.pass(effects)
             }
@@ -345,6 +349,20 @@ impl Exchange {
     fn claimant(&self) -> Option<Owner> {
         let bound = self.site.asks_who && self.site.rules.bind_sessions;
         bound.then_some(self.owner)
+    }
+
+    /// The first request that states the session's revision tells it to whom will need it.
+    #[inline(never)]
+    fn note_version<S: Store>(&self, gate: &Gate<'_, S>, effects: &mut impl Effects, session: &Session) {
+        let (Some(known), Some(version)) = (&session.farewell, self.revision) else {
+            return;
+        };
+        if known.version().is_some() {
+            return;
+        }
+        if let Err(error) = gate.table.note_version(session.key, version, gate.now) {
+            effects.failed("note_version", error);
+        }
     }
 
     /// A POST that opens a session, or needs none.

@@ -6,6 +6,7 @@
 
 mod abi;
 mod caller;
+mod callouts;
 mod clock;
 mod failure_log;
 mod metrics;

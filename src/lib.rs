@@ -19,6 +19,7 @@ mod host;
 pub mod in_use;
 pub mod mcp;
 pub mod naming;
+pub mod outbox;
 pub mod principal;
 pub mod session;
 pub mod telemetry;

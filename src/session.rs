@@ -8,6 +8,8 @@
 mod bucket;
 mod codec;
 mod evict;
+mod farewell;
+mod farewells;
 mod ledger;
 mod open;
 mod places;
@@ -22,6 +24,8 @@ mod time;
 mod world;
 
 pub use evict::Idlest;
+pub use farewell::{Farewell, Owed};
+pub use farewells::Settlement;
 pub use ledger::{Counts, EndpointCounts, Refusal, Reservation};
 pub use open::{NewSession, Opened, Origin};
 pub use principals::Quota;

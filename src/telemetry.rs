@@ -77,6 +77,35 @@ pub fn gauge(endpoint: Option<&str>, gauge: Gauge) -> String {
     }
 }
 
+/// What has become of a DELETE to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delete {
+    /// It was sent.
+    Sent,
+    /// The session is gone at the server.
+    Ok,
+    /// It is not, as far as anyone knows; or the DELETE could not be sent at all.
+    Failed,
+    /// The same, because the server wants a credential.
+    Denied,
+}
+
+impl Delete {
+    /// Every outcome, each at its place in the declaration.
+    pub const ALL: [Self; 4] = [Self::Sent, Self::Ok, Self::Failed, Self::Denied];
+}
+
+/// The name of a counter of DELETEs to servers.
+pub fn upstream_delete(delete: Delete) -> String {
+    let what = match delete {
+        Delete::Sent => "sent",
+        Delete::Ok => "ok",
+        Delete::Failed => "failed",
+        Delete::Denied => "denied",
+    };
+    format!("{PREFIX}.upstream_delete.{what}")
+}
+
 /// The name of the gauge of the shared table's size in bytes.
 pub const TABLE_BYTES: &str = "mcp_sessions.table_bytes";
 

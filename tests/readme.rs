@@ -14,7 +14,7 @@ use std::fs;
 use mcp_session_filter::answer::{Answer, Reason};
 use mcp_session_filter::mcp::method::Method;
 use mcp_session_filter::session::EndReason;
-use mcp_session_filter::telemetry::{self, Event, Fact, Gauge};
+use mcp_session_filter::telemetry::{self, Delete, Event, Fact, Gauge};
 
 fn readme() -> String {
     fs::read_to_string("README.md").unwrap()
@@ -149,6 +149,7 @@ fn the_table_of_metrics_is_the_code_s() {
     for gauge in [Gauge::Active, Gauge::Reserved, Gauge::Limit] {
         names.extend([telemetry::gauge(Some(e), gauge), telemetry::gauge(None, gauge)]);
     }
+    names.extend(Delete::ALL.map(telemetry::upstream_delete));
     let table = rows("| stat |");
     assert_eq!(set(table.iter().map(|row| row[0].clone())), names);
     let ended = table.iter().find(|row| row[0].contains("ended")).unwrap();

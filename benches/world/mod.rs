@@ -186,6 +186,7 @@ impl World {
             id: id.as_bytes(),
             digest: IdDigest([0; 8]),
             keep_id: false,
+            farewell: None,
         };
         self.table
             .open(&new, Origin::Minted(None), self.now())

@@ -147,6 +147,7 @@ pub fn table(bytes: &[u8]) {
         id,
         digest: IdDigest::of(id),
         keep_id: true,
+        farewell: None,
     };
     let key = table.key(tag, id);
     for step in value.iter().take(12) {

@@ -4,12 +4,7 @@ use super::place::Place;
 
 const TOP_LEVEL: [&str; 1] = ["status"];
 
-const ENDPOINT: [&str; 4] = [
-    "message_path",
-    "strict_json_rpc",
-    "verify_headers",
-    "terminate_upstream",
-];
+const ENDPOINT: [&str; 3] = ["message_path", "strict_json_rpc", "verify_headers"];
 
 const ENDPOINT_VALUES: [(&str, &str); 1] = [("transport", "http_sse")];
 

@@ -82,8 +82,15 @@ impl Exchange {
                 }
                 Edit::Keep
             }
-            State::Sessionless if head.session_id != PresentedId::Absent => Edit::DropSessionId,
-            State::Holding | State::Sessionless | State::Over => Edit::Keep,
+            State::Sessionless => match &head.session_id {
+                PresentedId::Absent => Edit::Keep,
+                PresentedId::Invalid => Edit::DropSessionId,
+                PresentedId::One(id) => {
+                    self.owe(gate, effects, id);
+                    Edit::DropSessionId
+                }
+            },
+            State::Holding | State::Over => Edit::Keep,
         }
     }
 
@@ -131,6 +138,7 @@ impl Exchange {
             id: id.as_bytes(),
             digest: IdDigest::of(id.as_bytes()),
             keep_id: self.site.keeps_ids,
+            farewell: self.farewell.as_ref(),
         };
         let opened = gate.table.open(&new, origin, gate.now);
         effects.counts_moved();
@@ -144,7 +152,10 @@ impl Exchange {
                 self.start_using(gate, effects, id);
             }
             Ok(Opened::Present) => self.start_using(gate, effects, id),
-            Ok(Opened::Full) if !adopted => return Edit::DropSessionId,
+            Ok(Opened::Full) if !adopted => {
+                self.owe(gate, effects, id);
+                return Edit::DropSessionId;
+            }
             Ok(Opened::Full | Opened::Ended) => effects.count(self.site.index, Event::Untracked),
             Err(error) => {
                 effects.failed("open", error);
@@ -152,6 +163,22 @@ impl Exchange {
             }
         }
         Edit::Keep
+    }
+
+    /// The server has made a session that nobody can use: it is to hear that, where that is configured.
+    fn owe<S: Store>(&self, gate: &Gate<'_, S>, effects: &mut impl Effects, id: &SessionId<'_>) {
+        let Some(farewell) = &self.farewell else {
+            return;
+        };
+        let lifespans = self.site.lifespans;
+        match gate
+            .table
+            .owe(self.site.tag, id.as_bytes(), farewell, lifespans, gate.now)
+        {
+            Ok(Some(key)) => effects.owed(self.site.index, key),
+            Ok(None) => {}
+            Err(error) => effects.failed("owe", error),
+        }
     }
 
     /// The request that opened a session is also the first that uses it.

@@ -2,13 +2,19 @@
 
 use std::rc::Rc;
 
+use super::RequestHead;
 use crate::config::{Config, LogSessionId, OnFull};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, without_query};
 use crate::in_use::InUse;
+use crate::mcp::revision::Era;
 use crate::session::{
-    EndedSession, EndpointSettings, EndpointTag, Lifespans, StoreError, Table, Timestamp, VmSettings,
+    EndedSession, EndpointSettings, EndpointTag, Farewell, Lifespans, SessionKey, StoreError, Table,
+    Timestamp, VmSettings,
 };
 use crate::telemetry::{Event, Fact};
+
+/// Longest path that a session keeps for its DELETE, in bytes.
+const MAX_PATH_BYTES: usize = 1024;
 
 /// What an exchange makes happen besides its verdict; the host turns it into metrics, filter state and logs.
 pub trait Effects {
@@ -16,6 +22,8 @@ pub trait Effects {
     fn count(&mut self, site: usize, event: Event);
     /// A session has ended.
     fn ended(&mut self, ended: &EndedSession);
+    /// A farewell to the server of the site with this index can be sent.
+    fn owed(&mut self, site: usize, key: SessionKey);
     /// The table's counts have moved; gauges are to follow.
     fn counts_moved(&mut self);
     /// Something has become known about the request.
@@ -69,12 +77,24 @@ impl Site {
                     lifetime: rules.max_lifetime,
                     evictable: rules.on_full == OnFull::EvictIdle,
                 },
-                keeps_ids: config.log_session_id == LogSessionId::Plain,
+                keeps_ids: config.log_session_id == LogSessionId::Plain || rules.terminate_upstream.is_some(),
                 asks_who: !rules.principal.is_empty()
                     && (rules.bind_sessions || rules.max_sessions_per_principal.is_some()),
             })
         };
         config.endpoints.iter().enumerate().map(site).collect()
+    }
+
+    /// What the server is owed when the filter ends the session that this request may begin. Nothing if that
+    /// is not configured, or the path is too long to be kept.
+    pub(super) fn farewell(&self, head: &RequestHead<'_>) -> Option<Farewell> {
+        self.rules.terminate_upstream.as_ref()?;
+        let path = match self.rules.path.is_exact() {
+            true => &[],
+            false => without_query(head.path),
+        };
+        let version = head.revision.filter(|revision| revision.era() == Era::Legacy);
+        (path.len() <= MAX_PATH_BYTES).then(|| Farewell::new(version, path))
     }
 }
 

@@ -15,6 +15,8 @@ use crate::fields::Fields;
 pub(super) enum Headers {
     Request = 0,
     Response = 2,
+    /// Of the answer to a callout, while the root hears of it.
+    CallResponse = 6,
 }
 
 /// The buffer with the body of the request.

@@ -8,7 +8,7 @@ use crate::answer::Reason;
 use crate::exchange::Site;
 use crate::mcp::method::Method;
 use crate::session::{Counts, EndReason, EndpointCounts};
-use crate::telemetry::{self, Event, Gauge};
+use crate::telemetry::{self, Delete, Event, Gauge};
 
 /// The filter's metrics. Defining one again gives the same process-wide stat, so every worker, and every
 /// configuration at once, writes the same numbers.
@@ -19,6 +19,7 @@ pub(super) struct Metrics {
     vm: Gauges,
     table_bytes: Metric,
     repaired: Metric,
+    deletes: Vec<Metric>,
 }
 
 #[derive(Debug)]
@@ -59,6 +60,10 @@ impl Metrics {
             vm: Gauges::define(None),
             table_bytes: Metric::define(MetricType::Gauge, telemetry::TABLE_BYTES),
             repaired: Metric::define(MetricType::Counter, telemetry::REPAIRED),
+            deletes: Delete::ALL
+                .iter()
+                .map(|delete| Metric::define(MetricType::Counter, &telemetry::upstream_delete(*delete)))
+                .collect(),
         }
     }
 
@@ -92,6 +97,13 @@ impl Metrics {
     /// Counts corrections of the table's counts.
     pub(super) fn repaired(&self, count: u32) {
         self.repaired.increment(i64::from(count));
+    }
+
+    /// Counts DELETEs to servers.
+    pub(super) fn delete(&self, delete: Delete, count: u32) {
+        if let (Some(metric), 1..) = (self.deletes.get(delete as usize), count) {
+            metric.increment(i64::from(count));
+        }
     }
 
     /// Shows what the ledger says.

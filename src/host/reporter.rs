@@ -2,7 +2,7 @@ use super::abi;
 use super::shared::Shared;
 use crate::config::FilterState;
 use crate::exchange::Effects;
-use crate::session::{EndedSession, StoreError};
+use crate::session::{EndedSession, SessionKey, StoreError};
 use crate::telemetry::{Event, Fact};
 
 /// Turns what exchanges report into metrics, filter state and logs.
@@ -27,6 +27,10 @@ impl Effects for Reporter<'_> {
 
     fn ended(&mut self, ended: &EndedSession) {
         self.shared.report_end(ended);
+    }
+
+    fn owed(&mut self, site: usize, key: SessionKey) {
+        self.shared.outbox.borrow_mut().add(site, key);
     }
 
     fn counts_moved(&mut self) {

@@ -9,6 +9,7 @@ use super::shared::Shared;
 use super::stream::Stream;
 use crate::config::Config;
 use crate::session::Timestamp;
+use crate::telemetry::Delete;
 
 /// Leases are looked at this often at least, however rarely sessions are swept; and a request that no tick has
 /// interrupted took no longer, near enough.
@@ -93,6 +94,10 @@ impl Root {
                 }
                 Ok(Some(report)) => {
                     report.ended.iter().for_each(|ended| shared.report_end(ended));
+                    for (endpoint, key) in report.ready {
+                        shared.farewell_is_ready(endpoint, key);
+                    }
+                    shared.metrics.delete(Delete::Failed, report.given_up);
                     if report.repaired > 0 {
                         shared.metrics.repaired(report.repaired);
                         log::warn!("event=counts_repaired count={}", report.repaired);
@@ -108,7 +113,13 @@ fn tick_period(config: &Config) -> Duration {
     config.sweep_interval.min(MAX_TICK)
 }
 
-impl Context for Root {}
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, headers: usize, _: usize, _: usize) {
+        if let Some(shared) = &self.shared {
+            shared.answered(token, headers > 0);
+        }
+    }
+}
 
 impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
@@ -141,6 +152,7 @@ impl RootContext for Root {
             });
         shared.cut(&overdue, self.context);
         self.sweep(&shared, now);
+        shared.send_farewells(now);
         shared.show_counts();
     }
 

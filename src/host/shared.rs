@@ -3,6 +3,7 @@ use std::rc::Rc;
 
 use proxy_wasm::hostcalls;
 
+use super::callouts::Callout;
 use super::clock;
 use super::failure_log::FailureLog;
 use super::metrics::Metrics;
@@ -12,6 +13,7 @@ use crate::config::Config;
 use crate::exchange::{Gate, Site, have_quotas, vm_settings};
 use crate::in_use::InUse;
 use crate::naming::SessionName;
+use crate::outbox::Outbox;
 use crate::session::{EndedSession, RootTag, Session, StoreError, Table, Timestamp, Version, VmSettings};
 
 /// At most this often are the gauges written anew because others changed the counts meanwhile.
@@ -25,6 +27,8 @@ pub(super) struct Shared {
     pub(super) table: Table<SharedData>,
     pub(super) metrics: Metrics,
     pub(super) in_use: RefCell<InUse>,
+    pub(super) outbox: RefCell<Outbox>,
+    pub(super) callouts: RefCell<Vec<Callout>>,
     failures: FailureLog,
 }
 
@@ -50,6 +54,8 @@ impl Shared {
         Ok(Self {
             table,
             metrics: Metrics::define(&sites),
+            outbox: RefCell::new(Outbox::new(sites.len())),
+            callouts: RefCell::default(),
             config,
             sites,
             in_use: RefCell::default(),
@@ -107,6 +113,9 @@ impl Shared {
 
     /// Counts and logs the end of a session.
     pub(super) fn report_end(&self, ended: &EndedSession) {
+        if ended.owes_farewell() {
+            self.farewell_is_ready(ended.session.endpoint, ended.session.key);
+        }
         let name = self.endpoint_name(ended);
         let lived = ended.at.since(ended.session.opened);
         let lived_ms = u64::try_from(lived.as_millis()).unwrap_or(u64::MAX);

@@ -3,17 +3,25 @@
 //!
 //! ```text
 //! bucket    = version:u8 used:u16 mark:5 record* padding
-//! record    = 1 session | 2 tombstone
-//! session   = key:16 endpoint:4 owner:8 digest:8 opened:5 stamp:5 holders:u8 id_len:u16 root:u32{holders} id
+//! record    = 1 session | 2 tombstone | 3 owed
+//! session   = key:16 endpoint:4 owner:8 digest:8 opened:5 stamp:5 holders:u8 id_len:u16 root:u32{holders} id farewell?
 //! tombstone = key:16 until:5
+//! owed      = key:16 until:5 endpoint:4 attempts:u8 due:5 id_len:u16 id farewell
+//! farewell  = len:u16 version:10 path
 //! ```
+//! The highest bit of a session's `id_len` says that a farewell follows; that of `attempts`, that the last one
+//! is not answered yet.
 //!
 //! Values are padded to a few sizes, so that the host's allocator can reuse the memory of one bucket for
 //! another as they grow and shrink. A malformed record ends the bucket: what follows it is forgotten, and
 //! the next recount puts the counts right.
 
+mod farewells;
+
+use self::farewells::Left;
 use super::codec::{Reader, timestamp_bytes};
-use super::record::{EndReason, EndedSession, Owner, Session, SessionKey, ShortKey};
+use super::farewell::Owed;
+use super::record::{EndedSession, Owner, Session, SessionKey, ShortKey};
 use super::settings::{EndpointTag, Lifespans};
 use super::store::StoreError;
 use super::time::Timestamp;
@@ -24,6 +32,7 @@ const HEADER_LEN: usize = MARK_OFFSET + 5;
 const SESSION: u8 = 1;
 const TOMBSTONE: u8 = 2;
 const TOMBSTONE_LEN: usize = SessionKey::LEN + 5;
+const OWED: u8 = 3;
 
 /// Values are padded to one byte less than a power of two, this at least; the host's strings add that byte. As few
 /// sizes as that let the host's allocator use again what a growing bucket has left, and no bucket needs more
@@ -47,6 +56,7 @@ pub(super) enum Entry {
 enum Record {
     Session(Session),
     Tombstone(SessionKey, Timestamp),
+    Owed(Owed),
 }
 
 /// What one pass of the sweep found in a bucket and left of it.
@@ -54,15 +64,19 @@ enum Record {
 pub(super) struct Swept {
     pub(super) ended: Vec<EndedSession>,
     pub(super) alive: Vec<EndpointTag>,
+    /// Farewells that can be sent now.
+    pub(super) ready: Vec<(EndpointTag, SessionKey)>,
+    /// Farewells that never will be.
+    pub(super) given_up: u32,
     /// When something in the bucket is next due; [`Timestamp::NEVER`] if nothing is.
     pub(super) next_due: Timestamp,
     pub(super) changed: bool,
 }
 
 impl Swept {
-    fn end(&mut self, session: Session, reason: EndReason, at: Timestamp) {
+    fn end(&mut self, ended: EndedSession) {
         self.changed = true;
-        self.ended.push(EndedSession { session, reason, at });
+        self.ended.push(ended);
     }
 
     fn keep(&mut self, endpoint: EndpointTag, due: Timestamp) {
@@ -166,25 +180,36 @@ impl Bucket {
     }
 
     /// Ends what is due at `now`, forgets what was remembered long enough, and counts the rest.
-    pub(super) fn sweep(&mut self, now: Timestamp, lifespans: impl Fn(EndpointTag) -> Lifespans) -> Swept {
+    /// Of what servers are owed, no more than `max_owed` stay.
+    pub(super) fn sweep(
+        &mut self,
+        now: Timestamp,
+        max_owed: usize,
+        lifespans: impl Fn(EndpointTag) -> Lifespans,
+    ) -> Swept {
         let mut swept = Swept {
             ended: Vec::new(),
             alive: Vec::new(),
+            ready: Vec::new(),
+            given_up: 0,
             next_due: Timestamp::NEVER,
             changed: false,
         };
         let mut kept = self.clone();
         kept.bytes.truncate(HEADER_LEN);
-        let mut tombstones = Vec::new();
+        let mut left = Left::default();
         for record in self.records() {
             match record {
                 Record::Tombstone(_, until) if until <= now => swept.changed = true,
-                Record::Tombstone(key, until) => tombstones.push((key, until)),
+                Record::Tombstone(key, until) => left.tombstones.push((key, until)),
+                Record::Owed(owed) => left.meet(owed, &mut swept, now),
                 Record::Session(session) => {
                     let lifespans = lifespans(session.endpoint);
                     if let Some(reason) = session.overdue(lifespans, now) {
-                        tombstones.push((session.key, now.after(lifespans.remembered())));
-                        swept.end(session, reason, now);
+                        let at = now;
+                        let ended = EndedSession { session, reason, at };
+                        left.by(&ended, now.after(lifespans.remembered()), &mut swept);
+                        swept.end(ended);
                     } else {
                         swept.keep(session.endpoint, session.earliest_due(lifespans, now));
                         kept.push_session(&session);
@@ -192,11 +217,9 @@ impl Bucket {
                 }
             }
         }
+        left.give_way(max_owed, &mut swept);
         if swept.changed {
-            for (key, until) in &tombstones {
-                kept.push_tombstone(key, *until);
-            }
-            kept.forget_oldest_tombstones();
+            left.write(&mut kept);
             *self = kept;
         }
         swept
@@ -213,7 +236,7 @@ impl Bucket {
     pub(super) fn sessions(&self) -> impl Iterator<Item = Session> + '_ {
         self.records().filter_map(|record| match record {
             Record::Session(session) => Some(session),
-            Record::Tombstone(..) => None,
+            Record::Tombstone(..) | Record::Owed(_) => None,
         })
     }
 
@@ -234,6 +257,7 @@ impl Bucket {
         match self.read_at(offset)?.0 {
             Record::Session(session) => Some(Entry::Session { session, offset }),
             Record::Tombstone(_, until) => (now < until).then_some(Entry::Ended),
+            Record::Owed(_) => Some(Entry::Ended),
         }
     }
 
@@ -244,6 +268,7 @@ impl Bucket {
         let record = match kind {
             SESSION => Record::Session(Session::read(&mut reader)?),
             TOMBSTONE => Record::Tombstone(SessionKey::from_bytes(reader.array()?), reader.timestamp()?),
+            OWED => Record::Owed(Owed::read(&mut reader)?),
             _ => return None,
         };
         Some((record, offset + 1 + before - reader.remaining()))
@@ -265,6 +290,7 @@ impl Bucket {
             let found = match record {
                 Record::Session(session) => session.key == *key,
                 Record::Tombstone(ended, _) => ended == *key,
+                Record::Owed(owed) => owed.key == *key,
             };
             if found {
                 self.bytes.drain(offset..next);
@@ -297,7 +323,7 @@ impl Bucket {
         loop {
             let tombstones = self.records().filter_map(|record| match record {
                 Record::Tombstone(key, until) => Some((until, key)),
-                Record::Session(_) => None,
+                Record::Session(_) | Record::Owed(_) => None,
             });
             let (mut count, mut oldest) = (0, None::<(Timestamp, SessionKey)>);
             for (until, key) in tombstones {
@@ -319,6 +345,7 @@ fn record_len(kind: u8, rest: &[u8]) -> Option<usize> {
     match kind {
         SESSION => Some(1 + Session::encoded_len(rest)?),
         TOMBSTONE => Some(1 + TOMBSTONE_LEN),
+        OWED => Some(1 + Owed::encoded_len(rest)?),
         _ => None,
     }
 }
@@ -352,6 +379,7 @@ mod tests {
             stamp: at(2),
             holders: Holders::default(),
             id: vec![b'x'; usize::from(number) * 5],
+            farewell: None,
         }
     }
 
@@ -391,7 +419,7 @@ mod tests {
         bucket.leave_mark(at(7));
         bucket.leave_mark(at(6));
         assert_eq!(bucket.mark(), at(7));
-        bucket.sweep(at(9), |_| Lifespans {
+        bucket.sweep(at(9), 8, |_| Lifespans {
             idle: Some(Duration::from_secs(1)),
             ..Lifespans::default()
         });
@@ -472,7 +500,7 @@ mod tests {
     fn a_sweep_without_anything_due_leaves_the_bytes_alone() {
         let mut bucket = bucket(&[session(1), session(2)]);
         let before = bucket.clone();
-        let swept = bucket.sweep(at(3), |_| Lifespans::default());
+        let swept = bucket.sweep(at(3), 8, |_| Lifespans::default());
         assert!(!swept.changed);
         assert_eq!(bucket, before);
     }
@@ -489,7 +517,7 @@ mod tests {
             let Ok(bucket) = Bucket::from_value(bytes) else { return Ok(()) };
             let idle = Some(Duration::from_secs(1));
             bucket.find(&key(0), at(1));
-            bucket.clone().sweep(at(1), |_| Lifespans { idle, ..Lifespans::default() });
+            bucket.clone().sweep(at(1), 8, |_| Lifespans { idle, ..Lifespans::default() });
             bucket.clone().end(&key(0), at(1));
             let before: Vec<_> = bucket.sessions().filter(|old| old.key != key(7)).collect();
             let mut grown = bucket;

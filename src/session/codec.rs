@@ -51,6 +51,19 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Appends `bytes`. Not inlined: what is written once a session need not be large.
+#[inline(never)]
+pub(super) fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(bytes);
+}
+
+/// Appends a length of two bytes, and `bytes`; of more than fit, none.
+pub(super) fn put_long(out: &mut Vec<u8>, bytes: &[u8]) {
+    let len = u16::try_from(bytes.len()).unwrap_or(0);
+    put(out, &len.to_le_bytes());
+    put(out, bytes.get(..usize::from(len)).unwrap_or_default());
+}
+
 /// The 40-bit form of a timestamp that [`Reader::timestamp`] reads.
 pub(super) fn timestamp_bytes(at: Timestamp) -> [u8; 5] {
     let [a, b, c, d, e, ..] = at.as_millis().to_le_bytes();

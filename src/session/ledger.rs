@@ -11,6 +11,7 @@ pub(super) use self::holdings::Held;
 use self::holdings::Holdings;
 use super::record::{Owner, RootTag};
 use super::settings::{EndpointSettings, EndpointTag, Lifespans, VmSettings};
+use super::store::BUCKETS;
 use super::time::Timestamp;
 
 /// Endpoint rows the ledger keeps at most: those of the newest configuration, and older ones as long as
@@ -94,6 +95,11 @@ impl Ledger {
             rows: Vec::new(),
             holdings: Holdings::default(),
         }
+    }
+
+    /// Farewells that one bucket keeps: twice as many as its share of the sessions, and eight.
+    pub(super) fn max_owed(&self) -> usize {
+        8 + (self.limit / u32::from(BUCKETS / 2)) as usize
     }
 
     /// Whether any configuration is in force. None is only before the first, and after the host has lost

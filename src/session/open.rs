@@ -1,6 +1,7 @@
 //! How a session enters the table.
 
 use super::bucket::{Bucket, Entry};
+use super::farewell::Farewell;
 use super::ledger::{Held, Reservation};
 use super::record::{Holders, IdDigest, Owner, Session};
 use super::settings::{EndpointTag, Lifespans};
@@ -27,6 +28,8 @@ pub struct NewSession<'a> {
     pub digest: IdDigest,
     /// Whether the id itself must be kept.
     pub keep_id: bool,
+    /// What the server is owed when the filter ends it, where that is configured.
+    pub farewell: Option<&'a Farewell>,
 }
 
 /// Where a new session comes from.
@@ -168,6 +171,7 @@ impl<S: Store> Table<S> {
             stamp: now,
             holders: Holders::default(),
             id: if new.keep_id { new.id.to_vec() } else { Vec::new() },
+            farewell: new.farewell.cloned(),
         };
         if lifespans.leases_every_use() {
             let (stamp, holders) = session.leased_by(self.root, lifespans, now);

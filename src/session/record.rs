@@ -3,6 +3,7 @@
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::codec::{Reader, timestamp_bytes};
+use super::farewell::Farewell;
 use super::settings::{EndpointTag, Lifespans};
 use super::store::BUCKETS;
 use super::time::Timestamp;
@@ -199,6 +200,14 @@ impl EndReason {
         }
     }
 
+    /// Whether the filter itself has ended the session, so that the server does not know.
+    pub const fn is_the_filters(self) -> bool {
+        match self {
+            Self::ClientDelete | Self::UpstreamGone => false,
+            Self::Idle | Self::Lifetime | Self::Evicted => true,
+        }
+    }
+
     /// The place of the reason in [`Self::ALL`].
     pub const fn index(self) -> usize {
         self as usize
@@ -223,11 +232,16 @@ pub struct Session {
     pub(super) holders: Holders,
     /// The id itself, where something will need it; else empty.
     pub id: Vec<u8>,
+    /// What the server is owed when the filter ends the session, where that is configured.
+    pub farewell: Option<Farewell>,
 }
 
 impl Session {
     /// Bytes before the holders and the id.
     pub(super) const FIXED_LEN: usize = SessionKey::LEN + 4 + 8 + 8 + 5 + 5 + 1 + 2;
+
+    /// The bit of the id's length that says that a farewell follows the id.
+    pub(super) const FAREWELL: u16 = 0x8000;
 
     /// Bytes of one holder.
     pub(super) const HOLDER_LEN: usize = 4;
@@ -235,8 +249,13 @@ impl Session {
     /// How many of `bytes` the session takes that they begin with.
     pub(super) fn encoded_len(bytes: &[u8]) -> Option<usize> {
         let [holders, id_low, id_high] = bytes.get(Self::FIXED_LEN - 3..)?.first_chunk()?;
-        let id_len = usize::from(u16::from_le_bytes([*id_low, *id_high]));
-        Some(Self::FIXED_LEN + usize::from(*holders) * Self::HOLDER_LEN + id_len)
+        let id_len = u16::from_le_bytes([*id_low, *id_high]);
+        let holders_len = usize::from(*holders) * Self::HOLDER_LEN;
+        let len = Self::FIXED_LEN + holders_len + usize::from(id_len & !Self::FAREWELL);
+        if id_len & Self::FAREWELL == 0 {
+            return Some(len);
+        }
+        Some(len + Farewell::encoded_len(bytes.get(len..)?)?)
     }
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
@@ -247,11 +266,15 @@ impl Session {
         let opened = reader.timestamp()?;
         let stamp = reader.timestamp()?;
         let holders = reader.u8()?;
-        let id_len = usize::from(reader.u16()?);
+        let id_len = reader.u16()?;
         let holders = (0..holders)
             .map(|_| reader.u32().map(RootTag::from_bits))
             .collect::<Option<_>>()?;
-        let id = reader.bytes(id_len)?.to_vec();
+        let id = reader.bytes(usize::from(id_len & !Self::FAREWELL))?.to_vec();
+        let farewell = match id_len & Self::FAREWELL {
+            0 => None,
+            _ => Some(Farewell::read(reader)?),
+        };
         Some(Self {
             key,
             endpoint,
@@ -261,11 +284,12 @@ impl Session {
             stamp,
             holders: Holders(holders),
             id,
+            farewell,
         })
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let id_len = u16::try_from(self.id.len()).unwrap_or(0);
+        let id_len = u16::try_from(self.id.len()).map_or(0, |len| len & !Self::FAREWELL);
         out.extend_from_slice(self.key.as_bytes());
         out.extend_from_slice(&self.endpoint.to_bytes());
         out.extend_from_slice(&self.owner.0.to_le_bytes());
@@ -273,11 +297,15 @@ impl Session {
         out.extend_from_slice(&timestamp_bytes(self.opened));
         out.extend_from_slice(&timestamp_bytes(self.stamp));
         out.push(self.holders.count());
-        out.extend_from_slice(&id_len.to_le_bytes());
+        let follows = self.farewell.as_ref().map_or(0, |_| Self::FAREWELL);
+        out.extend_from_slice(&(id_len | follows).to_le_bytes());
         for holder in &self.holders.0 {
             out.extend_from_slice(&holder.bits().to_le_bytes());
         }
         out.extend(self.id.iter().take(usize::from(id_len)));
+        if let Some(farewell) = &self.farewell {
+            farewell.write(out);
+        }
     }
 
     /// The session, used at `stamp` or, where there are holders, leased until then.
@@ -307,8 +335,13 @@ impl Session {
 
     /// When the session is to end if nothing more is heard of it, and why then.
     pub(super) fn due(&self, lifespans: Lifespans) -> (Timestamp, EndReason) {
+        self.due_after(self.stamp, lifespans)
+    }
+
+    /// The same, for a session last used at `stamp`.
+    fn due_after(&self, stamp: Timestamp, lifespans: Lifespans) -> (Timestamp, EndReason) {
         let idle = lifespans.idle.map_or(Timestamp::NEVER, |idle| {
-            self.stamp.after(idle).after(lifespans.slack())
+            stamp.after(idle).after(lifespans.slack())
         });
         let lifetime = lifespans
             .lifetime
@@ -323,8 +356,7 @@ impl Session {
     /// The earliest moment at which the session may be due, seen at `now`: whoever holds a lease may give
     /// it back at any time.
     pub(super) fn earliest_due(&self, lifespans: Lifespans, now: Timestamp) -> Timestamp {
-        let rested = self.clone().stamped(self.last_use(now), Holders::default());
-        rested.due(lifespans).0
+        self.due_after(self.last_use(now), lifespans).0
     }
 
     /// Why the session has outlived its time at `now`, if it has.
@@ -358,4 +390,11 @@ pub struct EndedSession {
     pub reason: EndReason,
     /// When it ended.
     pub at: Timestamp,
+}
+
+impl EndedSession {
+    /// Whether the server is owed a farewell now.
+    pub fn owes_farewell(&self) -> bool {
+        self.session.farewell.is_some() && self.reason.is_the_filters()
+    }
 }

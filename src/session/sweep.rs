@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::bucket::{Bucket, Swept};
 use super::ledger::{Claim, GROUP_LEN, GROUPS, GroupTally, Ledger};
-use super::record::EndedSession;
+use super::record::{EndedSession, SessionKey};
 use super::settings::EndpointTag;
 use super::store::{Key, PRINCIPALS, SetError, Store, StoreError, Value};
 use super::table::{Change, MAX_ATTEMPTS, Table};
@@ -21,6 +21,10 @@ pub struct SweepReport {
     pub ended: Vec<EndedSession>,
     /// Counts that were wrong, after a fault, and are now right.
     pub repaired: u32,
+    /// Farewells that can be sent now.
+    pub ready: Vec<(EndpointTag, SessionKey)>,
+    /// Farewells that were given up.
+    pub given_up: u32,
 }
 
 impl<S: Store> Table<S> {
@@ -43,21 +47,21 @@ impl<S: Store> Table<S> {
             complete: true,
             ..GroupTally::default()
         };
-        let mut ended = Vec::new();
+        let mut report = SweepReport::default();
         let first = u16::from(claim.group) * GROUP_LEN;
         for index in first..first + GROUP_LEN {
             match self.sweep_bucket(index, &claim, &ledger, now) {
-                Ok(bucket) => bucket.enter(&mut tally, &mut ended),
+                Ok(bucket) => bucket.enter(&mut tally, &mut report),
                 Err(_) => tally.complete = false,
             }
         }
         let books = self.sweep_books(books_of(claim.group), now);
         tally.bytes = tally.bytes.saturating_add(books.unwrap_or(0));
-        let repaired = self.update_ledger(|ledger| Change::Write(ledger.finish(&claim, &tally, now)))?;
-        for ended in &ended {
+        report.repaired = self.update_ledger(|ledger| Change::Write(ledger.finish(&claim, &tally, now)))?;
+        for ended in &report.ended {
             self.strike_if_possible(&ended.session);
         }
-        Ok(Some(SweepReport { ended, repaired }))
+        Ok(Some(report))
     }
 
     fn sweep_bucket(
@@ -71,7 +75,7 @@ impl<S: Store> Table<S> {
             let Value { bytes, version } = self.store.get(Key::Bucket(index))?;
             let read_len = bytes.len();
             let mut bucket = Bucket::from_value(bytes)?;
-            let swept = bucket.sweep(now, |endpoint| ledger.lifespans(endpoint));
+            let swept = bucket.sweep(now, ledger.max_owed(), |endpoint| ledger.lifespans(endpoint));
             if let Some(mark) = claim.mark() {
                 bucket.leave_mark(mark);
             }
@@ -100,7 +104,7 @@ struct SweptBucket {
 }
 
 impl SweptBucket {
-    fn enter(self, tally: &mut GroupTally, ended: &mut Vec<EndedSession>) {
+    fn enter(self, tally: &mut GroupTally, report: &mut SweepReport) {
         tally.next_due = tally.next_due.min(self.swept.next_due);
         tally.bytes = tally.bytes.saturating_add(value_bytes(self.len));
         for endpoint in self.swept.alive {
@@ -108,8 +112,10 @@ impl SweptBucket {
         }
         for session in self.swept.ended {
             tally.ended.push((session.session.endpoint, self.mark));
-            ended.push(session);
+            report.ended.push(session);
         }
+        report.ready.extend(self.swept.ready);
+        report.given_up += self.swept.given_up;
     }
 }
 

@@ -219,7 +219,7 @@ impl<S: Store> Table<S> {
             let Some(reason) = reason(&session) else {
                 return Ok(Change::Nothing(None));
             };
-            bucket.end(&key, now.after(lifespans.remembered()));
+            bucket.end_session(&session, reason, now.after(lifespans.remembered()), now);
             let at = now;
             let ended = EndedSession { session, reason, at };
             Ok(Change::Write(Some((ended, bucket.mark()))))

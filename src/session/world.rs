@@ -4,6 +4,7 @@
 //! `MSF_ITERATIONS` multiplies the number of schedules and cases, `MSF_SEED` picks others; a failure prints
 //! what is needed to see it again.
 
+mod farewells;
 mod faults;
 mod interleaved;
 mod leases;
@@ -113,6 +114,7 @@ impl World {
             id: id.text.as_bytes(),
             digest: IdDigest::of(id.text.as_bytes()),
             keep_id: true,
+            farewell: None,
         };
         worker.open(&new, origin, self.now())
     }
@@ -147,6 +149,8 @@ impl World {
         while let Some(report) = worker.sweep(self.now()).unwrap() {
             all.ended.extend(report.ended);
             all.repaired += report.repaired;
+            all.ready.extend(report.ready);
+            all.given_up += report.given_up;
         }
         all
     }

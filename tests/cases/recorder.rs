@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mcp_session_filter::exchange::{Effects, Verdict};
-use mcp_session_filter::session::{EndedSession, StoreError};
+use mcp_session_filter::session::{EndedSession, SessionKey, StoreError};
 use mcp_session_filter::telemetry::{self, Event, Fact};
 
 use crate::script::Step;
@@ -18,6 +18,8 @@ pub(crate) struct Recorder {
     endpoints: Vec<String>,
     pub(crate) counts: Vec<String>,
     pub(crate) ended: Vec<String>,
+    /// Endpoints whose servers are owed a farewell at once.
+    pub(crate) owed: Vec<String>,
     pub(crate) failed: Vec<String>,
     pub(crate) closes: Vec<String>,
     pub(crate) facts: Facts,
@@ -93,6 +95,7 @@ impl Recorder {
         for (what, list) in [
             ("counts", &self.counts),
             ("ended", &self.ended),
+            ("owed", &self.owed),
             ("closes", &self.closes),
             ("failed", &self.failed),
         ] {
@@ -114,6 +117,10 @@ impl Effects for Recorder {
 
     fn ended(&mut self, ended: &EndedSession) {
         self.ended.push(ended.reason.as_str().to_owned());
+    }
+
+    fn owed(&mut self, site: usize, _: SessionKey) {
+        self.owed.push(self.endpoints[site].clone());
     }
 
     fn counts_moved(&mut self) {

@@ -14,7 +14,7 @@ pub(crate) use stream::Stream;
 pub(crate) use vm::{Fault, Headers};
 pub(crate) use worker::Worker;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ pub(crate) struct Envoy(Arc<Process>);
 pub(crate) struct Process {
     pub(crate) shared_data: Mutex<SharedData>,
     pub(crate) stats: Mutex<Stats>,
+    pub(crate) callouts: AtomicU32,
     /// Nanoseconds since the monotonic clock's start.
     now: AtomicU64,
 }
@@ -37,6 +38,7 @@ impl Envoy {
         Self(Arc::new(Process {
             shared_data: Mutex::default(),
             stats: Mutex::default(),
+            callouts: AtomicU32::new(1),
             now: AtomicU64::new(1_000_000_000_000),
         }))
     }

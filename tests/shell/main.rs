@@ -22,4 +22,5 @@ mod faults;
 mod life_cycle;
 mod requests;
 mod sequences;
+mod terminate;
 mod workers;

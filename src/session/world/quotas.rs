@@ -29,6 +29,7 @@ fn open(world: &World, worker: &Worker, owner: Owner, id: &Id, origin: Origin) -
         id: id.text.as_bytes(),
         digest: IdDigest::of(id.text.as_bytes()),
         keep_id: false,
+        farewell: None,
     };
     worker.open(&new, origin, world.now())
 }

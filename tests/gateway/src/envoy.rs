@@ -6,10 +6,12 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use crate::client::Http;
 
 /// From start to ready. The module's compilation is most of it.
 const START: Duration = Duration::from_secs(60);
@@ -50,6 +52,30 @@ fn envoy() -> Result<Command, String> {
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).current_dir(root()).stdin(Stdio::null());
     Ok(command)
+}
+
+/// Envoy's major and minor version, asked once.
+pub fn version() -> (u32, u32) {
+    static VERSION: OnceLock<(u32, u32)> = OnceLock::new();
+    *VERSION.get_or_init(|| {
+        let output =
+            envoy().and_then(|mut envoy| envoy.arg("--version").output().map_err(|error| error.to_string()));
+        // `envoy  version: <revision>/1.40.0/Clean/RELEASE/BoringSSL`
+        let text = String::from_utf8(output.expect("Envoy runs").stdout).expect("a version is text");
+        let numbers: Vec<u32> = text
+            .split(['/', '.'])
+            .filter_map(|part| part.parse().ok())
+            .collect();
+        (numbers[0], numbers[1])
+    })
+}
+
+/// Whether a client learns that an answer broke off. Over HTTP/2, Envoy before 1.37 ends it as if it were whole.
+pub fn tells_of_broken_answers(http: Http) -> bool {
+    match http {
+        Http::One => true,
+        Http::Two => version() >= (1, 37),
+    }
 }
 
 /// Has Envoy check a configuration file as `--mode validate` does: `Err` with what it said if it refuses.

@@ -9,22 +9,22 @@ use gateway::{Call, Client, Http, OddServer, Reply, Setup, poll, setup};
 use serde_json::{Value, json};
 
 /// A file with the listener of a setup, which Envoy watches.
-struct Listeners {
+pub(crate) struct Listeners {
     directory: tempfile::TempDir,
 }
 
 impl Listeners {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         Self { directory }
     }
 
-    fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.directory.path().join("lds.json")
     }
 
     /// Puts the listener of this setup in the place of the one before, at once.
-    fn write(&self, setup: &Setup) {
+    pub(crate) fn write(&self, setup: &Setup) {
         let mut listener = setup.config()["static_resources"]["listeners"][0].take();
         listener["@type"] = json!("type.googleapis.com/envoy.config.listener.v3.Listener");
         let next = self.directory.path().join("next");
@@ -33,7 +33,8 @@ impl Listeners {
     }
 }
 
-fn from_file(setup: Setup, file: &Path) -> Setup {
+/// Has Envoy take its listener from this file.
+pub(crate) fn from_file(setup: Setup, file: &Path) -> Setup {
     let file = file.to_owned();
     setup.patch(move |config: &mut Value| {
         config["static_resources"]

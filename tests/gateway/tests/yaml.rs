@@ -150,7 +150,6 @@ async fn what_is_not_there_yet_is_refused_not_ignored() {
     };
     let plugins = [
         endpoint(json!({"transport": "http_sse", "message_path": "/messages"})),
-        endpoint(json!({"terminate_upstream": {"cluster": "mcp", "authority": "mcp"}})),
         endpoint(json!({"strict_json_rpc": true, "admission": "body"})),
         json!({"status": {"path": "/mcp-sessions"}}),
     ];

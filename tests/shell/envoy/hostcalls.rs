@@ -3,11 +3,12 @@
 #![allow(unsafe_code, reason = "the proxy-wasm ABI hands over pointers")]
 
 use std::ptr::null_mut;
+use std::sync::atomic::Ordering;
 
 use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status, StreamType};
 
 use super::Process;
-use super::vm::{self, Headers, LocalReply, Vm};
+use super::vm::{self, Callout, Headers, LocalReply, Vm};
 
 unsafe extern "C" {
     fn proxy_on_memory_allocate(size: usize) -> *mut u8;
@@ -254,6 +255,39 @@ unsafe extern "C" fn proxy_set_shared_data(
     let (key, value) = unsafe { (taken_text(key, key_size), taken(value, value_size)) };
     host_call("set_shared_data", |_, process| {
         process.shared_data.lock().unwrap().set(key, value, cas)
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn proxy_http_call(
+    cluster: *const u8,
+    cluster_size: usize,
+    headers: *const u8,
+    headers_size: usize,
+    _body: *const u8,
+    _body_size: usize,
+    _trailers: *const u8,
+    _trailers_size: usize,
+    timeout_ms: u32,
+    token: *mut u32,
+) -> Status {
+    // SAFETY: the SDK hands over a name and headers.
+    let (cluster, headers) = unsafe { (taken_text(cluster, cluster_size), taken(headers, headers_size)) };
+    host_call("http_call", |vm, process| {
+        if !vm.roots.contains(&vm.context) {
+            return Err(Status::BadArgument);
+        }
+        let number = process.callouts.fetch_add(1, Ordering::SeqCst);
+        vm.callouts.push(Callout {
+            root: vm.context,
+            token: number,
+            cluster: cluster.to_owned(),
+            headers: deserialized(headers),
+            timeout_ms,
+        });
+        // SAFETY: the SDK hands over a place for it.
+        unsafe { token.write(number) };
+        Ok(())
     })
 }
 

@@ -26,7 +26,6 @@ uncalled! {
     proxy_grpc_close
     proxy_grpc_send
     proxy_grpc_stream
-    proxy_http_call
     proxy_register_shared_queue
     proxy_replace_header_map_value
     proxy_resolve_shared_queue

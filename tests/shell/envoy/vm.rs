@@ -79,6 +79,23 @@ impl LocalReply {
     }
 }
 
+/// A request that the filter has sent itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Callout {
+    pub(crate) root: u32,
+    pub(crate) token: u32,
+    pub(crate) cluster: String,
+    pub(crate) headers: Headers,
+    pub(crate) timeout_ms: u32,
+}
+
+impl Callout {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(known, _)| known == name)?;
+        str::from_utf8(value).ok()
+    }
+}
+
 pub(crate) struct HttpStream {
     pub(crate) phase: Phase,
     pub(crate) request: Headers,
@@ -119,6 +136,10 @@ pub(crate) struct Vm {
     pub(crate) roots: Vec<u32>,
     pub(crate) streams: BTreeMap<u32, HttpStream>,
     pub(crate) configuration: Vec<u8>,
+    /// Requests of the filter's own that are not answered yet.
+    pub(crate) callouts: Vec<Callout>,
+    /// The head of the answer to the callout that the root hears of.
+    pub(crate) call_response: Headers,
     pub(crate) tick_ms: u32,
     pub(crate) log: Vec<(LogLevel, String)>,
 }
@@ -147,6 +168,9 @@ impl Vm {
 
     /// A map that can be read and written in the stream's phase.
     pub(crate) fn map(&mut self, map: MapType) -> Option<&mut Headers> {
+        if map == MapType::HttpCallResponseHeaders {
+            return Some(&mut self.call_response);
+        }
         let stream = self.stream()?;
         match (map, stream.phase) {
             (MapType::HttpRequestHeaders, Phase::RequestHeaders) => Some(&mut stream.request),

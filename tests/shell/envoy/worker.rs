@@ -12,7 +12,7 @@ use proxy_wasm::types::LogLevel;
 
 use super::Process;
 use super::stream::Stream;
-use super::vm::{self, Fault, HttpStream, SharedVm, Vm};
+use super::vm::{self, Callout, Fault, Headers, HttpStream, SharedVm, Vm};
 
 unsafe extern "C" {
     safe fn _initialize();
@@ -22,6 +22,13 @@ unsafe extern "C" {
     safe fn proxy_on_tick(context: u32);
     safe fn proxy_on_done(context: u32) -> bool;
     safe fn proxy_on_delete(context: u32);
+    safe fn proxy_on_http_call_response(
+        context: u32,
+        token: u32,
+        headers: usize,
+        body: usize,
+        trailers: usize,
+    );
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -71,6 +78,26 @@ impl Worker {
         for root in self.vm(|vm| vm.roots.clone()) {
             self.call(root, move || proxy_on_tick(root));
         }
+    }
+
+    /// Takes the requests that the filter has sent itself, to be answered.
+    pub(crate) fn callouts(&self) -> Vec<Callout> {
+        self.vm(|vm| std::mem::take(&mut vm.callouts))
+    }
+
+    /// Answers a callout; status 0 is a reset or a time-out.
+    pub(crate) fn answer_callout(&self, callout: &Callout, status: u16) {
+        let (root, token) = (callout.root, callout.token);
+        let head: Headers = match status {
+            0 => Vec::new(),
+            status => vec![(":status".to_owned(), status.to_string().into_bytes())],
+        };
+        let fields = head.len();
+        self.vm(|vm| vm.call_response = head);
+        self.call(root, move || {
+            proxy_on_http_call_response(root, token, fields, 0, 0)
+        });
+        self.vm(|vm| vm.call_response.clear());
     }
 
     /// The oldest configuration's listener has drained.

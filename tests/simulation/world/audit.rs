@@ -90,7 +90,10 @@ impl World {
             (Letting::Held, _) => {}
             (Letting::In, Some(id)) if before.is_there => {
                 stream.uses = (waits == AnswerInterest::Status).then_some(id);
-                self.books.last_used.insert((stream.site, id), self.now);
+                // A worker that died over it has not used it.
+                if calm || stream.uses.is_some() {
+                    self.books.last_used.insert((stream.site, id), self.now);
+                }
             }
             (Letting::In, Some(id)) => {
                 stream.unknown = (waits == AnswerInterest::Status).then_some(id);

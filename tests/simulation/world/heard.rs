@@ -2,7 +2,7 @@
 
 use mcp_session_filter::answer::Reason;
 use mcp_session_filter::exchange::Effects;
-use mcp_session_filter::session::{EndedSession, StoreError};
+use mcp_session_filter::session::{EndedSession, SessionKey, StoreError};
 use mcp_session_filter::telemetry::{Event, Fact};
 
 /// Everything that was heard of one event.
@@ -13,6 +13,7 @@ pub struct Heard {
     pub untracked: u32,
     pub rejected: Option<Reason>,
     pub ended: Vec<EndedSession>,
+    pub owed: Vec<(usize, SessionKey)>,
     pub failed: Vec<(&'static str, StoreError)>,
     pub counts_moved: bool,
 }
@@ -30,6 +31,10 @@ impl Effects for Heard {
 
     fn ended(&mut self, ended: &EndedSession) {
         self.ended.push(ended.clone());
+    }
+
+    fn owed(&mut self, site: usize, key: SessionKey) {
+        self.owed.push((site, key));
     }
 
     fn counts_moved(&mut self) {

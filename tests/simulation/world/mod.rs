@@ -239,10 +239,11 @@ fn configured(choices: &mut Choices) -> Configured {
         format!(
             r#"{{"name":"{name}","path":"/{name}","max_sessions":4,"idle_timeout":"{idle}",
             "max_lifetime":"{lifetime}","initialize_timeout":"{initialize}",
-            "unknown_session":"{}","admission":"{}","on_full":"{}"}}"#,
+            "unknown_session":"{}","admission":"{}","on_full":"{}"{}}}"#,
             any(&["adopt", "reject"]),
             any(&["headers", "body"]),
             any(&["reject", "evict_idle"]),
+            any(&["", r#","terminate_upstream":{"cluster":"c","authority":"a"}"#]),
         )
     };
     let endpoints = [

@@ -168,14 +168,26 @@ fn read_bucket(bytes: &[u8]) -> Vec<Record> {
                     key: bytes[at + 1..at + 17].try_into().unwrap(),
                     endpoint: bytes[at + 17..at + 21].try_into().unwrap(),
                 });
-                let holders = usize::from(bytes[at + 47]);
-                50 + 4 * holders + usize::from(u16::from_le_bytes([bytes[at + 48], bytes[at + 49]]))
+                let ids_len = length_at(bytes, at + 48);
+                let fixed = 50 + 4 * usize::from(bytes[at + 47]) + (ids_len & 0x7fff);
+                match ids_len & 0x8000 {
+                    0 => fixed,
+                    _ => fixed + 2 + length_at(bytes, at + fixed),
+                }
             }
             2 => 22,
+            3 => {
+                let fixed = 34 + length_at(bytes, at + 32);
+                fixed + 2 + length_at(bytes, at + fixed)
+            }
             other => panic!("a record of kind {other} was written"),
         };
     }
     records
+}
+
+fn length_at(bytes: &[u8], at: usize) -> usize {
+    usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]))
 }
 
 impl Handle {

@@ -2,11 +2,14 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use mcp_session_filter::config::Config;
 use mcp_session_filter::exchange::{Exchange, Gate, Site, vm_settings};
 use mcp_session_filter::in_use::InUse;
-use mcp_session_filter::session::{EndedSession, RootTag, Table, Timestamp};
+use mcp_session_filter::session::{
+    EndedSession, RootTag, SessionKey, Settlement, StoreError, Table, Timestamp,
+};
 
 use super::heard::Heard;
 use super::store::{Handle, Shared};
@@ -100,6 +103,9 @@ impl Worker {
             match table.sweep(now) {
                 Ok(None) => break,
                 Ok(Some(report)) => {
+                    for (_, key) in &report.ready {
+                        ticked.failed |= say_farewell(table, *key, now).is_err();
+                    }
                     ticked.ended.extend(report.ended);
                     ticked.repaired += report.repaired;
                 }
@@ -123,6 +129,14 @@ impl Worker {
             }
             Err(_) => ticked.failed = true,
         }
+    }
+}
+
+/// A server that answers at once.
+fn say_farewell(table: &Table<Handle>, key: SessionKey, now: Timestamp) -> Result<(), StoreError> {
+    match table.take_farewell(key, Duration::from_secs(5), now)? {
+        Some(_) => table.settle_farewell(key, Settlement::Answered, now),
+        None => Ok(()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The experiments: a real Envoy under load, and what came of it.
 
+mod abandoned;
 mod admission;
 mod bed;
 mod cpu;
@@ -31,7 +32,7 @@ pub struct Lab {
 }
 
 /// The experiments by name, in the order in which they run.
-pub const NAMES: [&str; 7] = [
+pub const NAMES: [&str; 8] = [
     "cpu",
     "sessions",
     "million",
@@ -39,6 +40,7 @@ pub const NAMES: [&str; 7] = [
     "kuadrant",
     "contextforge",
     "apisix",
+    "abandoned",
 ];
 
 /// Those of `make soak`.
@@ -83,6 +85,7 @@ impl Lab {
             "toolhive" => leaks::run(self).await,
             "kuadrant" => ramp::run(self).await,
             "contextforge" => rate::run(self).await,
+            "abandoned" => abandoned::run(self).await,
             "apisix" => admission::run(self).await,
             _ => Err(format!("no such experiment; there are {}", NAMES.join(", ")).into()),
         }

@@ -9,6 +9,11 @@ use std::time::Duration;
 pub struct Process(u32);
 
 impl Process {
+    /// The process with this id.
+    pub fn of(id: u32) -> Self {
+        Self(id)
+    }
+
     /// The process with this id; if that is `func-e`, the Envoy it has started.
     pub fn envoy(id: u32) -> Self {
         let name = fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();

@@ -1,0 +1,135 @@
+//! The DELETEs of `terminate_upstream`: sent by the root, whose callbacks alone get the answers.
+
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::Status;
+
+use super::abi::{self, Headers};
+use super::clock;
+use super::shared::Shared;
+use crate::config::TerminateUpstream;
+use crate::exchange::{ResponseHead, Site};
+use crate::outbox::Reply;
+use crate::session::{EndpointTag, Owed, SessionKey, Timestamp};
+use crate::telemetry::Delete;
+
+/// A DELETE that Envoy has sent.
+#[derive(Debug)]
+pub(super) struct Callout {
+    token: u32,
+    site: usize,
+    key: SessionKey,
+}
+
+impl Shared {
+    /// Notes a farewell that can be sent, if this configuration says where to.
+    pub(super) fn farewell_is_ready(&self, endpoint: EndpointTag, key: SessionKey) {
+        let site = self.sites.iter().find(|site| site.tag == endpoint);
+        if let Some(site) = site.filter(|site| site.rules.terminate_upstream.is_some()) {
+            self.outbox.borrow_mut().add(site.index, key);
+        }
+    }
+
+    /// Sends what the pace allows.
+    pub(super) fn send_farewells(&self, now: Timestamp) {
+        for site in &self.sites {
+            if let Some(upstream) = &site.rules.terminate_upstream {
+                while self.send_next(site, upstream, now) {}
+            }
+        }
+    }
+
+    /// False if there is nothing more to send now.
+    fn send_next(&self, site: &Site, upstream: &TerminateUpstream, now: Timestamp) -> bool {
+        let next = self.outbox.borrow_mut().next(site.index, now);
+        let Some(key) = next else { return false };
+        match self.table.take_farewell(key, upstream.timeout, now) {
+            Ok(Some(owed)) => self.send(site, upstream, &owed, now),
+            Ok(None) => self.outbox.borrow_mut().skipped(site.index),
+            Err(error) => {
+                self.failed("take_farewell", error);
+                self.outbox.borrow_mut().skipped(site.index);
+            }
+        }
+        true
+    }
+
+    fn send(&self, site: &Site, upstream: &TerminateUpstream, owed: &Owed, now: Timestamp) {
+        let key = owed.key;
+        match dispatch(site, upstream, owed) {
+            Ok(token) => {
+                let site = site.index;
+                self.metrics.delete(Delete::Sent, 1);
+                self.callouts.borrow_mut().push(Callout { token, site, key });
+            }
+            Err(status) => {
+                log::warn!(
+                    "event=upstream_delete_not_sent cluster={} status={status:?}",
+                    upstream.cluster
+                );
+                self.settle(site.index, key, Reply::Unsent, now);
+            }
+        }
+    }
+
+    /// An answer has come, or Envoy has given up waiting for one.
+    pub(super) fn answered(&self, token: u32, has_head: bool) {
+        let mut callouts = self.callouts.borrow_mut();
+        let Some(index) = callouts.iter().position(|callout| callout.token == token) else {
+            return;
+        };
+        let Callout { site, key, .. } = callouts.swap_remove(index);
+        drop(callouts);
+        let status = match has_head {
+            true => ResponseHead::of_status(&abi::value(Headers::CallResponse, ":status")).status,
+            false => 0,
+        };
+        let now = clock::now();
+        self.count_reply(site, status);
+        self.settle(site, key, Reply::of_status(status), now);
+        self.send_farewells(now);
+    }
+
+    fn count_reply(&self, site: usize, status: u16) {
+        let reply = Reply::of_status(status);
+        if reply == Reply::Gone {
+            return self.metrics.delete(Delete::Ok, 1);
+        }
+        self.metrics.delete(Delete::Failed, 1);
+        if reply == Reply::Denied {
+            self.metrics.delete(Delete::Denied, 1);
+        }
+        let name = self.sites.get(site).map_or("-", |site| site.rules.name.as_str());
+        log::debug!(
+            "event=upstream_delete_failed endpoint={name} status={}",
+            u32::from(status)
+        );
+    }
+
+    fn settle(&self, site: usize, key: SessionKey, reply: Reply, now: Timestamp) {
+        self.outbox.borrow_mut().returned(site, reply, now);
+        if let Err(error) = self.table.settle_farewell(key, reply.settlement(), now) {
+            self.failed("settle_farewell", error);
+        }
+    }
+}
+
+fn dispatch(site: &Site, upstream: &TerminateUpstream, owed: &Owed) -> Result<u32, Status> {
+    let id = String::from_utf8_lossy(&owed.id);
+    let path = match owed.farewell.path() {
+        [] => site.rules.path.as_str().into(),
+        path => String::from_utf8_lossy(path),
+    };
+    let mut headers = vec![
+        (":method", "DELETE"),
+        (":path", &*path),
+        (":authority", &*upstream.authority),
+        ("mcp-session-id", &*id),
+    ];
+    let version = owed.farewell.version();
+    if let Some(version) = &version {
+        headers.push(("mcp-protocol-version", version.as_str()));
+    }
+    let further = upstream.headers.iter();
+    headers.extend(further.map(|(name, value)| (name.as_str(), value.as_str())));
+    hostcalls::dispatch_http_call(&upstream.cluster, headers, None, Vec::new(), upstream.timeout)
+}

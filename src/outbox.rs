@@ -1,0 +1,289 @@
+//! The DELETEs that one root is to send to servers, and how fast.
+//!
+//! Hints, never the only copy of a fact: what is owed stands in the table, and whoever sweeps finds what a dead
+//! root has left.
+
+use core::time::Duration;
+
+use crate::session::{SessionKey, Settlement, Timestamp};
+
+/// Farewells that wait here for their turn, for each endpoint. The others stay where they are; the sweep
+/// brings them when there is room.
+const MOST_WAITING: usize = 512;
+
+/// DELETEs without an answer yet, for each endpoint of one root.
+const MOST_IN_FLIGHT: u32 = 16;
+
+/// DELETEs that one root sends within [`WINDOW`], for each endpoint.
+const MOST_IN_WINDOW: u32 = 100;
+
+/// What [`MOST_IN_WINDOW`] is counted over.
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// Pause after the first failure in a row; each further one doubles it.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// No pause is longer than this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What came back of a DELETE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The session is gone: any 2xx, 404, or 405 from a server that lets none be ended.
+    Gone,
+    /// 401 or 403: it wants a credential.
+    Denied,
+    /// Any other answer that another attempt would not change.
+    Refused,
+    /// A reset, a time-out, or an answer that says to try later: 408, 429, any 5xx.
+    Failed,
+    /// Envoy did not send it.
+    Unsent,
+}
+
+impl Reply {
+    /// What an answer means; status 0 is none.
+    pub fn of_status(status: u16) -> Self {
+        match status {
+            200..300 | 404 | 405 => Self::Gone,
+            401 | 403 => Self::Denied,
+            0 | 408 | 429 | 500.. => Self::Failed,
+            _ => Self::Refused,
+        }
+    }
+
+    /// What it means for the farewell.
+    pub fn settlement(self) -> Settlement {
+        match self {
+            Self::Gone | Self::Denied | Self::Refused => Settlement::Answered,
+            Self::Failed => Settlement::Failed,
+            Self::Unsent => Settlement::Unsent,
+        }
+    }
+
+    /// Whether the server should be left in peace for a while.
+    fn is_failure(self) -> bool {
+        match self {
+            Self::Gone | Self::Denied | Self::Refused => false,
+            Self::Failed | Self::Unsent => true,
+        }
+    }
+}
+
+/// What one root has to send, for each endpoint of its configuration.
+#[derive(Debug)]
+pub struct Outbox(Vec<Line>);
+
+#[derive(Debug, Default)]
+struct Line {
+    waiting: Vec<SessionKey>,
+    in_flight: u32,
+    /// Failures in a row.
+    failures: u32,
+    paused_until: Timestamp,
+    window: Timestamp,
+    in_window: u32,
+}
+
+impl Outbox {
+    /// An empty one for so many endpoints.
+    pub fn new(endpoints: usize) -> Self {
+        Self((0..endpoints).map(|_| Line::default()).collect())
+    }
+
+    /// Notes a farewell that can be sent, if there is room.
+    pub fn add(&mut self, endpoint: usize, key: SessionKey) {
+        if let Some(line) = self.0.get_mut(endpoint)
+            && line.waiting.len() < MOST_WAITING
+            && !line.waiting.contains(&key)
+        {
+            line.waiting.push(key);
+        }
+    }
+
+    /// A farewell to be sent at `now`, if the pace allows one. It counts as in flight until
+    /// [`Outbox::returned`] or [`Outbox::skipped`].
+    pub fn next(&mut self, endpoint: usize, now: Timestamp) -> Option<SessionKey> {
+        let line = self.0.get_mut(endpoint)?;
+        if !line.may_send(now) {
+            return None;
+        }
+        let key = line.waiting.pop()?;
+        line.in_flight += 1;
+        line.in_window += 1;
+        Some(key)
+    }
+
+    /// Nothing was sent after all: another root has done it.
+    pub fn skipped(&mut self, endpoint: usize) {
+        if let Some(line) = self.0.get_mut(endpoint) {
+            line.in_flight = line.in_flight.saturating_sub(1);
+            line.in_window = line.in_window.saturating_sub(1);
+        }
+    }
+
+    /// A DELETE has come back.
+    pub fn returned(&mut self, endpoint: usize, reply: Reply, now: Timestamp) {
+        let Some(line) = self.0.get_mut(endpoint) else {
+            return;
+        };
+        line.in_flight = line.in_flight.saturating_sub(1);
+        if reply.is_failure() {
+            // What was in flight beside the first that failed says nothing new.
+            if now >= line.paused_until {
+                line.failures = line.failures.saturating_add(1);
+                line.paused_until = now.after(pause(line.failures));
+            }
+        } else {
+            line.failures = 0;
+        }
+    }
+}
+
+impl Line {
+    /// After a failure one DELETE at a time tries whether the server is back.
+    fn may_send(&mut self, now: Timestamp) -> bool {
+        if now.since(self.window) >= WINDOW {
+            self.window = now;
+            self.in_window = 0;
+        }
+        let most = if self.failures > 0 { 1 } else { MOST_IN_FLIGHT };
+        now >= self.paused_until && self.in_flight < most && self.in_window < MOST_IN_WINDOW
+    }
+}
+
+fn pause(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(6);
+    (FIRST_PAUSE * (1 << doublings)).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::{EndpointTag, RootTag, Store, StoreError, Table};
+
+    /// Keys are made by a table; this one keeps nothing.
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl Store for Nothing {
+        fn get(&self, _: crate::session::Key) -> Result<crate::session::Value, StoreError> {
+            Ok(crate::session::Value {
+                bytes: vec![1; 16],
+                version: crate::session::Version::At(1),
+            })
+        }
+
+        fn set(
+            &self,
+            _: crate::session::Key,
+            _: &[u8],
+            _: crate::session::Version,
+        ) -> Result<(), crate::session::SetError> {
+            Ok(())
+        }
+    }
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn outbox(waiting: u32) -> Outbox {
+        let table = Table::attach(Nothing, RootTag::from_random(1), [0; 16]).unwrap();
+        let mut outbox = Outbox::new(1);
+        for number in 0..waiting {
+            outbox.add(0, table.key(EndpointTag::of("mcp"), &number.to_le_bytes()));
+        }
+        outbox
+    }
+
+    /// How many can be sent at `now` if no answer comes.
+    fn sent(outbox: &mut Outbox, now: Timestamp) -> usize {
+        core::iter::from_fn(|| outbox.next(0, now)).count()
+    }
+
+    #[test]
+    fn no_more_than_sixteen_are_in_flight() {
+        let mut outbox = outbox(100);
+        assert_eq!(sent(&mut outbox, at(0)), 16);
+        assert_eq!(sent(&mut outbox, at(10_000)), 0);
+        outbox.returned(0, Reply::Gone, at(10_000));
+        outbox.skipped(0);
+        assert_eq!(sent(&mut outbox, at(10_000)), 2);
+    }
+
+    #[test]
+    fn no_more_than_a_hundred_go_out_in_a_second() {
+        let mut outbox = outbox(512);
+        let mut all_at = |now| {
+            let mut all = 0;
+            while outbox.next(0, now).is_some() {
+                outbox.returned(0, Reply::Gone, now);
+                all += 1;
+            }
+            all
+        };
+        assert_eq!(all_at(at(5_000)), 100);
+        assert_eq!(all_at(at(5_999)), 0);
+        assert_eq!(all_at(at(6_000)), 100);
+    }
+
+    #[test]
+    fn no_more_wait_than_there_is_room_for_and_none_twice() {
+        let mut outbox = outbox(2_000);
+        assert_eq!(outbox.0[0].waiting.len(), MOST_WAITING);
+        let key = outbox.next(0, at(0)).unwrap();
+        outbox.add(0, key);
+        outbox.add(0, key);
+        assert_eq!(outbox.0[0].waiting.len(), MOST_WAITING);
+        outbox.add(7, key);
+    }
+
+    #[test]
+    fn a_server_that_fails_is_tried_once_after_ever_longer_pauses() {
+        let mut outbox = outbox(100);
+        assert_eq!(sent(&mut outbox, at(0)), 16);
+        for _ in 0..16 {
+            outbox.returned(0, Reply::Failed, at(0));
+        }
+        let mut now = 0;
+        for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
+            now += pause * 1000;
+            assert_eq!(sent(&mut outbox, at(now - 1)), 0);
+            assert_eq!(sent(&mut outbox, at(now)), 1);
+            outbox.returned(0, Reply::Unsent, at(now));
+        }
+        assert_eq!(sent(&mut outbox, at(now + 60_000)), 1);
+        outbox.returned(0, Reply::Denied, at(now + 60_000));
+        assert_eq!(sent(&mut outbox, at(now + 60_000)), 16);
+    }
+
+    #[test]
+    fn answers_are_final_but_for_those_that_say_later() {
+        let cases = [
+            (
+                Reply::Gone,
+                Settlement::Answered,
+                &[200, 202, 204, 299, 404, 405][..],
+            ),
+            (Reply::Denied, Settlement::Answered, &[401, 403]),
+            (
+                Reply::Refused,
+                Settlement::Answered,
+                &[100, 301, 400, 406, 409, 421],
+            ),
+            (
+                Reply::Failed,
+                Settlement::Failed,
+                &[0, 408, 429, 500, 502, 503, 504],
+            ),
+        ];
+        for (reply, settlement, statuses) in cases {
+            for status in statuses {
+                assert_eq!(Reply::of_status(*status), reply, "{status}");
+                assert_eq!(Reply::of_status(*status).settlement(), settlement);
+            }
+        }
+        assert_eq!(Reply::Unsent.settlement(), Settlement::Unsent);
+    }
+}

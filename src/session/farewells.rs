@@ -1,0 +1,137 @@
+//! What servers are owed: how farewells are entered, sent by one root only, and settled.
+
+use core::time::Duration;
+
+use super::bucket::{Bucket, Entry};
+use super::farewell::{Farewell, Fate, Owed};
+use super::record::SessionKey;
+use super::settings::{EndpointTag, Lifespans};
+use super::store::{Store, StoreError};
+use super::table::{Change, Table};
+use super::time::Timestamp;
+use crate::mcp::revision::Revision;
+
+/// What has become of a DELETE that was to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// The server has answered for good, whatever it said.
+    Answered,
+    /// No answer, or one that another attempt may change.
+    Failed,
+    /// It was never sent.
+    Unsent,
+}
+
+impl<S: Store> Table<S> {
+    /// Enters a farewell for an id that is no session here: the server made it, and nobody can use it.
+    /// `None` if there is a session of this id.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the bucket cannot be read or written; the server is then left to its own time-out.
+    pub fn owe(
+        &self,
+        endpoint: EndpointTag,
+        id: &[u8],
+        farewell: &Farewell,
+        lifespans: Lifespans,
+        now: Timestamp,
+    ) -> Result<Option<SessionKey>, StoreError> {
+        let key = self.key(endpoint, id);
+        let until = now.after(lifespans.remembered());
+        let mut entered = None;
+        self.change_bucket(key, &mut |bucket| {
+            entered = match bucket.find(&key, now) {
+                Some(Entry::Session { .. }) => None,
+                Some(Entry::Ended) | None => Some(key),
+            };
+            if entered.is_some() {
+                bucket.owe(&Owed::new(key, endpoint, id, farewell.clone(), until, now))?;
+            }
+            Ok(entered.is_some())
+        })?;
+        Ok(entered)
+    }
+
+    /// Takes a farewell to send it now: no other root will. `None` if another has, or it is not time.
+    ///
+    /// What dies between this and the DELETE leaves the server untold: sent twice would be worse.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the bucket cannot be read or written; nothing is then to be sent.
+    pub fn take_farewell(
+        &self,
+        key: SessionKey,
+        timeout: Duration,
+        now: Timestamp,
+    ) -> Result<Option<Owed>, StoreError> {
+        let mut taken = None;
+        self.change_bucket(key, &mut |bucket| {
+            let ready = bucket.owed(&key).filter(|owed| owed.fate(now) == Fate::Ready);
+            taken = ready.map(|owed| owed.sent(timeout, now));
+            taken
+                .as_ref()
+                .map_or(Ok(false), |owed| bucket.owe(owed).map(|()| true))
+        })?;
+        Ok(taken)
+    }
+
+    /// Enters what has become of a farewell that was taken.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the bucket cannot be read or written; the farewell is then given up some time later.
+    pub fn settle_farewell(
+        &self,
+        key: SessionKey,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.change_bucket(key, &mut |bucket| {
+            let Some(owed) = bucket.owed(&key).filter(Owed::is_sent) else {
+                return Ok(false);
+            };
+            let until = owed.until;
+            let again = match settlement {
+                Settlement::Answered => None,
+                Settlement::Failed => owed.failed(now),
+                Settlement::Unsent => Some(owed.unsent(now)),
+            };
+            match again {
+                Some(owed) => bucket.owe(&owed)?,
+                None => bucket.end(&key, until),
+            }
+            Ok(true)
+        })
+    }
+
+    /// Notes which revision a session speaks, once its requests say so.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the bucket cannot be read or written; the next request tries anew.
+    pub fn note_version(&self, key: SessionKey, version: Revision, now: Timestamp) -> Result<(), StoreError> {
+        self.change_bucket(key, &mut |bucket| {
+            let Some(Entry::Session { mut session, offset }) = bucket.find(&key, now) else {
+                return Ok(false);
+            };
+            match &mut session.farewell {
+                Some(farewell) if farewell.version().is_none() => farewell.set_version(version),
+                Some(_) | None => return Ok(false),
+            }
+            bucket.rewrite(offset, &session)?;
+            Ok(true)
+        })
+    }
+
+    /// Writes the bucket if `change` says that it has changed. Compiled once for all of these: none is hot.
+    fn change_bucket(
+        &self,
+        key: SessionKey,
+        change: &mut dyn FnMut(&mut Bucket) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        self.update_bucket(key, |bucket| {
+            Ok(match change(bucket)? {
+                true => Change::Write(()),
+                false => Change::Nothing(()),
+            })
+        })
+    }
+}
