@@ -122,6 +122,30 @@ bench-tools: build $(ENVOY_NEEDED) $(SDKS_NEEDED)
 	cargo build --release --locked --target wasm32-wasip1 --package empty-filter
 	@cargo build --quiet --release --locked --manifest-path $(GATEWAY) --package load
 
+# Node and the npm packages, and a Python environment for each version of the SDK, all at versions that are pinned.
+comma := ,
+CONFORMANCE := tests/conformance
+CONFORMANCE_CACHE := .cache/conformance
+CONFORMANCE_NEEDS := $(CONFORMANCE_CACHE)/js/installed $(CONFORMANCE_CACHE)/mcp-1.30.0/installed $(CONFORMANCE_CACHE)/mcp-2.3.0/installed
+
+.PHONY: conformance
+conformance: build $(ENVOY_NEEDED) $(CONFORMANCE_NEEDS) ## official clients, servers and suite through the filter: ONLY=matrix,suite,reactions
+	@cargo build --quiet --release --locked --manifest-path $(GATEWAY) --package conformance
+	@cargo test --quiet --release --locked --manifest-path $(GATEWAY) --package conformance --lib
+	@exec tests/gateway/target/release/conformance $(subst $(comma), ,$(ONLY))
+
+$(CONFORMANCE_CACHE)/js/installed: $(CONFORMANCE)/js/package-lock.json
+	@command -v npm >/dev/null || { echo "make conformance needs npm" >&2; exit 1; }
+	mkdir -p $(@D) && cp $(CONFORMANCE)/js/package.json $(CONFORMANCE)/js/package-lock.json $(@D)
+	npm ci --prefix $(@D) --no-audit --no-fund --loglevel error
+	$(@D)/node_modules/node/bin/node --version > $@
+
+$(CONFORMANCE_CACHE)/mcp-%/installed: $(CONFORMANCE)/python/mcp-%.txt
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make conformance needs Python 3.11" >&2; exit 1; }
+	python3 -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
 .PHONY: lint
 lint: ## format and lints, for both targets
 	cargo fmt --all --check

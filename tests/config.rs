@@ -369,14 +369,6 @@ fn says_what_is_wrong_with_an_endpoints_field() {
             r#""idleTimeout": "1h""#,
             r#"idleTimeout: unknown field, did you mean "idle_timeout"?"#.to_owned(),
         ),
-        (
-            r#""on_full": "evict_idle""#,
-            "on_full: not supported yet".to_owned(),
-        ),
-        (
-            r#""bind_sessions": false"#,
-            "bind_sessions: not supported yet".to_owned(),
-        ),
     ];
     for (fields, mistake) in cases {
         assert_eq!(

@@ -2,9 +2,7 @@
 
 use super::{Effects, Exchange, Gate, ResponseHead, State, Verb};
 use crate::mcp::session_id::{PresentedId, SessionId};
-use crate::session::{
-    EndReason, IdDigest, NewSession, Opened, Origin, Owner, Reservation, SessionKey, Store,
-};
+use crate::session::{EndReason, IdDigest, NewSession, Opened, Origin, Reservation, SessionKey, Store};
 use crate::telemetry::Event;
 
 /// What to do with an answer.
@@ -154,7 +152,9 @@ impl Exchange {
         let new = NewSession {
             endpoint: self.site.tag,
             lifespans: self.site.lifespans,
-            owner: Owner::default(),
+            owner: self.owner,
+            bound: self.claimant().is_some(),
+            quota: self.site.rules.max_sessions_per_principal,
             id: id.as_bytes(),
             digest: IdDigest::of(id.as_bytes()),
             keep_id: self.site.keeps_ids,

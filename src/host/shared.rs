@@ -10,7 +10,7 @@ use super::metrics::Metrics;
 use super::reporter::Reporter;
 use super::shared_data::SharedData;
 use crate::config::Config;
-use crate::exchange::{Gate, Site, vm_settings};
+use crate::exchange::{Gate, Site, have_quotas, vm_settings};
 use crate::in_use::InUse;
 use crate::naming::SessionName;
 use crate::outbox::Outbox;
@@ -47,8 +47,12 @@ impl Shared {
         let [a, b, c, d, secret @ ..] = random;
         let root = RootTag::from_random(u32::from_le_bytes([a, b, c, d]));
         let sites = Site::all(&config);
+        let mut table = Table::attach(SharedData::default(), root, secret)?;
+        if have_quotas(&sites) {
+            table.keep_books()?;
+        }
         Ok(Self {
-            table: Table::attach(SharedData::default(), root, secret)?,
+            table,
             metrics: Metrics::define(&sites),
             outbox: RefCell::new(Outbox::new(sites.len())),
             callouts: RefCell::default(),

@@ -149,9 +149,6 @@ async fn what_is_not_there_yet_is_refused_not_ignored() {
         json!({"endpoints": [endpoint]})
     };
     let plugins = [
-        endpoint(json!({"principal": [{"header": "x-user-id"}]})),
-        endpoint(json!({"max_sessions_per_principal": 5})),
-        endpoint(json!({"on_full": "evict_idle"})),
         json!({"status": {"path": "/mcp-sessions"}}),
     ];
     for plugin in plugins {

@@ -1,0 +1,116 @@
+//! `make conformance`: plays the matrix, the official suite and the reactions, prints their tables, and writes them to
+//! `target/conformance`. Fails if anything is worse through the filter.
+
+use std::process::ExitCode;
+
+use conformance::report::Results;
+use conformance::{Fallible, matrix, parties, reactions, suite};
+use gateway::envoy::root;
+use tokio::signal::unix::{SignalKind, signal};
+
+const USAGE: &str = "\
+usage: conformance [matrix] [suite] [reactions] [readme]
+
+Plays all where none is named. With `readme` the tables go into the README too.";
+
+/// Between these two lines of the README are the tables.
+const BEGIN: &str = "<!-- written by `make conformance ONLY=readme` -->\n";
+const END: &str = "<!-- end -->\n";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // Ended here, what was started ends too.
+    let run = run(std::env::args().skip(1).collect());
+    let done = tokio::select! {
+        done = run => done,
+        () = interrupted() => Err("interrupted".to_owned()),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Ctrl-C, or SIGTERM.
+async fn interrupted() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+async fn run(words: Vec<String>) -> Fallible<bool> {
+    let (readme, words): (Vec<String>, Vec<String>) = words.into_iter().partition(|word| word == "readme");
+    if words
+        .iter()
+        .any(|word| !["matrix", "suite", "reactions"].contains(&word.as_str()))
+    {
+        return Err(USAGE.to_owned());
+    }
+    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| word == name);
+    install_scripts()?;
+    let mut results = Results::default();
+    if wanted("matrix") {
+        println!("clients and servers");
+        results.matrix = Some(matrix::play().await?);
+    }
+    if wanted("suite") {
+        println!("the official conformance suite");
+        results.suite = Some(suite::play().await?);
+    }
+    if wanted("reactions") {
+        println!("reactions");
+        results.reactions = Some(reactions::play().await?);
+    }
+    write(&results)?;
+    if !readme.is_empty() {
+        write_readme(&results.summary())?;
+    }
+    Ok(results.is_good())
+}
+
+/// Puts the scripts beside the packages they import: Node looks for those from where a script is.
+fn install_scripts() -> Fallible<()> {
+    let failed = |error: std::io::Error| error.to_string();
+    let (from, to) = (
+        root().join("tests/conformance/js"),
+        parties::installed().join("js"),
+    );
+    for script in std::fs::read_dir(&from).map_err(failed)? {
+        let script = script.map_err(failed)?.path();
+        let is_script = script.extension().is_some_and(|extension| extension != "json");
+        if let Some(name) = script.file_name().filter(|_| is_script) {
+            std::fs::copy(&script, to.join(name)).map_err(failed)?;
+        }
+    }
+    std::fs::create_dir_all(parties::installed().join("home")).map_err(failed)
+}
+
+fn write(results: &Results) -> Fallible<()> {
+    let failed = |error: std::io::Error| error.to_string();
+    let directory = root().join("target/conformance");
+    std::fs::create_dir_all(&directory).map_err(failed)?;
+    let text = results.markdown();
+    let json = serde_json::to_string_pretty(results).map_err(|error| error.to_string())?;
+    std::fs::write(directory.join("summary.md"), &text).map_err(failed)?;
+    std::fs::write(directory.join("results.json"), json).map_err(failed)?;
+    println!("\n{text}\nWritten: {}", directory.join("summary.md").display());
+    Ok(())
+}
+
+fn write_readme(tables: &str) -> Fallible<()> {
+    let path = root().join("README.md");
+    let readme = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
+    let parts = readme
+        .split_once(BEGIN)
+        .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let (before, after) = parts.ok_or("README.md: no place for the tables")?;
+    std::fs::write(&path, format!("{before}{BEGIN}\n{tables}{END}{after}")).map_err(|error| error.to_string())
+}
