@@ -53,7 +53,7 @@ pub struct Site {
     /// Its place among the endpoints of the configuration.
     pub index: usize,
     /// Its rules.
-    pub rules: Endpoint,
+    pub rules: Rc<Endpoint>,
     /// Its tag in shared data.
     pub tag: EndpointTag,
     /// How long its sessions live.
@@ -67,10 +67,10 @@ pub struct Site {
 impl Site {
     /// The sites of all endpoints of a configuration.
     pub fn all(config: &Config) -> Vec<Rc<Self>> {
-        let site = |(index, rules): (usize, &Endpoint)| {
+        let site = |(index, rules): (usize, &Rc<Endpoint>)| {
             Rc::new(Self {
                 index,
-                rules: rules.clone(),
+                rules: Rc::clone(rules),
                 tag: EndpointTag::of(rules.name.as_str()),
                 lifespans: lifespans(rules),
                 keeps_ids: config.log_session_id == LogSessionId::Plain || rules.terminate_upstream.is_some(),

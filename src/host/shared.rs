@@ -22,7 +22,7 @@ const MAX_SHOWS: usize = 4;
 /// What a root context and its streams have in common.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) config: Config,
+    pub(super) config: Rc<Config>,
     pub(super) sites: Vec<Rc<Site>>,
     pub(super) table: Table<SharedData>,
     pub(super) metrics: Metrics,
@@ -34,14 +34,14 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Joins the table and puts the configuration in force. The second value tells whether it was new.
-    pub(super) fn start(config: Config) -> Result<(Self, bool), StartError> {
+    pub(super) fn start(config: Rc<Config>) -> Result<(Self, bool), StartError> {
         let shared = Self::join(config)?;
         let is_new = shared.table.install(&shared.settings())?;
         Ok((shared, is_new))
     }
 
     /// Joins the table, and leaves the configuration in force as it is.
-    pub(super) fn join(config: Config) -> Result<Self, StartError> {
+    pub(super) fn join(config: Rc<Config>) -> Result<Self, StartError> {
         let mut random = [0; 20];
         getrandom::fill(&mut random).map_err(|_| StartError::NoRandomness)?;
         let [a, b, c, d, secret @ ..] = random;

@@ -148,9 +148,7 @@ async fn what_is_not_there_yet_is_refused_not_ignored() {
         gateway::setup::merge(&mut endpoint, fields);
         json!({"endpoints": [endpoint]})
     };
-    let plugins = [
-        json!({"status": {"path": "/mcp-sessions"}}),
-    ];
+    let plugins = [json!({"status": {"path": "/mcp-sessions"}})];
     for plugin in plugins {
         let log = refusal(plugin.clone(), Encoding::Struct).await;
         assert!(log.contains("not supported yet"), "{plugin}:\n{log}");
