@@ -311,6 +311,8 @@ impl fmt::Debug for TerminateUpstream {
 /// For the tests of the readers: one endpoint `mcp` at `/mcp` with further fields, nothing of it refused as unsupported.
 #[cfg(test)]
 mod testing {
+    use std::rc::Rc;
+
     use super::{Config, ConfigError, Endpoint, Mistake};
 
     fn parse_with(fields: &str) -> Result<Config, ConfigError> {

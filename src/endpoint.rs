@@ -400,7 +400,7 @@ mod tests {
 
     #[test]
     fn the_query_is_left_aside() {
-        let endpoints = [Endpoint::default()];
+        let endpoints = [Rc::default()];
         assert_eq!(find(&endpoints, b"a", b"/mcp?a=/b?c"), Some(0));
         assert_eq!(find(&endpoints, b"a", b"/mcp?"), Some(0));
         assert_eq!(find(&endpoints, b"a", b"?/mcp"), None);
@@ -416,7 +416,8 @@ mod tests {
             transport,
             path: path("/sse"),
             ..Endpoint::default()
-        }];
+        }]
+        .map(Rc::new);
         assert_eq!(find(&endpoints, b"a", b"/sse"), Some(0));
         assert_eq!(find(&endpoints, b"a", b"/messages/?session_id=1"), Some(0));
         assert_eq!(find(&endpoints, b"a", b"/messages"), None);

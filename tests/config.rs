@@ -98,7 +98,7 @@ fn the_defaults_are_the_documented_ones() {
         max_lifetime,
         initialize_timeout,
         ..
-    } = &config.endpoints[0];
+    } = &*config.endpoints[0];
     assert_eq!(
         (name.as_str(), path.as_str(), *max_sessions),
         ("mcp", "/mcp", 10_000)
