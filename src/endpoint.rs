@@ -5,6 +5,7 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::rc::Rc;
 
 use crate::config::{
     Admission, CapacityStatus, OnFull, PrincipalSource, TerminateUpstream, Transport, UnknownSession,
@@ -95,7 +96,7 @@ impl Default for Endpoint {
 
 /// Finds the endpoint that governs a request, as its place in the list. An endpoint with an authority goes before one
 /// without; within one authority no two match the same path, so the order of the list decides nothing.
-pub(crate) fn find(endpoints: &[Endpoint], authority: &[u8], path: &[u8]) -> Option<usize> {
+pub(crate) fn find(endpoints: &[Rc<Endpoint>], authority: &[u8], path: &[u8]) -> Option<usize> {
     let path = without_query(path);
     let named = |endpoint: &Endpoint| {
         endpoint
@@ -385,21 +386,21 @@ mod tests {
 
     #[test]
     fn an_endpoint_with_the_authority_goes_first_wherever_it_stands() {
-        let endpoints = [endpoint(None, "/mcp"), endpoint(Some("a.example"), "/mcp")];
+        let endpoints = [endpoint(None, "/mcp"), endpoint(Some("a.example"), "/mcp")].map(Rc::new);
         assert_eq!(find(&endpoints, b"A.example:443", b"/mcp"), Some(1));
         assert_eq!(find(&endpoints, b"b.example", b"/mcp"), Some(0));
     }
 
     #[test]
     fn a_named_host_falls_back_to_endpoints_of_every_host() {
-        let endpoints = [endpoint(None, "/tools"), endpoint(Some("a.example"), "/mcp")];
+        let endpoints = [endpoint(None, "/tools"), endpoint(Some("a.example"), "/mcp")].map(Rc::new);
         assert_eq!(find(&endpoints, b"a.example", b"/tools"), Some(0));
         assert_eq!(find(&endpoints, b"b.example", b"/mcp"), None);
     }
 
     #[test]
     fn the_query_is_left_aside() {
-        let endpoints = [Endpoint::default()];
+        let endpoints = [Rc::default()];
         assert_eq!(find(&endpoints, b"a", b"/mcp?a=/b?c"), Some(0));
         assert_eq!(find(&endpoints, b"a", b"/mcp?"), Some(0));
         assert_eq!(find(&endpoints, b"a", b"?/mcp"), None);
@@ -415,7 +416,8 @@ mod tests {
             transport,
             path: path("/sse"),
             ..Endpoint::default()
-        }];
+        }]
+        .map(Rc::new);
         assert_eq!(find(&endpoints, b"a", b"/sse"), Some(0));
         assert_eq!(find(&endpoints, b"a", b"/messages/?session_id=1"), Some(0));
         assert_eq!(find(&endpoints, b"a", b"/messages"), None);

@@ -22,7 +22,7 @@ mod mirrors;
 mod opening;
 
 pub use answer_phase::{AnswerInterest, Edit};
-pub use effects::{Effects, Gate, Site, vm_settings};
+pub use effects::{Effects, Gate, Site, have_quotas, vm_settings};
 pub use head::{RequestHead, ResponseHead};
 
 use std::rc::Rc;
@@ -37,7 +37,10 @@ use crate::mcp::method::Method;
 use crate::mcp::revision::{Era, Revision};
 use crate::mcp::session_id::{PresentedId, SessionId};
 use crate::naming::SessionName;
-use crate::session::{Farewell, IdDigest, Reservation, Session, SessionKey, Standing, Store, Timestamp};
+use crate::principal::identify;
+use crate::session::{
+    Farewell, IdDigest, Owner, Reservation, Session, SessionKey, Standing, Store, Timestamp,
+};
 use crate::telemetry::{Event, Fact};
 
 /// How much of a body that streams by is looked at for its method and tool.
@@ -104,6 +107,8 @@ pub struct Exchange {
     site: Rc<Site>,
     verb: Verb,
     revision: Option<Revision>,
+    /// Who sent the request, where that matters.
+    owner: Owner,
     state: State,
     /// The beginning of a body that streams by; `None` once it has told its method.
     glimpse: Option<Beginning>,
@@ -183,6 +188,11 @@ impl Exchange {
             site: Rc::clone(site),
             verb,
             revision: head.revision,
+            owner: if site.asks_who {
+                identify(&site.rules.principal, head.caller, gate.table)
+            } else {
+                Owner::UNKNOWN
+            },
             state: State::Over,
             glimpse: None,
             stream_open: false,
@@ -285,8 +295,12 @@ impl Exchange {
         if !gate.in_use.leave(key, self.context, gate.now) {
             return;
         }
-        if let Err(error) = gate.table.rest(key, self.site.lifespans, gate.now) {
-            effects.failed("rest", error);
+        match gate.table.rest(key, self.site.lifespans, gate.now) {
+            Ok(()) if self.site.lifespans.evictable => {
+                gate.in_use.idlest.rested(self.site.tag, key, gate.now);
+            }
+            Ok(()) => {}
+            Err(error) => effects.failed("rest", error),
         }
     }
 
@@ -333,10 +347,14 @@ impl Exchange {
         id: &SessionId<'_>,
     ) -> Verdict<'static> {
         let key = gate.table.key(self.site.tag, id.as_bytes());
-        let standing = gate.table.use_session(key, self.site.lifespans, gate.now);
+        let standing = gate
+            .table
+            .use_session(key, self.claimant(), self.site.lifespans, gate.now);
         let digest = match &standing {
             Ok(Standing::Alive(session)) => Some(session.digest),
-            Ok(Standing::Expired(_) | Standing::Ended | Standing::Unknown) | Err(_) => None,
+            Ok(Standing::Expired(_) | Standing::Ended | Standing::Foreign | Standing::Unknown) | Err(_) => {
+                None
+            }
         };
         self.note_session(gate, effects, id, digest);
         match standing {
@@ -363,7 +381,7 @@ impl Exchange {
                 }
                 UnknownSession::Reject => self.refuse(effects, Answer::SessionNotFound),
             },
-            Ok(Standing::Ended) => self.refuse(effects, Answer::SessionNotFound),
+            Ok(Standing::Ended | Standing::Foreign) => self.refuse(effects, Answer::SessionNotFound),
             Ok(Standing::Expired(ended)) => {
                 effects.ended(&ended);
                 effects.counts_moved();
@@ -376,6 +394,12 @@ impl Exchange {
                 self.pass(effects)
             }
         }
+    }
+
+    /// Whose the session has to be, where sessions are bound.
+    fn claimant(&self) -> Option<Owner> {
+        let bound = self.site.asks_who && self.site.rules.bind_sessions;
+        bound.then_some(self.owner)
     }
 
     /// The first request that states the session's revision tells it to whom will need it.

@@ -5,6 +5,7 @@
 //! their errors handled. The SDK's convenience methods panic, and a panic takes the worker's VM down.
 
 mod abi;
+mod caller;
 mod callouts;
 mod clock;
 mod failure_log;

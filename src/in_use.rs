@@ -8,11 +8,13 @@ use core::time::Duration;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
-use crate::session::{EndpointTag, Lifespans, SessionKey, Store, StoreError, Table, Timestamp};
+use crate::session::{EndpointTag, Idlest, Lifespans, SessionKey, Store, StoreError, Table, Timestamp};
 
 /// Sessions in use on this root, each with the streams that use it.
 #[derive(Debug, Default)]
 pub struct InUse {
+    /// Those at rest that this root would evict next.
+    pub idlest: Idlest,
     sessions: HashMap<SessionKey, Use>,
     /// Endpoints of GET streams that are closed and that the table could not be told of, each as often.
     unclosed: Vec<EndpointTag>,
@@ -60,7 +62,7 @@ impl InUse {
                     lifespans,
                     opened,
                     stamp,
-                    leased: lifespans.is_short(),
+                    leased: lifespans.leases_every_use(),
                     tick,
                     first: context,
                     others: Vec::new(),
@@ -173,16 +175,14 @@ impl Use {
             .is_some_and(|lifetime| self.opened.after(lifetime) <= now)
     }
 
-    /// A lease is taken when a quarter of the idle timeout is gone, and renewed when half of it is.
+    /// A lease is taken when a quarter of the idle timeout is gone, or at once where sessions may be evicted,
+    /// and renewed when half of it is gone.
     fn needs_lease(&self, now: Timestamp) -> bool {
-        let Some(idle) = self.lifespans.idle else {
-            return false;
-        };
         if self.stamp > now {
-            self.stamp.since(now) < self.lifespans.lease() / 2
-        } else {
-            now.since(self.stamp) >= (idle / 4).min(Duration::from_secs(60))
+            return self.stamp.since(now) < self.lifespans.lease() / 2;
         }
+        let late = |idle: Duration| now.since(self.stamp) >= (idle / 4).min(Duration::from_secs(60));
+        self.lifespans.evictable || self.lifespans.idle.is_some_and(late)
     }
 
     fn lease_from(&mut self, now: Timestamp) {

@@ -3,8 +3,8 @@
 //! # The way of a request
 //!
 //! [`host`] turns Envoy's callbacks into events of an [`exchange::Exchange`]. That finds the request's
-//! [`endpoint`] in the [`config`], reads its message ([`mcp`]), asks the [`session`] table, which all workers
-//! share, and says what to do: let it go on, hold it, or give it an [`answer`]. What it reports besides
+//! [`endpoint`] in the [`config`] and its [`principal`], reads its message ([`mcp`]), asks the [`session`] table,
+//! which all workers share, and says what to do: let it go on, hold it, or give it an [`answer`]. What it reports besides
 //! goes to metrics, filter state and logs under the names that [`telemetry`] spells.
 //!
 //! Everything but [`host`] is plain Rust without a host, so that tests, benches and fuzzers run it natively.
@@ -13,11 +13,13 @@ pub mod answer;
 pub mod config;
 pub mod endpoint;
 pub mod exchange;
+pub mod fields;
 #[cfg(feature = "host")]
 mod host;
 pub mod in_use;
 pub mod mcp;
 pub mod naming;
 pub mod outbox;
+pub mod principal;
 pub mod session;
 pub mod telemetry;

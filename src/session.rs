@@ -7,11 +7,13 @@
 
 mod bucket;
 mod codec;
+mod evict;
 mod farewell;
 mod farewells;
 mod ledger;
 mod open;
 mod places;
+mod principals;
 mod record;
 mod settings;
 mod store;
@@ -21,10 +23,12 @@ mod time;
 #[cfg(test)]
 mod world;
 
+pub use evict::Idlest;
 pub use farewell::{Farewell, Owed};
 pub use farewells::Settlement;
 pub use ledger::{Counts, EndpointCounts, Refusal, Reservation};
 pub use open::{NewSession, Opened, Origin};
+pub use principals::Quota;
 pub use record::{EndReason, EndedSession, IdDigest, Owner, RootTag, Session, SessionKey};
 pub use settings::{EndpointSettings, EndpointTag, Lifespans, VmSettings};
 pub use store::{BUCKETS, Key, SetError, Store, StoreError, Value, Version};

@@ -98,7 +98,7 @@ fn the_defaults_are_the_documented_ones() {
         max_lifetime,
         initialize_timeout,
         ..
-    } = &config.endpoints[0];
+    } = &*config.endpoints[0];
     assert_eq!(
         (name.as_str(), path.as_str(), *max_sessions),
         ("mcp", "/mcp", 10_000)
@@ -368,14 +368,6 @@ fn says_what_is_wrong_with_an_endpoints_field() {
         (
             r#""idleTimeout": "1h""#,
             r#"idleTimeout: unknown field, did you mean "idle_timeout"?"#.to_owned(),
-        ),
-        (
-            r#""on_full": "evict_idle""#,
-            "on_full: not supported yet".to_owned(),
-        ),
-        (
-            r#""bind_sessions": false"#,
-            "bind_sessions: not supported yet".to_owned(),
         ),
     ];
     for (fields, mistake) in cases {

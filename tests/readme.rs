@@ -89,6 +89,10 @@ fn the_table_of_answers_is_the_code_s() {
     };
     let answers = [
         vec![capacity(429), capacity(503)],
+        vec![Answer::PrincipalQuota {
+            retry_after_s: 5,
+            id: None,
+        }],
         vec![Answer::SessionNotFound],
         vec![Answer::InvalidSessionId],
         vec![Answer::ParseError],

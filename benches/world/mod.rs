@@ -23,6 +23,7 @@ pub const OPENED: u64 = 1_000_000;
 pub const LIFESPANS: Lifespans = Lifespans {
     idle: Some(Duration::from_secs(720 * 3600)),
     lifetime: None,
+    evictable: false,
 };
 
 /// Versioned values as Envoy's shared data has them: every read copies.
@@ -40,7 +41,7 @@ impl Values {
     fn find(&mut self, key: Key) -> Option<&mut (Vec<u8>, u32)> {
         match key {
             Key::Bucket(index) => self.buckets.get_mut(usize::from(index))?.as_mut(),
-            Key::HashKey | Key::Ledger => self.others.get_mut(&key),
+            Key::HashKey | Key::Ledger | Key::Principals(_) => self.others.get_mut(&key),
         }
     }
 
@@ -51,7 +52,7 @@ impl Values {
                 self.buckets.resize(length, None);
                 self.buckets[usize::from(index)] = Some(value);
             }
-            Key::HashKey | Key::Ledger => drop(self.others.insert(key, value)),
+            Key::HashKey | Key::Ledger | Key::Principals(_) => drop(self.others.insert(key, value)),
         }
     }
 }
@@ -179,7 +180,9 @@ impl World {
         let new = NewSession {
             endpoint: self.endpoint,
             lifespans: LIFESPANS,
-            owner: Owner(0),
+            owner: Owner::UNKNOWN,
+            bound: false,
+            quota: None,
             id: id.as_bytes(),
             digest: IdDigest([0; 8]),
             keep_id: false,

@@ -174,6 +174,7 @@ pub fn table(bytes: &[u8]) {
     let lifespans = Lifespans {
         idle: Some(Duration::from_secs(if choice & 2 == 0 { 5 } else { 600 })),
         lifetime: Some(Duration::from_secs(3600)),
+        evictable: choice & 4 != 0,
     };
     let endpoint = EndpointSettings {
         name: "mcp".to_owned(),
@@ -196,7 +197,9 @@ pub fn table(bytes: &[u8]) {
     let new = NewSession {
         endpoint: tag,
         lifespans,
-        owner: Owner(1),
+        owner: Owner::NOBODY,
+        bound: choice & 8 != 0,
+        quota: (choice & 16 != 0).then_some(3),
         id,
         digest: IdDigest::of(id),
         keep_id: true,
@@ -206,13 +209,13 @@ pub fn table(bytes: &[u8]) {
     for step in value.iter().take(12) {
         now = now.after(Duration::from_millis(u64::from(*step) * 16));
         match step % 9 {
-            0 => drop(table.use_session(key, lifespans, now)),
+            0 => drop(table.use_session(key, Some(Owner::NOBODY), lifespans, now)),
             1 => drop(table.open(&new, Origin::Adopted, now)),
             2 => drop(table.open(&new, Origin::Minted(None), now)),
             3 => drop(table.end(key, EndReason::ClientDelete, lifespans, now)),
             4 => drop(table.renew(key, lifespans, now)),
             5 => drop(table.rest(key, lifespans, now)),
-            6 => drop(table.reserve(tag, Duration::from_secs(60), now)),
+            6 => drop(table.reserve(tag, None, Duration::from_secs(60), now)),
             7 => drop(table.keep_holdings(now)),
             _ => drop(table.open_stream(tag, now)),
         }

@@ -5,6 +5,7 @@ mod principal;
 mod terminate_upstream;
 
 use crate::endpoint::Endpoint;
+use std::rc::Rc;
 
 use super::bounds::{ENDPOINTS, SESSIONS, SWEEP_INTERVAL};
 use super::claims::{Claims, Requests};
@@ -36,7 +37,7 @@ pub(super) fn config(root: &Place<'_>) -> Config {
     };
     config.endpoints = match fields.get("endpoints") {
         Some(place) => endpoints(place, &vm, &mut claims),
-        None => vec![default_endpoint(&vm, &mut claims)],
+        None => vec![Rc::new(default_endpoint(&vm, &mut claims))],
     };
     fields.set("sweep_interval", &mut config.sweep_interval, |at| {
         at.duration(SWEEP_INTERVAL)
@@ -56,7 +57,7 @@ struct VmCap {
     written: bool,
 }
 
-fn endpoints(place: &Place<'_>, vm: &VmCap, claims: &mut Claims) -> Vec<Endpoint> {
+fn endpoints(place: &Place<'_>, vm: &VmCap, claims: &mut Claims) -> Vec<Rc<Endpoint>> {
     let Some(items) = place.items() else {
         return Vec::new();
     };
@@ -70,7 +71,7 @@ fn endpoints(place: &Place<'_>, vm: &VmCap, claims: &mut Claims) -> Vec<Endpoint
     items
         .iter()
         .take(*ENDPOINTS.end())
-        .map(|item| endpoint::endpoint(item, vm, claims))
+        .map(|item| Rc::new(endpoint::endpoint(item, vm, claims)))
         .collect()
 }
 

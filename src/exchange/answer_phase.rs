@@ -2,9 +2,7 @@
 
 use super::{Effects, Exchange, Gate, ResponseHead, State, Verb};
 use crate::mcp::session_id::{PresentedId, SessionId};
-use crate::session::{
-    EndReason, IdDigest, NewSession, Opened, Origin, Owner, Reservation, SessionKey, Store,
-};
+use crate::session::{EndReason, IdDigest, NewSession, Opened, Origin, Reservation, SessionKey, Store};
 use crate::telemetry::Event;
 
 /// What to do with an answer.
@@ -41,6 +39,7 @@ impl Exchange {
         match self.state {
             State::Opening(_) if self.verb == Verb::Get => AnswerInterest::Status,
             State::Opening(_) | State::Sessionless => AnswerInterest::Head,
+            // A session of HTTP+SSE is its stream: it lives whatever a message is answered.
             State::Using(_) if self.site.is_http_sse() => AnswerInterest::Nothing,
             State::Using(_) | State::Unknown(_) => AnswerInterest::Status,
             State::Holding | State::Announcing(_) | State::Streaming(..) | State::Over => {
@@ -66,8 +65,6 @@ impl Exchange {
     /// What an answer means to the session of its request.
     fn consequence(&self, head: &ResponseHead<'_>) -> Consequence {
         match (self.verb, head.status) {
-            // A session of HTTP+SSE is its stream: it lives whatever a message is answered.
-            _ if self.site.is_http_sse() => Consequence::Nothing,
             (_, 404) => Consequence::Ends(EndReason::UpstreamGone),
             (Verb::Delete, 200..300) => Consequence::Ends(EndReason::ClientDelete),
             (Verb::Get, 200..300) => Consequence::StreamOpens,
@@ -155,7 +152,9 @@ impl Exchange {
         let new = NewSession {
             endpoint: self.site.tag,
             lifespans: self.site.lifespans,
-            owner: Owner::default(),
+            owner: self.owner,
+            bound: self.claimant().is_some(),
+            quota: self.site.rules.max_sessions_per_principal,
             id: id.as_bytes(),
             digest: IdDigest::of(id.as_bytes()),
             keep_id: self.site.keeps_ids,

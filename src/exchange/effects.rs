@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::RequestHead;
-use crate::config::{Config, LogSessionId, Transport};
+use crate::config::{Config, LogSessionId, OnFull, Transport};
 use crate::endpoint::{Endpoint, without_query};
 use crate::in_use::InUse;
 use crate::mcp::revision::Era;
@@ -53,25 +53,29 @@ pub struct Site {
     /// Its place among the endpoints of the configuration.
     pub index: usize,
     /// Its rules.
-    pub rules: Endpoint,
+    pub rules: Rc<Endpoint>,
     /// Its tag in shared data.
     pub tag: EndpointTag,
     /// How long its sessions live.
     pub lifespans: Lifespans,
     /// Whether records of its sessions keep the id itself.
     pub keeps_ids: bool,
+    /// Whether it matters who a caller is.
+    pub asks_who: bool,
 }
 
 impl Site {
     /// The sites of all endpoints of a configuration.
     pub fn all(config: &Config) -> Vec<Rc<Self>> {
-        let site = |(index, rules): (usize, &Endpoint)| {
+        let site = |(index, rules): (usize, &Rc<Endpoint>)| {
             Rc::new(Self {
                 index,
-                rules: rules.clone(),
+                rules: Rc::clone(rules),
                 tag: EndpointTag::of(rules.name.as_str()),
                 lifespans: lifespans(rules),
                 keeps_ids: config.log_session_id == LogSessionId::Plain || rules.terminate_upstream.is_some(),
+                asks_who: !rules.principal.is_empty()
+                    && (rules.bind_sessions || rules.max_sessions_per_principal.is_some()),
             })
         };
         config.endpoints.iter().enumerate().map(site).collect()
@@ -100,7 +104,15 @@ fn lifespans(rules: &Endpoint) -> Lifespans {
     Lifespans {
         idle: rules.idle_timeout.or(after_a_fault),
         lifetime: rules.max_lifetime,
+        evictable: rules.on_full == OnFull::EvictIdle,
     }
+}
+
+/// Whether any of these sites has a quota, so that the table has to keep books ([`Table::keep_books`]).
+pub fn have_quotas(sites: &[Rc<Site>]) -> bool {
+    sites
+        .iter()
+        .any(|site| site.rules.max_sessions_per_principal.is_some())
 }
 
 /// What all workers have to agree on, of a configuration with these sites.

@@ -1,6 +1,7 @@
 use crate::mcp::mirror::Mirror;
 use crate::mcp::revision::Revision;
 use crate::mcp::session_id::PresentedId;
+use crate::principal::Caller;
 
 /// The header fields of a request that matter, read in one pass.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,8 @@ pub struct RequestHead<'a> {
     pub accepts_encodings: bool,
     /// Whether a body follows.
     pub has_body: bool,
+    /// Who sent it, as far as the host knows.
+    pub caller: Option<&'a dyn Caller>,
 }
 
 impl<'a> RequestHead<'a> {
@@ -38,6 +41,7 @@ impl<'a> RequestHead<'a> {
             rpc_name: Mirror::Absent,
             accepts_encodings: false,
             has_body,
+            caller: None,
         };
         let mut versions = 0;
         for (name, value) in fields {
@@ -66,6 +70,15 @@ impl<'a> RequestHead<'a> {
     /// `Mcp-Name`, where it is plain text and not encoded.
     pub fn plain_name(&self) -> Option<&'a str> {
         plain_text(self.rpc_name.one()?)
+    }
+
+    /// The head, sent by `caller`.
+    #[must_use]
+    pub fn from_caller(self, caller: &'a dyn Caller) -> Self {
+        Self {
+            caller: Some(caller),
+            ..self
+        }
     }
 }
 

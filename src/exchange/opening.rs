@@ -6,11 +6,14 @@ use crate::config::CapacityStatus;
 use crate::mcp::json_rpc::{self, Batch, Body, Kind, Message, RequestId};
 use crate::mcp::method::Method;
 use crate::mcp::revision::Revision;
-use crate::session::Store;
+use crate::session::{EndedSession, Quota, Refusal, Reservation, Store, StoreError};
 use crate::telemetry::{Event, Fact};
 
 /// Longest tool name that is left for access logs, in bytes.
 const MAX_TOOL_BYTES: usize = 256;
+
+/// At most this many sessions are ended for one newcomer.
+const MOST_EVICTED: u32 = 4;
 
 impl Exchange {
     /// Judges the whole message of a held request.
@@ -100,21 +103,70 @@ impl Exchange {
         effects: &mut impl Effects,
         id: Option<RequestId<'b>>,
     ) -> Verdict<'b> {
-        match gate
-            .table
-            .reserve(self.site.tag, self.site.rules.initialize_timeout, gate.now)
-        {
+        match self.take_place(gate, effects) {
             Ok(Ok(place)) => {
                 effects.counts_moved();
                 self.state = State::Opening(Some(place));
                 self.pass(effects)
             }
-            Ok(Err(_)) => self.refuse(effects, self.at_capacity(id)),
+            Ok(Err(Refusal::Capacity)) => self.refuse(effects, self.at_capacity(id)),
+            Ok(Err(Refusal::Quota)) => self.refuse(effects, self.at_quota(id)),
             // What cannot be counted is not let in: the cap is exact.
             Err(error) => {
                 effects.failed("reserve", error);
                 self.refuse(effects, self.at_capacity(id))
             }
+        }
+    }
+
+    /// Takes a place. Under `evict_idle` a session that is not in use gives up its own.
+    fn take_place<S: Store>(
+        &self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+    ) -> Result<Result<Reservation, Refusal>, StoreError> {
+        let rules = &self.site.rules;
+        let quota = rules.max_sessions_per_principal.map(|limit| Quota {
+            owner: self.owner,
+            limit,
+        });
+        let mut evicted = 0;
+        loop {
+            let place = gate
+                .table
+                .reserve(self.site.tag, quota, rules.initialize_timeout, gate.now)?;
+            let Err(refusal) = place else { return Ok(place) };
+            evicted += 1;
+            // Another newcomer may be quicker to take the place that became free.
+            if !self.site.lifespans.evictable || evicted > MOST_EVICTED {
+                return Ok(place);
+            }
+            let Some(ended) = self.evict(gate, refusal)? else {
+                return Ok(place);
+            };
+            effects.ended(&ended);
+            effects.counts_moved();
+        }
+    }
+
+    fn evict<S: Store>(
+        &self,
+        gate: &mut Gate<'_, S>,
+        refusal: Refusal,
+    ) -> Result<Option<EndedSession>, StoreError> {
+        let (tag, lifespans) = (self.site.tag, self.site.lifespans);
+        match refusal {
+            Refusal::Capacity => gate
+                .table
+                .evict(tag, &mut gate.in_use.idlest, lifespans, gate.now),
+            Refusal::Quota => gate.table.evict_of(self.owner, tag, lifespans, gate.now),
+        }
+    }
+
+    fn at_quota<'b>(&self, id: Option<RequestId<'b>>) -> Answer<'b> {
+        Answer::PrincipalQuota {
+            retry_after_s: whole_seconds(self.site.rules.retry_after),
+            id,
         }
     }
 

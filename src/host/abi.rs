@@ -8,6 +8,8 @@
 
 use core::ptr::null_mut;
 
+use crate::fields::Fields;
+
 /// Which header map of the stream in effect.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Headers {
@@ -40,13 +42,14 @@ unsafe extern "C" {
         data: *mut *mut u8,
         size: *mut usize,
     ) -> u32;
+    fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
 }
 
 /// All fields of a header map.
 pub(super) fn fields(map: Headers) -> Fields {
     // SAFETY: the host writes to `data` and `size` before it returns.
-    Fields(returned(|data, size| unsafe {
+    Fields::new(returned(|data, size| unsafe {
         proxy_get_header_map_pairs(map as u32, data, size)
     }))
 }
@@ -77,6 +80,19 @@ fn buffer(buffer: u32, len: usize) -> Vec<u8> {
     returned(|data, size| unsafe { proxy_get_buffer_bytes(buffer, 0, len, data, size) })
 }
 
+/// A property of the stream in effect, or of its connection; empty if there is none. One that is a map comes
+/// as [`Fields`] do.
+pub(super) fn property(path: &[&[u8]]) -> Vec<u8> {
+    let mut joined = Vec::new();
+    for part in path {
+        joined.extend_from_slice(part);
+        joined.push(0);
+    }
+    joined.pop();
+    // SAFETY: the host reads `joined` within its bounds, and writes to `data` and `size`.
+    returned(|data, size| unsafe { proxy_get_property(joined.as_ptr(), joined.len(), data, size) })
+}
+
 /// Leaves a value in the filter state of the stream in effect; one that the host refuses is left out.
 pub(super) fn set_property(name: &str, value: &[u8]) {
     // SAFETY: the host reads both within their bounds. A path of one element needs no terminator.
@@ -92,37 +108,4 @@ fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Vec<u8> {
     // SAFETY: on success `data` is what `proxy_on_memory_allocate` gave the host for `size` bytes: a boxed
     // slice of that length, which nobody else frees.
     unsafe { Vec::from_raw_parts(data, size, size) }
-}
-
-/// A header map as the host serialises it: a count, two lengths for each field, then names and values, each
-/// ended by a zero byte.
-#[derive(Debug)]
-pub(super) struct Fields(Vec<u8>);
-
-impl Fields {
-    /// Names, in lower case, and values. Ends early where the bytes do not add up.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let (count, sizes) = self
-            .0
-            .split_first_chunk::<4>()
-            .map_or((0, &[][..]), |(count, rest)| {
-                (u32::from_le_bytes(*count) as usize, rest)
-            });
-        let (sizes, mut text) = sizes
-            .split_at_checked(count.saturating_mul(8))
-            .unwrap_or_default();
-        let (sizes, _) = sizes.as_chunks::<4>();
-        let (pairs, _) = sizes.as_chunks::<2>();
-        pairs.iter().map_while(move |[name, value]| {
-            let name = next_string(&mut text, *name)?;
-            let value = next_string(&mut text, *value)?;
-            Some((name, value))
-        })
-    }
-}
-
-fn next_string<'a>(text: &mut &'a [u8], size: [u8; 4]) -> Option<&'a [u8]> {
-    let (string, rest) = text.split_at_checked(u32::from_le_bytes(size) as usize)?;
-    *text = rest.split_first()?.1;
-    Some(string)
 }

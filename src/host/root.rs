@@ -43,7 +43,7 @@ impl Root {
         let config = Config::parse(bytes).map_err(|error| error.to_string())?;
         let summary = config.summary();
         let tick = tick_period(&config);
-        let (shared, is_new) = Shared::start(config).map_err(|error| error.to_string())?;
+        let (shared, is_new) = Shared::start(Rc::new(config)).map_err(|error| error.to_string())?;
         hostcalls::set_tick_period(tick).map_err(|status| format!("no timer: {status:?}"))?;
         shared.show_counts();
         self.shared = Some(Rc::new(shared));
@@ -64,7 +64,7 @@ impl Root {
                 return shared;
             }
         }
-        match Shared::join(shared.config.clone()) {
+        match Shared::join(Rc::clone(&shared.config)) {
             Ok(joined) => {
                 log::warn!("event=table_joined_anew");
                 let joined = Rc::new(joined);

@@ -10,7 +10,7 @@ use super::metrics::Metrics;
 use super::reporter::Reporter;
 use super::shared_data::SharedData;
 use crate::config::Config;
-use crate::exchange::{Gate, Site, vm_settings};
+use crate::exchange::{Gate, Site, have_quotas, vm_settings};
 use crate::in_use::InUse;
 use crate::naming::SessionName;
 use crate::outbox::Outbox;
@@ -22,7 +22,7 @@ const MAX_SHOWS: usize = 4;
 /// What a root context and its streams have in common.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) config: Config,
+    pub(super) config: Rc<Config>,
     pub(super) sites: Vec<Rc<Site>>,
     pub(super) table: Table<SharedData>,
     pub(super) metrics: Metrics,
@@ -34,21 +34,25 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Joins the table and puts the configuration in force. The second value tells whether it was new.
-    pub(super) fn start(config: Config) -> Result<(Self, bool), StartError> {
+    pub(super) fn start(config: Rc<Config>) -> Result<(Self, bool), StartError> {
         let shared = Self::join(config)?;
         let is_new = shared.table.install(&shared.settings())?;
         Ok((shared, is_new))
     }
 
     /// Joins the table, and leaves the configuration in force as it is.
-    pub(super) fn join(config: Config) -> Result<Self, StartError> {
+    pub(super) fn join(config: Rc<Config>) -> Result<Self, StartError> {
         let mut random = [0; 20];
         getrandom::fill(&mut random).map_err(|_| StartError::NoRandomness)?;
         let [a, b, c, d, secret @ ..] = random;
         let root = RootTag::from_random(u32::from_le_bytes([a, b, c, d]));
         let sites = Site::all(&config);
+        let mut table = Table::attach(SharedData::default(), root, secret)?;
+        if have_quotas(&sites) {
+            table.keep_books()?;
+        }
         Ok(Self {
-            table: Table::attach(SharedData::default(), root, secret)?,
+            table,
             metrics: Metrics::define(&sites),
             outbox: RefCell::new(Outbox::new(sites.len())),
             callouts: RefCell::default(),

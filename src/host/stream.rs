@@ -5,6 +5,7 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, MapType};
 
 use super::abi::{self, Headers};
+use super::caller::Sender;
 use super::reporter::Reporter;
 use super::shared::Shared;
 use crate::answer::Answer;
@@ -83,7 +84,8 @@ impl HttpContext for Stream {
         let fields = abi::fields(Headers::Request);
         #[cfg(feature = "trap")]
         super::trap::if_asked(&fields);
-        let head = RequestHead::new(fields.iter(), !end_of_stream);
+        let sender = Sender(&fields);
+        let head = RequestHead::new(fields.iter(), !end_of_stream).from_caller(&sender);
         let context = self.context;
         match shared.run(|gate, effects| Exchange::begin(gate, effects, &head, context)) {
             None => Action::Continue,
@@ -181,8 +183,5 @@ fn drop_header(map: MapType, name: &str) {
 
 /// Whether the server gave the answer, rather than Envoy or another filter on its behalf.
 fn is_from_server() -> bool {
-    let details = hostcalls::get_property(vec!["response", "code_details"])
-        .ok()
-        .flatten();
-    details.is_some_and(|details| details == b"via_upstream")
+    abi::property(&[b"response", b"code_details"]) == b"via_upstream"
 }

@@ -21,7 +21,7 @@ mod farewells;
 use self::farewells::Left;
 use super::codec::{Reader, timestamp_bytes};
 use super::farewell::Owed;
-use super::record::{EndedSession, Session, SessionKey};
+use super::record::{EndedSession, Owner, Session, SessionKey, ShortKey};
 use super::settings::{EndpointTag, Lifespans};
 use super::store::StoreError;
 use super::time::Timestamp;
@@ -225,8 +225,14 @@ impl Bucket {
         swept
     }
 
+    /// The session of `owner` at `endpoint` whose key begins so.
+    pub(super) fn session_of(&self, owner: Owner, endpoint: EndpointTag, key: ShortKey) -> Option<Session> {
+        self.sessions().find(|session| {
+            session.key.short() == key && session.owner == owner && session.endpoint == endpoint
+        })
+    }
+
     /// Every session in the bucket.
-    #[cfg(test)]
     pub(super) fn sessions(&self) -> impl Iterator<Item = Session> + '_ {
         self.records().filter_map(|record| match record {
             Record::Session(session) => Some(session),
@@ -350,7 +356,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::record::{Holders, IdDigest, Owner, RootTag};
+    use super::super::record::{Holders, IdDigest, RootTag};
     use super::*;
 
     const NOW: Timestamp = Timestamp::NEVER;
@@ -415,7 +421,7 @@ mod tests {
         assert_eq!(bucket.mark(), at(7));
         bucket.sweep(at(9), 8, |_| Lifespans {
             idle: Some(Duration::from_secs(1)),
-            lifetime: None,
+            ..Lifespans::default()
         });
         assert_eq!((bucket.mark(), bucket.sessions().count()), (at(7), 0));
     }
@@ -511,7 +517,7 @@ mod tests {
             let Ok(bucket) = Bucket::from_value(bytes) else { return Ok(()) };
             let idle = Some(Duration::from_secs(1));
             bucket.find(&key(0), at(1));
-            bucket.clone().sweep(at(1), 8, |_| Lifespans { idle, lifetime: None });
+            bucket.clone().sweep(at(1), 8, |_| Lifespans { idle, ..Lifespans::default() });
             bucket.clone().end(&key(0), at(1));
             let before: Vec<_> = bucket.sessions().filter(|old| old.key != key(7)).collect();
             let mut grown = bucket;

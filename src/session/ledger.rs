@@ -9,7 +9,7 @@ use self::groups::Group;
 pub(super) use self::groups::{Claim, GROUP_LEN, GROUPS, GroupTally};
 pub(super) use self::holdings::Held;
 use self::holdings::Holdings;
-use super::record::RootTag;
+use super::record::{Owner, RootTag};
 use super::settings::{EndpointSettings, EndpointTag, Lifespans, VmSettings};
 use super::store::BUCKETS;
 use super::time::Timestamp;
@@ -23,6 +23,8 @@ const MAX_ROWS: usize = 255;
 pub enum Refusal {
     /// The VM's or the endpoint's.
     Capacity,
+    /// The principal's.
+    Quota,
 }
 
 /// A place kept for an initialization whose answer has not come yet.
@@ -32,6 +34,8 @@ pub enum Refusal {
 pub struct Reservation {
     pub(super) endpoint: EndpointTag,
     pub(super) until: Timestamp,
+    /// The principal in whose books the place stands, too.
+    pub(super) principal: Option<Owner>,
 }
 
 /// Counts and caps, for gauges and the status view.
@@ -209,6 +213,16 @@ impl Ledger {
             *active = active.saturating_sub(1);
         }
         self.touch_group(group, Timestamp::NEVER);
+    }
+
+    /// The groups that hold sessions of `endpoint`.
+    pub(super) fn groups_of(&self, endpoint: EndpointTag) -> Vec<u8> {
+        let active = self.row(endpoint).map(|row| row.active.as_slice());
+        let counted = (0..).zip(active.unwrap_or_default());
+        counted
+            .filter(|(_, active)| **active > 0)
+            .map(|(group, _)| group)
+            .collect()
     }
 
     /// The lifespans of an endpoint's sessions.

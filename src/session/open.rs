@@ -18,6 +18,10 @@ pub struct NewSession<'a> {
     pub lifespans: Lifespans,
     /// Who opened it.
     pub owner: Owner,
+    /// Whether it answers to nobody else.
+    pub bound: bool,
+    /// How many its owner may have.
+    pub quota: Option<u32>,
     /// Its id.
     pub id: &'a [u8],
     /// How logs will name it.
@@ -44,7 +48,7 @@ pub enum Opened {
     Created,
     /// It was there already; a server that minted its id anew has renewed it.
     Present,
-    /// It has ended meanwhile; its id cannot be adopted.
+    /// It has ended meanwhile, or is somebody else's: it cannot be adopted.
     Ended,
     /// There is no room for it.
     Full,
@@ -66,8 +70,12 @@ impl<S: Store> Table<S> {
             Origin::Adopted => (true, None),
             Origin::Minted(place) => (false, place),
         };
-        let mut taken = Taken { place, counted: None };
-        let opened = self.try_open(&session, new.lifespans, adopted, &mut taken);
+        let mut taken = Taken {
+            place,
+            counted: None,
+            listed: false,
+        };
+        let opened = self.try_open(&session, new, adopted, &mut taken);
         if opened == Ok(Opened::Created) {
             return opened;
         }
@@ -78,15 +86,21 @@ impl<S: Store> Table<S> {
     fn try_open(
         &self,
         session: &Session,
-        lifespans: Lifespans,
+        new: &NewSession<'_>,
         adopted: bool,
         taken: &mut Taken,
     ) -> Result<Opened, StoreError> {
+        let lifespans = new.lifespans;
         let key = Key::Bucket(session.key.bucket());
         for _ in 0..MAX_ATTEMPTS {
             let Value { bytes, version } = self.store.get(key)?;
             let mut bucket = Bucket::from_value(bytes)?;
             let opened = match bucket.find(&session.key, session.opened) {
+                Some(Entry::Session { session: there, .. })
+                    if adopted && new.bound && there.owner != session.owner =>
+                {
+                    return Ok(Opened::Ended);
+                }
                 // Another request has adopted it meanwhile; this one uses it, too.
                 Some(Entry::Session {
                     session: there,
@@ -102,12 +116,18 @@ impl<S: Store> Table<S> {
                 // The server has minted the id of a live session anew: the new session begins now, in the
                 // place of the old one, and streams that are still open go on as streams of its own.
                 Some(Entry::Session { session: there, .. }) => {
+                    if !self.list_new(session, new.quota, taken)? {
+                        return Ok(Opened::Full);
+                    }
                     let stamp = self.stamp_of_use(&there, lifespans, session.opened);
                     let (stamp, holders) = stamp.unwrap_or((there.stamp, there.holders));
                     bucket.insert(&session.clone().stamped(stamp, holders))?;
                     Opened::Present
                 }
                 Some(Entry::Ended) | None => {
+                    if !self.list_new(session, new.quota, taken)? {
+                        return Ok(Opened::Full);
+                    }
                     taken.counted = self.count(session, lifespans, taken)?;
                     if taken.counted.is_none() {
                         return Ok(Opened::Full);
@@ -124,6 +144,14 @@ impl<S: Store> Table<S> {
             }
         }
         Err(StoreError::Contended)
+    }
+
+    /// Lists the session in its owner's book, where there is a quota; false if that is used up.
+    fn list_new(&self, session: &Session, quota: Option<u32>, taken: &mut Taken) -> Result<bool, StoreError> {
+        let Some(limit) = quota else { return Ok(true) };
+        let listed = self.list(session, limit, taken.place.as_mut())?;
+        taken.listed |= listed;
+        Ok(listed)
     }
 
     fn new_session(&self, new: &NewSession<'_>, now: Timestamp) -> Session {
@@ -145,7 +173,7 @@ impl<S: Store> Table<S> {
             id: if new.keep_id { new.id.to_vec() } else { Vec::new() },
             farewell: new.farewell.cloned(),
         };
-        if lifespans.is_short() {
+        if lifespans.leases_every_use() {
             let (stamp, holders) = session.leased_by(self.root, lifespans, now);
             return session.stamped(stamp, holders);
         }
@@ -194,6 +222,9 @@ impl<S: Store> Table<S> {
                 Change::Write(())
             })?;
         }
+        if taken.listed {
+            self.strike(session)?;
+        }
         match taken.place {
             Some(place) => self.release(place),
             None => Ok(()),
@@ -207,4 +238,6 @@ struct Taken {
     place: Option<Reservation>,
     /// It is counted, as long as this is the mark of the last recount.
     counted: Option<Timestamp>,
+    /// Its owner's book lists it.
+    listed: bool,
 }

@@ -3,25 +3,53 @@
 use core::time::Duration;
 
 use super::ledger::{Held, Refusal, Reservation};
+use super::principals::Quota;
 use super::settings::{EndpointTag, LEASE_FLOOR};
 use super::store::{Store, StoreError};
 use super::table::{Change, Table};
 use super::time::Timestamp;
 
 impl<S: Store> Table<S> {
-    /// Keeps a place for an initialization until `until` at the latest.
+    /// Keeps a place for an initialization until `timeout` is over at the latest: first in the principal's book
+    /// where there is a quota, so that who has used it up costs nobody else a write.
     ///
     /// # Errors
     /// [`StoreError`] if the ledger cannot be read or written.
     pub fn reserve(
         &self,
         endpoint: EndpointTag,
+        quota: Option<Quota>,
         timeout: Duration,
         now: Timestamp,
     ) -> Result<Result<Reservation, Refusal>, StoreError> {
         // Deadlines fall on a few steps, so that the ledger holds a handful of rows for a root, however many
         // initializations it has waiting. None is later than the timeout says.
         let until = now.after(timeout).rounded_down(timeout / 16);
+        let Some(quota) = quota else {
+            return self.reserve_until(endpoint, until, now);
+        };
+        if !self.note_place(endpoint, quota, until, now)? {
+            return Ok(Err(Refusal::Quota));
+        }
+        let reserved = self.reserve_until(endpoint, until, now);
+        match reserved {
+            Ok(Ok(place)) => Ok(Ok(Reservation {
+                principal: Some(quota.owner),
+                ..place
+            })),
+            Ok(Err(_)) | Err(_) => {
+                self.strike_place(endpoint, quota.owner, until)?;
+                reserved
+            }
+        }
+    }
+
+    fn reserve_until(
+        &self,
+        endpoint: EndpointTag,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Result<Reservation, Refusal>, StoreError> {
         self.update_ledger(|ledger| {
             let reaped = ledger.reap(now);
             if let Some(refusal) = ledger.refusal(endpoint) {
@@ -32,7 +60,11 @@ impl<S: Store> Table<S> {
                 };
             }
             match ledger.hold(Held::Places, self.root, endpoint, until) {
-                true => Change::Write(Ok(Reservation { endpoint, until })),
+                true => Change::Write(Ok(Reservation {
+                    endpoint,
+                    until,
+                    principal: None,
+                })),
                 false => Change::Nothing(Err(Refusal::Capacity)),
             }
         })
@@ -48,7 +80,11 @@ impl<S: Store> Table<S> {
                 true => Change::Write(()),
                 false => Change::Nothing(()),
             }
-        })
+        })?;
+        match place.principal {
+            Some(owner) => self.strike_place(place.endpoint, owner, place.until),
+            None => Ok(()),
+        }
     }
 
     /// Counts an open GET stream.

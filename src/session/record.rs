@@ -18,6 +18,7 @@ impl SessionKey {
     pub(super) const LEN: usize = 16;
 
     /// The key of `id` at `endpoint`. Ids of different endpoints never meet.
+    #[inline(never)]
     pub(super) fn new(secret: &[u8; 16], endpoint: EndpointTag, id: &[u8]) -> Self {
         let mut hasher = SipHasher24::new_with_key(secret);
         core::hash::Hasher::write(&mut hasher, &endpoint.to_bytes());
@@ -36,6 +37,28 @@ impl SessionKey {
 
     /// The bucket this session lives in.
     pub(super) fn bucket(self) -> u16 {
+        self.short().bucket()
+    }
+
+    /// The part of the key that the books of principals keep.
+    pub(super) fn short(self) -> ShortKey {
+        ShortKey(self.0.first_chunk().copied().unwrap_or_default())
+    }
+}
+
+/// The first half of a [`SessionKey`]: enough to find the session's bucket, and the session in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ShortKey(pub(super) [u8; Self::LEN]);
+
+impl ShortKey {
+    pub(super) const LEN: usize = 8;
+
+    pub(super) fn to_number(self) -> u64 {
+        u64::from_le_bytes(self.0)
+    }
+
+    /// The bucket the session lives in.
+    pub(super) fn bucket(self) -> u16 {
         let [low, high, ..] = self.0;
         u16::from_le_bytes([low, high]) % BUCKETS
     }
@@ -44,6 +67,19 @@ impl SessionKey {
 /// Who opened a session: a keyed hash of the principal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Owner(pub u64);
+
+impl Owner {
+    /// Of sessions that were opened where no principal was asked for. No caller ever is this.
+    pub const UNKNOWN: Self = Self(0);
+
+    /// The principal of every caller whom no source names. No name hashes to it.
+    pub const NOBODY: Self = Self(1);
+
+    /// The principal whose name has this keyed hash.
+    pub fn of_hash(hash: u64) -> Self {
+        Self(hash | 1 << 63)
+    }
+}
 
 /// The first eight bytes of the SHA-256 of a session id: how logs name it (`log_session_id: hash`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -141,16 +177,19 @@ pub enum EndReason {
     Lifetime,
     /// HTTP+SSE: its stream closed.
     StreamClosed,
+    /// The longest idle where a newcomer needed the place (`on_full: evict_idle`).
+    Evicted,
 }
 
 impl EndReason {
     /// Every reason, each at its [`Self::index`].
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::ClientDelete,
         Self::UpstreamGone,
         Self::Idle,
         Self::Lifetime,
         Self::StreamClosed,
+        Self::Evicted,
     ];
 
     /// The reason as metrics and logs spell it.
@@ -161,6 +200,7 @@ impl EndReason {
             Self::Idle => "idle",
             Self::Lifetime => "lifetime",
             Self::StreamClosed => "stream_closed",
+            Self::Evicted => "evicted",
         }
     }
 
@@ -168,7 +208,7 @@ impl EndReason {
     pub const fn is_the_filters(self) -> bool {
         match self {
             Self::ClientDelete | Self::UpstreamGone | Self::StreamClosed => false,
-            Self::Idle | Self::Lifetime => true,
+            Self::Idle | Self::Lifetime | Self::Evicted => true,
         }
     }
 

@@ -7,6 +7,9 @@ use core::time::Duration;
 pub struct EndpointTag([u8; 4]);
 
 impl EndpointTag {
+    /// In the place of an endpoint where something else than a session is hashed.
+    pub(super) const NONE: Self = Self([0; 4]);
+
     /// The tag of the endpoint `name`: the first four bytes of its SHA-256.
     pub fn of(name: &str) -> Self {
         use sha2::Digest;
@@ -30,6 +33,9 @@ pub struct Lifespans {
     pub idle: Option<Duration>,
     /// This old ends a session whatever it does.
     pub lifetime: Option<Duration>,
+    /// Every use takes a lease, so that all workers know at any moment which sessions are in use: they may
+    /// be evicted.
+    pub evictable: bool,
 }
 
 impl Lifespans {
@@ -38,6 +44,7 @@ impl Lifespans {
     pub(crate) const OF_UNNAMED: Self = Self {
         idle: Some(Duration::from_secs(30 * 60)),
         lifetime: Some(Duration::from_secs(24 * 60 * 60)),
+        evictable: false,
     };
 
     /// An ended session is remembered for `idle_timeout`, and at least this long.
@@ -49,7 +56,7 @@ impl Lifespans {
 
     /// How old a stamp may get before a use rewrites it.
     pub fn grain(self) -> Duration {
-        if self.is_short() {
+        if self.leases_every_use() {
             Duration::ZERO
         } else {
             Duration::from_secs(1)
@@ -63,9 +70,9 @@ impl Lifespans {
         2 * self.grain()
     }
 
-    /// Whether the idle timeout is so short that only exact stamps will do.
-    pub fn is_short(self) -> bool {
-        self.idle.is_some_and(|idle| idle < Self::SHORT_IDLE)
+    /// Whether only exact stamps will do: sessions may be evicted, or the idle timeout is short.
+    pub fn leases_every_use(self) -> bool {
+        self.evictable || self.idle.is_some_and(|idle| idle < Self::SHORT_IDLE)
     }
 
     /// How long a lease on a session in use lasts: long enough that a worker may miss several ticks.

@@ -4,6 +4,10 @@
 /// million sessions a bucket holds about 31, and every request copies one.
 pub const BUCKETS: u16 = 32_768;
 
+/// How many values hold the books of principals, where there are quotas: with a million principals of one
+/// session each, a value holds about 244 of them in 8 KiB.
+pub(super) const PRINCIPALS: u16 = 4_096;
+
 /// Names one value of the store. The set of keys is fixed, whatever number of sessions comes and goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
@@ -13,6 +17,8 @@ pub enum Key {
     Ledger,
     /// Sessions whose hash falls into this bucket, `0..32_768`.
     Bucket(u16),
+    /// What the principals whose hash falls here hold, `0..4_096`. Only where there are quotas.
+    Principals(u16),
 }
 
 impl Key {
@@ -25,14 +31,17 @@ impl Key {
         match self {
             Self::HashKey => name.push_str("mcp_sessions/key"),
             Self::Ledger => name.push_str("mcp_sessions/ledger"),
-            Self::Bucket(index) => {
-                name.push_str("mcp_sessions/b/");
-                for shift in [12, 8, 4, 0] {
-                    let digit = u32::from(index >> shift) & 0xf;
-                    name.push(char::from_digit(digit, 16).unwrap_or('0'));
-                }
-            }
+            Self::Bucket(index) => write_indexed(name, "mcp_sessions/b/", index),
+            Self::Principals(index) => write_indexed(name, "mcp_sessions/p/", index),
         }
+    }
+}
+
+fn write_indexed(name: &mut String, prefix: &str, index: u16) {
+    name.push_str(prefix);
+    for shift in [12, 8, 4, 0] {
+        let digit = u32::from(index >> shift) & 0xf;
+        name.push(char::from_digit(digit, 16).unwrap_or('0'));
     }
 }
 
@@ -113,7 +122,12 @@ mod tests {
         let mut name = String::new();
         Key::Bucket(0x3f0a).write_name(&mut name);
         assert_eq!(name, "mcp_sessions/b/3f0a");
-        for key in [Key::HashKey, Key::Ledger, Key::Bucket(BUCKETS - 1)] {
+        for key in [
+            Key::HashKey,
+            Key::Ledger,
+            Key::Bucket(BUCKETS - 1),
+            Key::Principals(PRINCIPALS - 1),
+        ] {
             key.write_name(&mut name);
             assert!(name.len() <= 22, "{name}");
         }

@@ -4,10 +4,10 @@
 use core::time::Duration;
 
 use super::bucket::{Bucket, Swept};
-use super::ledger::{Claim, GROUP_LEN, GroupTally, Ledger};
+use super::ledger::{Claim, GROUP_LEN, GROUPS, GroupTally, Ledger};
 use super::record::{EndedSession, SessionKey};
 use super::settings::EndpointTag;
-use super::store::{Key, SetError, Store, StoreError, Value};
+use super::store::{Key, PRINCIPALS, SetError, Store, StoreError, Value};
 use super::table::{Change, MAX_ATTEMPTS, Table};
 use super::time::Timestamp;
 
@@ -55,7 +55,12 @@ impl<S: Store> Table<S> {
                 Err(_) => tally.complete = false,
             }
         }
+        let books = self.sweep_books(books_of(claim.group), now);
+        tally.bytes = tally.bytes.saturating_add(books.unwrap_or(0));
         report.repaired = self.update_ledger(|ledger| Change::Write(ledger.finish(&claim, &tally, now)))?;
+        for ended in &report.ended {
+            self.strike_if_possible(&ended.session);
+        }
         Ok(Some(report))
     }
 
@@ -121,8 +126,15 @@ fn add(counts: &mut Vec<(EndpointTag, u32)>, endpoint: EndpointTag) {
     }
 }
 
-/// Bytes of a bucket's key and value.
-fn value_bytes(value_len: usize) -> u32 {
+/// The values with books of principals that are swept with a group of buckets.
+fn books_of(group: u8) -> core::ops::Range<u16> {
+    const BOOKS: u16 = PRINCIPALS / GROUPS as u16;
+    let first = u16::from(group) * BOOKS;
+    first..first + BOOKS
+}
+
+/// Bytes of a key and value.
+pub(super) fn value_bytes(value_len: usize) -> u32 {
     const KEY_LEN: usize = "mcp_sessions/b/0000".len();
     u32::try_from(KEY_LEN + value_len).unwrap_or(u32::MAX)
 }

@@ -2,7 +2,7 @@
 
 use super::bucket::{Bucket, Entry};
 use super::ledger::{Counts, GROUP_LEN, Ledger};
-use super::record::{EndReason, EndedSession, Holders, RootTag, Session, SessionKey};
+use super::record::{EndReason, EndedSession, Holders, Owner, RootTag, Session, SessionKey};
 use super::settings::{EndpointTag, Lifespans, VmSettings};
 use super::store::{BUCKETS, Key, SetError, Store, StoreError, Value, Version};
 use super::time::Timestamp;
@@ -20,6 +20,8 @@ pub enum Standing {
     Expired(EndedSession),
     /// Ended, and still remembered.
     Ended,
+    /// Somebody else's.
+    Foreign,
     /// Never seen, or forgotten.
     Unknown,
 }
@@ -30,6 +32,7 @@ pub struct Table<S> {
     pub(super) store: S,
     pub(super) root: RootTag,
     secret: [u8; 16],
+    pub(super) keeps_books: bool,
 }
 
 /// What a change to a value came to: whether it must be written, and what to report.
@@ -46,7 +49,12 @@ impl<S: Store> Table<S> {
     /// [`StoreError`] if the store cannot be read or written.
     pub fn attach(store: S, root: RootTag, secret: [u8; 16]) -> Result<Self, StoreError> {
         let secret = agree_on_secret(&store, secret)?;
-        let table = Self { store, root, secret };
+        let table = Self {
+            store,
+            root,
+            secret,
+            keeps_books: false,
+        };
         table.create_buckets()?;
         Ok(table)
     }
@@ -78,6 +86,7 @@ impl<S: Store> Table<S> {
         }
         if !self.ledger()?.is_configured() {
             self.create_buckets()?;
+            self.create_books()?;
             self.install(settings)?;
         }
         Ok(true)
@@ -90,14 +99,14 @@ impl<S: Store> Table<S> {
 
     /// A keyed 64-bit hash of anything that must not be stored in clear.
     pub fn digest(&self, bytes: &[u8]) -> u64 {
-        use core::hash::Hasher;
-        let mut hasher = siphasher::sip::SipHasher24::new_with_key(&self.secret);
-        hasher.write(bytes);
-        hasher.finish()
+        SessionKey::new(&self.secret, EndpointTag::NONE, bytes)
+            .short()
+            .to_number()
     }
 
     /// Looks a session up and marks it as used. With a short idle timeout the use takes a lease, which
-    /// [`Table::rest`] gives back.
+    /// [`Table::rest`] gives back. Where sessions are bound, the caller is `claimant`, and what is not its own
+    /// is left as it is.
     ///
     /// One read; a write only if the stored stamp has aged.
     ///
@@ -106,11 +115,12 @@ impl<S: Store> Table<S> {
     pub fn use_session(
         &self,
         key: SessionKey,
+        claimant: Option<Owner>,
         lifespans: Lifespans,
         now: Timestamp,
     ) -> Result<Standing, StoreError> {
         for _ in 0..MAX_ATTEMPTS {
-            if let Some(standing) = self.try_use(key, lifespans, now)? {
+            if let Some(standing) = self.try_use(key, claimant, lifespans, now)? {
                 return Ok(standing);
             }
             let overdue = |session: &Session| session.overdue(lifespans, now);
@@ -125,6 +135,7 @@ impl<S: Store> Table<S> {
     fn try_use(
         &self,
         key: SessionKey,
+        claimant: Option<Owner>,
         lifespans: Lifespans,
         now: Timestamp,
     ) -> Result<Option<Standing>, StoreError> {
@@ -132,6 +143,10 @@ impl<S: Store> Table<S> {
             None => Ok(Change::Nothing(Some(Standing::Unknown))),
             Some(Entry::Ended) => Ok(Change::Nothing(Some(Standing::Ended))),
             Some(Entry::Session { session, offset }) => {
+                // Before all else, so that it takes no longer than an id that nobody knows.
+                if claimant.is_some_and(|claimant| claimant != session.owner) {
+                    return Ok(Change::Nothing(Some(Standing::Foreign)));
+                }
                 if session.overdue(lifespans, now).is_some() {
                     return Ok(Change::Nothing(None));
                 }
@@ -215,7 +230,7 @@ impl<S: Store> Table<S> {
     }
 
     /// Ends a session if `reason`, asked with the record as it is when it goes, has one.
-    fn end_if(
+    pub(super) fn end_if(
         &self,
         key: SessionKey,
         lifespans: Lifespans,
@@ -241,6 +256,7 @@ impl<S: Store> Table<S> {
             ledger.remove_session(ended.session.endpoint, group_of(key), mark);
             Change::Write(())
         })?;
+        self.strike_if_possible(&ended.session);
         Ok(Some(ended))
     }
 
@@ -294,7 +310,7 @@ impl<S: Store> Table<S> {
         })
     }
 
-    fn update<T>(
+    pub(super) fn update<T>(
         &self,
         key: Key,
         mut change: impl FnMut(Vec<u8>) -> Result<(T, Option<Vec<u8>>), StoreError>,
@@ -337,7 +353,7 @@ impl<S: Store> Table<S> {
         lifespans: Lifespans,
         now: Timestamp,
     ) -> Option<(Timestamp, Holders)> {
-        if lifespans.is_short() {
+        if lifespans.leases_every_use() {
             return Some(session.leased_by(self.root, lifespans, now));
         }
         let aged = now.since(session.stamp) >= lifespans.grain();

@@ -10,6 +10,7 @@ mod interleaved;
 mod leases;
 mod memory;
 mod pairs;
+mod quotas;
 mod sequential;
 mod size;
 
@@ -50,6 +51,7 @@ fn settings(vm: u32, a: u32, b: u32) -> VmSettings {
         lifespans: Lifespans {
             idle: Some(secs(idle)),
             lifetime,
+            evictable: false,
         },
     };
     VmSettings {
@@ -99,7 +101,7 @@ impl World {
     }
 
     fn reserve(&self, worker: &Worker, id: &Id) -> Result<Result<Reservation, Refusal>, StoreError> {
-        worker.reserve(id.tag(), TIMEOUT, self.now())
+        worker.reserve(id.tag(), None, TIMEOUT, self.now())
     }
 
     fn open(&self, worker: &Worker, id: &Id, origin: Origin) -> Result<Opened, StoreError> {
@@ -107,6 +109,8 @@ impl World {
             endpoint: id.tag(),
             lifespans: self.lifespans(id),
             owner: Owner(7),
+            bound: false,
+            quota: None,
             id: id.text.as_bytes(),
             digest: IdDigest::of(id.text.as_bytes()),
             keep_id: true,
@@ -124,7 +128,7 @@ impl World {
     }
 
     fn use_session(&self, worker: &Worker, id: &Id) -> Result<Standing, StoreError> {
-        worker.use_session(id.key, self.lifespans(id), self.now())
+        worker.use_session(id.key, None, self.lifespans(id), self.now())
     }
 
     fn renew(&self, worker: &Worker, id: &Id) -> Result<(), StoreError> {

@@ -356,3 +356,73 @@ fn ticks() {
         between sweeps: clock_time_get 1, get_metric 2, get_shared_data 5, record_metric 8
     ");
 }
+
+const OWNED: &str = r#"{"filter_state": [], "endpoints": [{"name": "mcp", "path": "/mcp", "unknown_session": "reject",
+    "principal": [{"header": "x-user"}], "max_sessions_per_principal": 2}]}"#;
+
+fn open_as(worker: &Worker, user: &str, id: &str) {
+    let stream = worker.stream();
+    stream.request(head("POST", &[("x-user", user)]), false);
+    stream.answer(answer(200, &[("mcp-session-id", id)]), VIA_UPSTREAM, true);
+    stream.close();
+}
+
+/// What a request of bob's with this id costs.
+fn bill_of_bob(worker: &Worker, method: &str, id: &str) -> String {
+    let stream = worker.stream();
+    let mut bill = Bill::new(worker);
+    stream.request(head(method, &[("mcp-session-id", id), ("x-user", "bob")]), true);
+    bill.step("head");
+    assert_eq!(stream.reply().map(|reply| reply.status), Some(404));
+    stream.close();
+    bill.step("end");
+    bill.text
+}
+
+/// The same calls, in the same order, for the same bytes: nothing that takes longer tells them apart.
+#[test]
+fn a_foreign_an_unknown_and_an_ended_id_cost_the_same() {
+    let worker = Envoy::new().worker(OWNED);
+    open_as(&worker, "alice", "foreign");
+    open_as(&worker, "bob", "ended");
+    let stream = worker.stream();
+    stream.request(
+        head("DELETE", &[("mcp-session-id", "ended"), ("x-user", "bob")]),
+        true,
+    );
+    stream.answer(answer(204, &[]), VIA_UPSTREAM, true);
+    stream.close();
+    for method in ["POST", "GET", "DELETE"] {
+        let unknown = bill_of_bob(&worker, method, "unknown");
+        assert_eq!(bill_of_bob(&worker, method, "foreign"), unknown);
+        assert_eq!(bill_of_bob(&worker, method, "ended"), unknown);
+    }
+}
+
+#[test]
+fn what_a_principal_costs() {
+    let worker = Envoy::new().worker(OWNED);
+    let mut bill = Bill::new(&worker);
+    open_as(&worker, "alice", "s");
+    bill.step("opening");
+    let stream = worker.stream();
+    stream.request(
+        head("POST", &[("mcp-session-id", "s"), ("x-user", "alice")]),
+        true,
+    );
+    bill.step("use");
+    open_as(&worker, "alice", "t");
+    worker.calls();
+    for step in ["first refusal", "next refusal"] {
+        let stream = worker.stream();
+        stream.request(head("POST", &[("x-user", "alice")]), true);
+        assert_eq!(stream.reply().map(|reply| reply.status), Some(429));
+        bill.step(step);
+    }
+    bill.is("
+        opening: clock_time_get 2, get_map 2, get_metric 4, get_shared_data 9, increment_metric 2, record_metric 16, set_shared_data 5
+        use: clock_time_get 1, get_map 1, get_shared_data 1, increment_metric 1
+        first refusal: clock_time_get 1, get_map 1, get_shared_data 3, increment_metric 2, send_local_response 1, set_shared_data 1
+        next refusal: clock_time_get 1, get_map 1, get_shared_data 1, increment_metric 2, send_local_response 1
+    ");
+}

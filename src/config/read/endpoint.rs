@@ -327,6 +327,6 @@ mod tests {
             }),
             ..Endpoint::default()
         };
-        assert_eq!(endpoint, expected);
+        assert_eq!(*endpoint, expected);
     }
 }

@@ -3,10 +3,10 @@
 //! ```text
 //! ledger  = version:u8 limit:u32 group{64} rows:u8 row* holdings:u16 holding*
 //! group   = flags:u8 due:5 claimed_until:5 changes:u16 recounted:5 bytes:u32
-//! row     = tag:4 configured:u8 limit:u32 idle:u64 lifetime:u64 name_len:u8 name active:u32{64}
+//! row     = tag:4 flags:u8 limit:u32 idle:u64 lifetime:u64 name_len:u8 name active:u32{64}
 //! holding = root:u32 endpoint:4 held:u8 until:5 count:u32
 //! ```
-//! Of the flags, 1 is `claimed` and 2 is `suspect`. Lifespans are in milliseconds, 0 for none.
+//! Of a group's flags, 1 is `claimed` and 2 is `suspect`; of a row's, 1 is `configured` and 2 is `evictable`. Lifespans are in milliseconds, 0 for none.
 
 use core::time::Duration;
 
@@ -106,13 +106,17 @@ impl Group {
 }
 
 impl Row {
+    const CONFIGURED: u8 = 1;
+    const EVICTABLE: u8 = 2;
+
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let tag = EndpointTag::from_bytes(reader.array()?);
-        let configured = reader.u8()? != 0;
+        let flags = reader.u8()?;
         let max_sessions = reader.u32()?;
         let lifespans = Lifespans {
             idle: read_lifespan(reader)?,
             lifetime: read_lifespan(reader)?,
+            evictable: flags & Self::EVICTABLE != 0,
         };
         let name_len = usize::from(reader.u8()?);
         let name = core::str::from_utf8(reader.bytes(name_len)?).ok()?.to_owned();
@@ -124,7 +128,7 @@ impl Row {
                 max_sessions,
                 lifespans,
             },
-            configured,
+            configured: flags & Self::CONFIGURED != 0,
             active,
         })
     }
@@ -137,7 +141,9 @@ impl Row {
         } = &self.settings;
         let name_len = u8::try_from(name.len()).unwrap_or(0);
         out.extend_from_slice(&self.tag.to_bytes());
-        out.push(u8::from(self.configured));
+        let configured = if self.configured { Self::CONFIGURED } else { 0 };
+        let evictable = if lifespans.evictable { Self::EVICTABLE } else { 0 };
+        out.push(configured | evictable);
         out.extend_from_slice(&max_sessions.to_le_bytes());
         write_lifespan(out, lifespans.idle);
         write_lifespan(out, lifespans.lifetime);
@@ -199,7 +205,11 @@ mod tests {
         let endpoint = |name: &str, idle| EndpointSettings {
             name: name.to_owned(),
             max_sessions: 9,
-            lifespans: Lifespans { idle, lifetime: None },
+            lifespans: Lifespans {
+                idle,
+                lifetime: None,
+                evictable: idle.is_some(),
+            },
         };
         let mut ledger = Ledger::empty();
         ledger.install(&VmSettings {

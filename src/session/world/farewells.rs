@@ -19,6 +19,8 @@ fn open(world: &World, worker: &Worker, id: &Id) {
         endpoint: id.tag(),
         lifespans: world.lifespans(id),
         owner: Owner(7),
+        bound: false,
+        quota: None,
         id: id.text.as_bytes(),
         digest: IdDigest::of(id.text.as_bytes()),
         keep_id: true,

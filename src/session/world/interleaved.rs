@@ -50,7 +50,7 @@ fn recounts_and_changes_may_overlap_in_any_way() {
 }
 
 /// Runs `scene` under both schedulers: uniformly random, and with priorities, which find other orders.
-fn explore(iterations: usize, scene: fn()) {
+pub(super) fn explore(iterations: usize, scene: fn()) {
     run(RandomScheduler::new_from_seed(seed(), iterations), scene);
     run(PctScheduler::new_from_seed(seed(), 4, iterations), scene);
 }
@@ -61,7 +61,7 @@ fn run(scheduler: impl Scheduler + 'static, scene: fn()) {
     Runner::new(scheduler, config).run(scene);
 }
 
-fn stage() -> World {
+pub(super) fn stage() -> World {
     static BASE: OnceLock<World> = OnceLock::new();
     let base = BASE.get_or_init(|| World::new(settings(4, 3, 3)));
     let mut world = base.fork();

@@ -264,6 +264,7 @@ fn is_hot(key: Key) -> bool {
     match key {
         Key::HashKey | Key::Ledger => true,
         Key::Bucket(index) => HOT_BUCKETS.contains(&index),
+        Key::Principals(_) => true,
     }
 }
 

@@ -97,8 +97,12 @@ impl Stage {
     }
 
     fn place(&self, index: usize) -> Reservation {
-        let Reservation { endpoint, until } = self.places[index];
-        Reservation { endpoint, until }
+        let Reservation { endpoint, until, .. } = self.places[index];
+        Reservation {
+            endpoint,
+            until,
+            principal: None,
+        }
     }
 
     /// Does `op` as worker `index`; what an opening came to.

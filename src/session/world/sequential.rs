@@ -230,6 +230,7 @@ impl Model {
                 assert!(!self.alive.contains_key(&name));
                 assert_ne!(self.remembers(name), Some(false));
             }
+            Standing::Foreign => panic!("nobody claims a session here"),
             Standing::Unknown => {
                 assert!(!self.alive.contains_key(&name));
                 assert_ne!(self.remembers(name), Some(true));
@@ -239,7 +240,7 @@ impl Model {
 
     fn used(&mut self, worker: usize, name: Name) {
         let now = self.world.now();
-        let short = self.lifespans(name).is_short();
+        let short = self.lifespans(name).leases_every_use();
         let alive = self.alive.get_mut(&name).unwrap();
         alive.used = now;
         alive.lapse(now);
@@ -324,7 +325,7 @@ impl Model {
         };
         self.alive.insert(name, alive);
         self.ended.remove(&name);
-        if self.lifespans(name).is_short() {
+        if self.lifespans(name).leases_every_use() {
             self.hold(worker, name);
         }
     }
@@ -350,9 +351,10 @@ impl Model {
                 in_vain(ended.reason)
             }
             EndReason::Idle | EndReason::Lifetime => self.remember(name),
-            EndReason::ClientDelete | EndReason::UpstreamGone | EndReason::StreamClosed => {
-                in_vain(ended.reason)
-            }
+            EndReason::ClientDelete
+            | EndReason::UpstreamGone
+            | EndReason::StreamClosed
+            | EndReason::Evicted => in_vain(ended.reason),
         }
     }
 

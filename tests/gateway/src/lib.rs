@@ -18,6 +18,8 @@ pub mod reply;
 pub mod setup;
 pub mod stage;
 pub mod stats;
+pub mod tls;
+pub mod token;
 
 pub use answer::{Answer, Stream};
 pub use call::{Call, Upload};

@@ -247,8 +247,9 @@ fn configured(choices: &mut Choices) -> Configured {
         format!(
             r#"{{"name":"{name}","path":"/{name}","max_sessions":4,"idle_timeout":"{idle}",
             "max_lifetime":"{lifetime}","initialize_timeout":"{initialize}",
-            "unknown_session":"{}","admission":{admission}{}}}"#,
+            "unknown_session":"{}","admission":{admission},"on_full":"{}"{}}}"#,
             any(&["adopt", "reject"]),
+            any(&["reject", "evict_idle"]),
             match transport {
                 "" => any(&["", r#","terminate_upstream":{"cluster":"c","authority":"a"}"#]),
                 transport => transport,

@@ -12,7 +12,8 @@ const BUCKETS: usize = session::BUCKETS as usize;
 const MAX_BUCKET_BYTES: usize = 64 * 1024 - 1;
 
 /// Shared-data keys of the filter.
-const KEYS: usize = BUCKETS + 2;
+const PRINCIPALS: usize = 4_096;
+const KEYS: usize = BUCKETS + 2 + PRINCIPALS;
 
 type Slot = Option<(Vec<u8>, u32)>;
 
@@ -148,6 +149,7 @@ fn slot_of(key: Key) -> usize {
         Key::Bucket(index) => usize::from(index),
         Key::Ledger => BUCKETS,
         Key::HashKey => BUCKETS + 1,
+        Key::Principals(index) => BUCKETS + 2 + usize::from(index),
     }
 }
 

@@ -1,0 +1,39 @@
+//! Names and values as the host hands them over.
+
+/// A header map as the host serialises it: a count, two lengths for each field, then names and values, each
+/// ended by a zero byte.
+#[derive(Debug)]
+pub struct Fields(Vec<u8>);
+
+impl Fields {
+    /// The fields in these bytes.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// Names, in lower case, and values. Ends early where the bytes do not add up.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let (count, sizes) = self
+            .0
+            .split_first_chunk::<4>()
+            .map_or((0, &[][..]), |(count, rest)| {
+                (u32::from_le_bytes(*count) as usize, rest)
+            });
+        let (sizes, mut text) = sizes
+            .split_at_checked(count.saturating_mul(8))
+            .unwrap_or_default();
+        let (sizes, _) = sizes.as_chunks::<4>();
+        let (pairs, _) = sizes.as_chunks::<2>();
+        pairs.iter().map_while(move |[name, value]| {
+            let name = next_string(&mut text, *name)?;
+            let value = next_string(&mut text, *value)?;
+            Some((name, value))
+        })
+    }
+}
+
+fn next_string<'a>(text: &mut &'a [u8], size: [u8; 4]) -> Option<&'a [u8]> {
+    let (string, rest) = text.split_at_checked(u32::from_le_bytes(size) as usize)?;
+    *text = rest.split_first()?.1;
+    Some(string)
+}

@@ -1,0 +1,17 @@
+use super::abi;
+use crate::fields::Fields;
+use crate::principal::Caller;
+
+/// Whoever sent the request of the stream in effect.
+#[derive(Debug)]
+pub(super) struct Sender<'a>(pub(super) &'a Fields);
+
+impl Caller for Sender<'_> {
+    fn fields(&self) -> &Fields {
+        self.0
+    }
+
+    fn property(&self, path: &[&[u8]]) -> Vec<u8> {
+        abi::property(path)
+    }
+}

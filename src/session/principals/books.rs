@@ -1,0 +1,320 @@
+//! What principals hold, as bytes.
+//!
+//! ```text
+//! books   = version:u8 used:u32 book* padding
+//! book    = owner:8 endpoint:4 checked:5 places:u16 sessions:u32 place{places} key:8{sessions}
+//! place   = until:5 count:u32
+//! ```
+//!
+//! A malformed book ends the value: what follows it is forgotten.
+
+use super::super::codec::{Reader, timestamp_bytes};
+use super::super::record::{Owner, ShortKey};
+use super::super::settings::EndpointTag;
+use super::super::store::{PRINCIPALS, StoreError};
+use super::super::time::Timestamp;
+
+const LAYOUT: u8 = 1;
+const HEADER_LEN: usize = 5;
+
+/// Values are padded to one byte less than a multiple of this; the host's strings add that byte.
+const PADDING_STEP: usize = 256;
+
+/// Whose book it is: a principal's at one endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::session) struct Holder {
+    pub(in crate::session) owner: Owner,
+    pub(in crate::session) endpoint: EndpointTag,
+}
+
+impl Holder {
+    /// Which value the book stands in. The owner is a keyed hash already, so nobody can choose it.
+    pub(in crate::session) fn index(self) -> u16 {
+        let [low, high, ..] = self.owner.0.to_le_bytes();
+        u16::from_le_bytes([low, high]) % PRINCIPALS
+    }
+}
+
+/// What one principal holds at one endpoint: places kept for initializations, and sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::session) struct Book {
+    pub(in crate::session) holder: Holder,
+    /// When sessions of it were last compared with the table.
+    pub(in crate::session) checked: Timestamp,
+    places: Vec<(Timestamp, u32)>,
+    /// Those compared longest ago go first.
+    pub(in crate::session) sessions: Vec<ShortKey>,
+}
+
+impl Book {
+    fn new(holder: Holder) -> Self {
+        Self {
+            holder,
+            checked: Timestamp::default(),
+            places: Vec::new(),
+            sessions: Vec::new(),
+        }
+    }
+
+    /// Places and sessions.
+    pub(in crate::session) fn count(&self) -> u32 {
+        let sessions = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
+        let places = self.places.iter().map(|(_, count)| *count);
+        places.fold(sessions, u32::saturating_add)
+    }
+
+    /// Keeps a place until `until`.
+    pub(in crate::session) fn add_place(&mut self, until: Timestamp) {
+        match self.places.iter_mut().find(|(at, _)| *at == until) {
+            Some((_, count)) => *count = count.saturating_add(1),
+            None => self.places.push((until, 1)),
+        }
+    }
+
+    /// Gives back a place kept until `until`; false if none is there any more.
+    pub(in crate::session) fn take_place(&mut self, until: Timestamp) -> bool {
+        let Some((_, count)) = self.places.iter_mut().find(|(at, _)| *at == until) else {
+            return false;
+        };
+        *count = count.saturating_sub(1);
+        self.places.retain(|(_, count)| *count > 0);
+        true
+    }
+
+    /// Drops places that have passed their deadline; true if there was any.
+    pub(in crate::session) fn reap(&mut self, now: Timestamp) -> bool {
+        let before = self.places.len();
+        self.places.retain(|(until, _)| now < *until);
+        self.places.len() != before
+    }
+
+    /// Whether the session is listed.
+    pub(in crate::session) fn lists(&self, key: ShortKey) -> bool {
+        self.sessions.contains(&key)
+    }
+
+    /// Takes the session off.
+    pub(in crate::session) fn strike(&mut self, key: ShortKey) {
+        self.sessions.retain(|listed| *listed != key);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let holder = Holder {
+            owner: Owner(reader.u64()?),
+            endpoint: EndpointTag::from_bytes(reader.array()?),
+        };
+        let checked = reader.timestamp()?;
+        let (places, sessions) = (reader.u16()?, reader.u32()?);
+        let mut places = Reader::new(reader.bytes(usize::from(places) * PLACE_LEN)?);
+        let keys = reader.bytes(usize::try_from(sessions).ok()?.checked_mul(ShortKey::LEN)?)?;
+        let (keys, _) = keys.as_chunks::<{ ShortKey::LEN }>();
+        let place = || Some((places.timestamp()?, places.u32()?));
+        Some(Self {
+            holder,
+            checked,
+            places: core::iter::from_fn(place).collect(),
+            sessions: keys.iter().copied().map(ShortKey).collect(),
+        })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let places = u16::try_from(self.places.len()).unwrap_or(u16::MAX);
+        let sessions = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
+        out.extend_from_slice(&self.holder.owner.0.to_le_bytes());
+        out.extend_from_slice(&self.holder.endpoint.to_bytes());
+        out.extend_from_slice(&timestamp_bytes(self.checked));
+        out.extend_from_slice(&places.to_le_bytes());
+        out.extend_from_slice(&sessions.to_le_bytes());
+        for (until, count) in self.places.iter().take(usize::from(places)) {
+            out.extend_from_slice(&timestamp_bytes(*until));
+            out.extend_from_slice(&count.to_le_bytes());
+        }
+        for key in &self.sessions {
+            out.extend_from_slice(&key.0);
+        }
+    }
+}
+
+const PLACE_LEN: usize = 5 + 4;
+
+/// The books in one value, without padding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::session) struct Books(Vec<u8>);
+
+impl Books {
+    /// Takes the books from their value; absent or empty bytes hold none, as does a header cut short.
+    pub(in crate::session) fn from_value(mut bytes: Vec<u8>) -> Result<Self, StoreError> {
+        let mut header = Reader::new(&bytes);
+        match (header.u8(), header.u32()) {
+            (Some(version), _) if version != LAYOUT => Err(StoreError::Foreign),
+            (Some(_), Some(used)) => {
+                bytes.truncate(usize::try_from(used).unwrap_or(usize::MAX).max(HEADER_LEN));
+                let mut books = Self(bytes);
+                books.cut_to_readable();
+                Ok(books)
+            }
+            (Some(_) | None, _) => Ok(Self::empty()),
+        }
+    }
+
+    /// No books.
+    pub(in crate::session) fn empty() -> Self {
+        Self(vec![LAYOUT, 0, 0, 0, 0])
+    }
+
+    /// The bytes to store: length filled in, padded.
+    pub(in crate::session) fn into_value(mut self) -> Vec<u8> {
+        let used = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        if let Some(field) = self.0.get_mut(1..HEADER_LEN) {
+            field.copy_from_slice(&used.to_le_bytes());
+        }
+        let padded = (self.0.len() + 1).next_multiple_of(PADDING_STEP) - 1;
+        self.0.resize(padded, 0);
+        self.0
+    }
+
+    /// The book of `holder`, an empty one if there is none.
+    pub(in crate::session) fn find(&self, holder: Holder) -> Book {
+        self.at(holder)
+            .and_then(|at| Book::read(&mut Reader::new(self.0.get(at)?)))
+            .unwrap_or_else(|| Book::new(holder))
+    }
+
+    /// Puts a book in the place of the one there is; an empty one goes.
+    pub(in crate::session) fn put(&mut self, book: &Book) {
+        if let Some(at) = self.at(book.holder) {
+            self.0.drain(at);
+        }
+        if book.count() > 0 {
+            book.write(&mut self.0);
+        }
+    }
+
+    /// Every book there is.
+    pub(in crate::session) fn all(&self) -> Vec<Book> {
+        let mut reader = Reader::new(self.0.get(HEADER_LEN..).unwrap_or_default());
+        core::iter::from_fn(|| Book::read(&mut reader)).collect()
+    }
+
+    /// Where the book of `holder` stands.
+    fn at(&self, holder: Holder) -> Option<core::ops::Range<usize>> {
+        let mut start = HEADER_LEN;
+        loop {
+            let (found, end) = self.book_at(start)?;
+            if found == holder {
+                return Some(start..end);
+            }
+            start = end;
+        }
+    }
+
+    /// Whose book begins at `start`, and where it ends; `None` at the end or where it is malformed.
+    fn book_at(&self, start: usize) -> Option<(Holder, usize)> {
+        let mut reader = Reader::new(self.0.get(start..)?);
+        let before = reader.remaining();
+        let holder = Holder {
+            owner: Owner(reader.u64()?),
+            endpoint: EndpointTag::from_bytes(reader.array()?),
+        };
+        reader.timestamp()?;
+        let (places, sessions) = (usize::from(reader.u16()?), usize::try_from(reader.u32()?).ok()?);
+        reader.bytes(
+            sessions
+                .checked_mul(ShortKey::LEN)?
+                .checked_add(places * PLACE_LEN)?,
+        )?;
+        Some((holder, start + before - reader.remaining()))
+    }
+
+    /// Cuts off what cannot be read, so that what is added can.
+    fn cut_to_readable(&mut self) {
+        let mut end = HEADER_LEN;
+        while let Some((_, next)) = self.book_at(end) {
+            end = next;
+        }
+        self.0.truncate(end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::from_millis(secs * 1000)
+    }
+
+    fn holder(owner: u64) -> Holder {
+        Holder {
+            owner: Owner(owner),
+            endpoint: EndpointTag::of("mcp"),
+        }
+    }
+
+    fn book(owner: u64, sessions: u8) -> Book {
+        let mut book = Book::new(holder(owner));
+        book.checked = at(3);
+        book.sessions = (0..sessions).map(|number| ShortKey([number; 8])).collect();
+        book
+    }
+
+    #[test]
+    fn books_survive_the_round_trip() {
+        let mut placed = book(7, 2);
+        placed.add_place(at(9));
+        placed.add_place(at(9));
+        placed.add_place(at(10));
+        let mut books = Books::empty();
+        books.put(&book(1, 40));
+        books.put(&placed);
+        let copy = Books::from_value(books.into_value()).unwrap();
+        assert_eq!(copy.all(), [book(1, 40), placed.clone()]);
+        assert_eq!((copy.find(holder(7)), placed.count()), (placed, 5));
+        assert_eq!(copy.find(holder(8)).count(), 0);
+    }
+
+    #[test]
+    fn a_principal_that_holds_nothing_leaves_nothing() {
+        let mut books = Books::empty();
+        for owner in 0..1000 {
+            let mut book = books.find(holder(owner));
+            book.add_place(at(9));
+            books.put(&book);
+            assert!(book.take_place(at(9)));
+            assert!(!book.take_place(at(9)), "given back twice");
+            books.put(&book);
+        }
+        assert_eq!(books, Books::empty());
+    }
+
+    #[test]
+    fn a_place_ends_at_its_deadline() {
+        let mut book = book(1, 1);
+        book.add_place(at(9));
+        assert!(!book.reap(at(8)));
+        assert_eq!(book.count(), 2);
+        assert!(book.reap(at(9)));
+        assert_eq!(book.count(), 1);
+    }
+
+    #[test]
+    fn another_layout_is_refused() {
+        assert_eq!(Books::from_value(vec![2, 0, 0, 0, 0]), Err(StoreError::Foreign));
+        assert_eq!(Books::from_value(vec![]), Ok(Books::empty()));
+        assert_eq!(Books::from_value(vec![LAYOUT, 9]), Ok(Books::empty()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_reading_or_writing_panic(
+            rest in proptest::collection::vec(prop_oneof![0..3_u8, any::<u8>()], 0..600),
+        ) {
+            let mut books = Books::from_value([vec![LAYOUT], rest].concat()).unwrap();
+            books.put(&book(1, 1));
+            let copy = Books::from_value(books.into_value()).unwrap();
+            prop_assert_eq!(copy.find(holder(1)), book(1, 1));
+        }
+    }
+}
