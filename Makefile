@@ -154,6 +154,7 @@ lint: ## format and lints, for both targets
 	cargo clippy --locked --no-default-features --all-targets -- -D warnings
 	cargo clippy --locked --test shell -- -D warnings
 	cargo clippy --locked --target wasm32-wasip1 -- -D warnings
+	cargo clippy --locked --target wasm32-wasip1 --features trap -- -D warnings
 	cargo clippy --release --locked --target wasm32-wasip1 --package empty-filter -- -D warnings
 	cargo clippy --release --locked --manifest-path $(GATEWAY) --workspace --all-targets -- -D warnings
 

@@ -1,7 +1,7 @@
 //! A way to take a worker's VM down on purpose, for the tests that show what survives it. Never in what ships:
 //! only the feature `trap` compiles it.
 
-use super::abi::Fields;
+use crate::fields::Fields;
 
 /// A request with this header takes the VM down.
 const HEADER: &[u8] = b"x-trap-vm";
