@@ -60,13 +60,13 @@ pub fn version() -> (u32, u32) {
     *VERSION.get_or_init(|| {
         let output =
             envoy().and_then(|mut envoy| envoy.arg("--version").output().map_err(|error| error.to_string()));
-        // `envoy  version: <revision>/1.40.0/Clean/RELEASE/BoringSSL`
         let text = String::from_utf8(output.expect("Envoy runs").stdout).expect("a version is text");
-        let numbers: Vec<u32> = text
-            .split(['/', '.'])
-            .filter_map(|part| part.parse().ok())
-            .collect();
-        (numbers[0], numbers[1])
+        // `<the command>  version: <revision>/1.40.0/Clean/RELEASE/BoringSSL`
+        let (_, text) = text.split_once("version: ").expect("it names its version");
+        let number = text.split('/').nth(1).expect("a number behind the revision");
+        let mut parts = number.split('.').map(|part| part.parse().expect("digits"));
+        let mut part = || parts.next().expect("major and minor");
+        (part(), part())
     })
 }
 

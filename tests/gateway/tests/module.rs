@@ -20,6 +20,24 @@ fn imports(module: &[u8]) -> BTreeSet<String> {
     imports
 }
 
+/// What the module imports, and which callbacks it exports: the names that Envoy can restrict it to.
+pub fn capabilities(module: &[u8]) -> (BTreeSet<String>, BTreeSet<String>) {
+    let names = imports(module);
+    let imports = names.iter().filter_map(|name| name.split_once('.'));
+    let mut callbacks = BTreeSet::new();
+    for payload in Parser::new(0).parse_all(module) {
+        if let Payload::ExportSection(section) = payload.expect("a module") {
+            let names = section
+                .into_iter()
+                .map(|export| export.expect("an export").name.to_owned());
+            callbacks.extend(names.filter(|name| name.starts_with("proxy_on_")));
+        }
+    }
+    // Envoy calls this one whatever it is told.
+    callbacks.remove("proxy_on_memory_allocate");
+    (imports.map(|(_, name)| name.to_owned()).collect(), callbacks)
+}
+
 #[test]
 fn imports_only_what_every_supported_host_has() {
     let path = gateway::setup::module();

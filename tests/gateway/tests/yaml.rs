@@ -1,5 +1,7 @@
 //! The files of `envoy/`, and configurations that Envoy must refuse.
 
+use std::collections::BTreeSet;
+
 use gateway::envoy::{root, validate};
 use gateway::setup::{connection_manager, set_module, wasm, yaml};
 use gateway::{Encoding, Gateway, Http, OddServer, Setup};
@@ -44,6 +46,33 @@ async fn the_envoyfilter_works() {
         connection_manager(config)["http_filters"][0] = filter.clone();
         set_module(wasm(config), module.as_str().expect("a path").as_ref());
     });
+    drive(&gateway.start().await).await;
+}
+
+/// Without bodies, and with everything else that the module asks for.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lean_file_works_and_leaves_out_bodies_only() {
+    const BODIES: [&str; 3] = [
+        "proxy_on_request_body",
+        "proxy_on_request_trailers",
+        "proxy_on_response_body",
+    ];
+    let lean = yaml("lean.yaml");
+    let allowed = lean["capability_restriction_config"]["allowed_capabilities"].as_object();
+    let allowed: BTreeSet<&str> = allowed.expect("names").keys().map(String::as_str).collect();
+    let module = std::fs::read(gateway::setup::module()).expect("the module is built");
+    let (mut asked, callbacks) = crate::module::capabilities(&module);
+    asked.extend(
+        callbacks
+            .into_iter()
+            .filter(|name| !BODIES.contains(&name.as_str())),
+    );
+    assert_eq!(allowed, asked.iter().map(String::as_str).collect());
+
+    let server = OddServer::polite().await;
+    let by_head = json!({"admission": "headers"});
+    let setup = Setup::new(server.address()).workers(2).endpoint(by_head);
+    let gateway = setup.patch(move |config| gateway::setup::merge(wasm(config), lean.clone()));
     drive(&gateway.start().await).await;
 }
 

@@ -183,11 +183,27 @@ impl Comparison<'_> {
                 0.5,
             ),
             self.claim("the same with all keys of filter state", variants::DEFAULTS, 0.65),
+            self.claim(
+                "not called for bodies (envoy/lean.yaml): filter_state: []",
+                variants::LEAN_QUIET,
+                0.5,
+            ),
+            self.claim(
+                "not called for bodies, all keys of filter state",
+                variants::LEAN_DEFAULTS,
+                0.65,
+            ),
             Claim::new(
                 "throughput of one worker, as a share of no filter",
                 "≥ 0.83",
                 beside,
                 kept >= 0.83,
+            ),
+            Claim::new(
+                "the same, not called for bodies",
+                "≥ 0.83",
+                format!("{:.2}", self.kept(variants::LEAN_DEFAULTS)),
+                self.kept(variants::LEAN_DEFAULTS) >= 0.83,
             ),
             Claim::new(
                 "how busy Envoy was without a filter; below 0.9 the load set the throughput",

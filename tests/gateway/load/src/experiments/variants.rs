@@ -23,6 +23,10 @@ pub const EMPTY: &str = "empty";
 pub const QUIET: &str = "filter_state_none";
 /// Ours, with its defaults: every key of filter state.
 pub const DEFAULTS: &str = "defaults";
+/// The same two, not called for bodies (`envoy/lean.yaml`).
+pub const LEAN_QUIET: &str = "lean_filter_state_none";
+/// See [`LEAN_QUIET`].
+pub const LEAN_DEFAULTS: &str = "lean_defaults";
 /// Ours as the YAML ships it.
 pub const BODY: &str = "admission_body";
 /// Envoy's own, as it is by default.
@@ -58,6 +62,13 @@ pub fn all() -> Fallible<Vec<Variant>> {
         variant(EMPTY, "empty wasm filter", Some(wasm(EMPTY, &empty, &json!({})))),
         ours_with(QUIET, "ours, filter_state: []", json!({"filter_state": []})),
         ours_with(DEFAULTS, "ours, defaults", json!({})),
+        ours_with(
+            LEAN_QUIET,
+            "ours, lean, filter_state: []",
+            json!({"filter_state": []}),
+        )
+        .lean(),
+        ours_with(LEAN_DEFAULTS, "ours, lean", json!({})).lean(),
         ours_with(BODY, "ours, admission: body", json!({"endpoints": endpoint})),
         variant(NATIVE, "native, PASS_THROUGH", Some(native("PASS_THROUGH"))),
         variant(
@@ -66,6 +77,16 @@ pub fn all() -> Fallible<Vec<Variant>> {
             Some(native("REJECT_NO_MCP")),
         ),
     ])
+}
+
+impl Variant {
+    /// The same with `envoy/lean.yaml`.
+    fn lean(mut self) -> Self {
+        if let Some(filter) = &mut self.filter {
+            setup::merge(&mut filter["typed_config"]["config"], setup::yaml("lean.yaml"));
+        }
+        self
+    }
 }
 
 /// Makes the listener of a setup into one for each variant; the one called `mcp` has no filter.
