@@ -34,9 +34,9 @@ const TOMBSTONE: u8 = 2;
 const TOMBSTONE_LEN: usize = SessionKey::LEN + 5;
 const OWED: u8 = 3;
 
-/// Values are padded to one byte less than a power of two, this at least; the host's strings add that byte. As few
-/// sizes as that let the host's allocator use again what a growing bucket has left, and no bucket needs more
-/// than twice its bytes.
+/// Values are padded to one byte less than this, twice or three times it, four or six times, and so on; the host's
+/// strings add that byte. So few sizes let the host's allocator use again what a growing bucket has left,
+/// and no bucket takes more than half as much again as it needs.
 const MIN_PADDED: usize = 128;
 
 /// No bucket grows beyond this: over 1,000 sessions where about 31 are expected at a million in all.
@@ -117,7 +117,7 @@ impl Bucket {
         if let Some(field) = self.bytes.get_mut(1..MARK_OFFSET) {
             field.copy_from_slice(&used.to_le_bytes());
         }
-        let padded = (self.bytes.len() + 1).next_power_of_two().max(MIN_PADDED) - 1;
+        let padded = padded(self.bytes.len() + 1) - 1;
         self.bytes.resize(padded, 0);
         self.bytes
     }
@@ -340,6 +340,13 @@ impl Bucket {
     }
 }
 
+/// The size for `len` bytes: a power of two, or three quarters of one.
+fn padded(len: usize) -> usize {
+    let power = len.next_power_of_two();
+    let less = power / 4 * 3;
+    (if len <= less { less } else { power }).max(MIN_PADDED)
+}
+
 /// The bytes of a record of `kind`, which `rest` follows. Every request walks through half a bucket so.
 fn record_len(kind: u8, rest: &[u8]) -> Option<usize> {
     match kind {
@@ -439,13 +446,19 @@ mod tests {
     }
 
     #[test]
-    fn values_are_one_byte_less_than_a_power_of_two() {
+    fn values_are_one_byte_less_than_one_of_a_few_sizes() {
         let mut bucket = Bucket::empty();
+        let mut sizes = std::collections::BTreeSet::new();
         for number in 0..100 {
             let padded = bucket.clone().into_value().len() + 1;
-            assert!(padded.is_power_of_two() && padded >= MIN_PADDED);
+            assert!(bucket.bytes.len() < padded);
+            sizes.insert(padded);
             bucket.insert(&session(number)).unwrap();
         }
+        let sizes: Vec<_> = sizes.into_iter().collect();
+        let of_one = |power: usize| [power, power / 2 * 3];
+        let expected: Vec<_> = (7..16).flat_map(|bits| of_one(1 << bits)).collect();
+        assert!(expected.starts_with(&sizes), "{sizes:?}");
     }
 
     #[test]

@@ -159,8 +159,24 @@ impl Holders {
         self
     }
 
-    fn count(&self) -> u8 {
-        u8::try_from(self.0.len()).unwrap_or(u8::MAX)
+    /// Bytes of one of them.
+    const EACH_LEN: usize = 4;
+
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let count = reader.u8()?;
+        let mut holders = Vec::with_capacity(usize::from(count));
+        for _ in 0..count {
+            holders.push(RootTag::from_bits(reader.u32()?));
+        }
+        Some(Self(holders))
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let count = u8::try_from(self.0.len()).unwrap_or(u8::MAX);
+        out.push(count);
+        for holder in self.0.iter().take(usize::from(count)) {
+            out.extend_from_slice(&holder.bits().to_le_bytes());
+        }
     }
 }
 
@@ -240,76 +256,106 @@ pub struct Session {
     pub farewell: Option<Farewell>,
 }
 
+/// What a record of a session has besides what all have: a bit for each, in the order in which they follow. Most
+/// sessions have none of it most of the time.
+#[derive(Clone, Copy)]
+struct Parts(u8);
+
+impl Parts {
+    const OWNER: u8 = 1;
+    const HOLDERS: u8 = 2;
+    const ID: u8 = 4;
+    const FAREWELL: u8 = 8;
+
+    fn has(self, part: u8) -> bool {
+        self.0 & part != 0
+    }
+}
+
 impl Session {
-    /// Bytes before the holders and the id.
-    pub(super) const FIXED_LEN: usize = SessionKey::LEN + 4 + 8 + 8 + 5 + 5 + 1 + 2;
-
-    /// The bit of the id's length that says that a farewell follows the id.
-    pub(super) const FAREWELL: u16 = 0x8000;
-
-    /// Bytes of one holder.
-    pub(super) const HOLDER_LEN: usize = 4;
+    /// Bytes of what every record has: with [`Parts`], which ends it, all that most have.
+    const FIXED_LEN: usize = SessionKey::LEN + 4 + 8 + 5 + 5 + 1;
 
     /// How many of `bytes` the session takes that they begin with.
     pub(super) fn encoded_len(bytes: &[u8]) -> Option<usize> {
-        let [holders, id_low, id_high] = bytes.get(Self::FIXED_LEN - 3..)?.first_chunk()?;
-        let id_len = u16::from_le_bytes([*id_low, *id_high]);
-        let holders_len = usize::from(*holders) * Self::HOLDER_LEN;
-        let len = Self::FIXED_LEN + holders_len + usize::from(id_len & !Self::FAREWELL);
-        if id_len & Self::FAREWELL == 0 {
-            return Some(len);
+        let parts = Parts(*bytes.get(Self::FIXED_LEN - 1)?);
+        let mut len = Self::FIXED_LEN;
+        if parts.has(Parts::OWNER) {
+            len += 8;
         }
-        Some(len + Farewell::encoded_len(bytes.get(len..)?)?)
+        if parts.has(Parts::HOLDERS) {
+            len += 1 + usize::from(*bytes.get(len)?) * Holders::EACH_LEN;
+        }
+        if parts.has(Parts::ID) {
+            let id_len = bytes.get(len..)?.first_chunk()?;
+            len += 2 + usize::from(u16::from_le_bytes(*id_len));
+        }
+        if parts.has(Parts::FAREWELL) {
+            len += Farewell::encoded_len(bytes.get(len..)?)?;
+        }
+        Some(len)
     }
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let key = SessionKey::from_bytes(reader.array()?);
-        let endpoint = EndpointTag::from_bytes(reader.array()?);
-        let owner = Owner(reader.u64()?);
-        let digest = IdDigest(reader.array()?);
-        let opened = reader.timestamp()?;
-        let stamp = reader.timestamp()?;
-        let holders = reader.u8()?;
-        let id_len = reader.u16()?;
-        let holders = (0..holders)
-            .map(|_| reader.u32().map(RootTag::from_bits))
-            .collect::<Option<_>>()?;
-        let id = reader.bytes(usize::from(id_len & !Self::FAREWELL))?.to_vec();
-        let farewell = match id_len & Self::FAREWELL {
-            0 => None,
-            _ => Some(Farewell::read(reader)?),
+        let mut session = Self {
+            key: SessionKey::from_bytes(reader.array()?),
+            endpoint: EndpointTag::from_bytes(reader.array()?),
+            digest: IdDigest(reader.array()?),
+            opened: reader.timestamp()?,
+            stamp: reader.timestamp()?,
+            owner: Owner::UNKNOWN,
+            holders: Holders::default(),
+            id: Vec::new(),
+            farewell: None,
         };
-        Some(Self {
-            key,
-            endpoint,
-            owner,
-            digest,
-            opened,
-            stamp,
-            holders: Holders(holders),
-            id,
-            farewell,
-        })
+        let parts = Parts(reader.u8()?);
+        if parts.has(Parts::OWNER) {
+            session.owner = Owner(reader.u64()?);
+        }
+        if parts.has(Parts::HOLDERS) {
+            session.holders = Holders::read(reader)?;
+        }
+        if parts.has(Parts::ID) {
+            let len = reader.u16()?;
+            session.id = reader.bytes(usize::from(len))?.to_vec();
+        }
+        if parts.has(Parts::FAREWELL) {
+            session.farewell = Some(Farewell::read(reader)?);
+        }
+        Some(session)
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let id_len = u16::try_from(self.id.len()).map_or(0, |len| len & !Self::FAREWELL);
         out.extend_from_slice(self.key.as_bytes());
         out.extend_from_slice(&self.endpoint.to_bytes());
-        out.extend_from_slice(&self.owner.0.to_le_bytes());
         out.extend_from_slice(&self.digest.0);
         out.extend_from_slice(&timestamp_bytes(self.opened));
         out.extend_from_slice(&timestamp_bytes(self.stamp));
-        out.push(self.holders.count());
-        let follows = self.farewell.as_ref().map_or(0, |_| Self::FAREWELL);
-        out.extend_from_slice(&(id_len | follows).to_le_bytes());
-        for holder in &self.holders.0 {
-            out.extend_from_slice(&holder.bits().to_le_bytes());
+        let parts = self.parts();
+        out.push(parts.0);
+        if parts.has(Parts::OWNER) {
+            out.extend_from_slice(&self.owner.0.to_le_bytes());
         }
-        out.extend(self.id.iter().take(usize::from(id_len)));
+        if parts.has(Parts::HOLDERS) {
+            self.holders.write(out);
+        }
+        if parts.has(Parts::ID) {
+            let len = u16::try_from(self.id.len()).unwrap_or(0);
+            out.extend_from_slice(&len.to_le_bytes());
+            out.extend(self.id.iter().take(usize::from(len)));
+        }
         if let Some(farewell) = &self.farewell {
             farewell.write(out);
         }
+    }
+
+    fn parts(&self) -> Parts {
+        Parts(
+            u8::from(self.owner != Owner::UNKNOWN) * Parts::OWNER
+                | u8::from(!self.holders.is_empty()) * Parts::HOLDERS
+                | u8::from(!self.id.is_empty()) * Parts::ID
+                | u8::from(self.farewell.is_some()) * Parts::FAREWELL,
+        )
     }
 
     /// The session, used at `stamp` or, where there are holders, leased until then.

@@ -4,7 +4,7 @@ use super::super::bucket::Bucket;
 use super::*;
 
 #[test]
-fn a_session_without_its_id_takes_under_70_bytes_at_a_million() {
+fn a_session_without_its_id_takes_under_60_bytes_at_a_million() {
     assert!(bytes_at_a_million(session) < 70.0);
 }
 

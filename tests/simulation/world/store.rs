@@ -168,12 +168,20 @@ fn read_bucket(bytes: &[u8]) -> Vec<Record> {
                     key: bytes[at + 1..at + 17].try_into().unwrap(),
                     endpoint: bytes[at + 17..at + 21].try_into().unwrap(),
                 });
-                let ids_len = length_at(bytes, at + 48);
-                let fixed = 50 + 4 * usize::from(bytes[at + 47]) + (ids_len & 0x7fff);
-                match ids_len & 0x8000 {
-                    0 => fixed,
-                    _ => fixed + 2 + length_at(bytes, at + fixed),
+                let parts = bytes[at + 39];
+                let mut len = 40;
+                if parts & 1 != 0 {
+                    len += 8;
                 }
+                if parts & 2 != 0 {
+                    len += 1 + 4 * usize::from(bytes[at + len]);
+                }
+                for part in [4, 8] {
+                    if parts & part != 0 {
+                        len += 2 + length_at(bytes, at + len);
+                    }
+                }
+                len
             }
             2 => 22,
             3 => {
