@@ -350,11 +350,12 @@ impl Session {
     }
 
     fn parts(&self) -> Parts {
+        let if_there = |is_there: bool, part: u8| if is_there { part } else { 0 };
         Parts(
-            u8::from(self.owner != Owner::UNKNOWN) * Parts::OWNER
-                | u8::from(!self.holders.is_empty()) * Parts::HOLDERS
-                | u8::from(!self.id.is_empty()) * Parts::ID
-                | u8::from(self.farewell.is_some()) * Parts::FAREWELL,
+            if_there(self.owner != Owner::UNKNOWN, Parts::OWNER)
+                | if_there(!self.holders.is_empty(), Parts::HOLDERS)
+                | if_there(!self.id.is_empty(), Parts::ID)
+                | if_there(self.farewell.is_some(), Parts::FAREWELL),
         )
     }
 
