@@ -37,14 +37,14 @@ const OWED: u8 = 3;
 /// Values are padded to one byte less than this, twice or three times it, four or six times, and so on; the host's
 /// strings add that byte. So few sizes let the host's allocator use again what a growing bucket has left,
 /// and no bucket takes more than half as much again as it needs.
-const MIN_PADDED: usize = 128;
+const MIN_PADDED: usize = 256;
 
-/// No bucket grows beyond this: over 1,000 sessions where about 31 are expected at a million in all.
+/// No bucket grows beyond this: over 1,000 sessions where about 61 are expected at a million in all.
 pub(super) const MAX_BUCKET_BYTES: usize = 60 * 1024;
 
-/// Ended sessions that one bucket remembers; the oldest give way. Five fit into an empty bucket's
-/// padding, so remembering them costs no memory: 163,840 in all.
-const MAX_TOMBSTONES: usize = 5;
+/// Ended sessions that one bucket remembers; the oldest give way. Eight fit into an empty bucket's
+/// padding, so remembering them costs no memory: 131,072 in all.
+const MAX_TOMBSTONES: usize = 8;
 
 /// What a bucket knows of a session key.
 #[derive(Debug, PartialEq, Eq)]
@@ -457,18 +457,18 @@ mod tests {
         }
         let sizes: Vec<_> = sizes.into_iter().collect();
         let of_one = |power: usize| [power, power / 2 * 3];
-        let expected: Vec<_> = (7..16).flat_map(|bits| of_one(1 << bits)).collect();
+        let expected: Vec<_> = (8..16).flat_map(|bits| of_one(1 << bits)).collect();
         assert!(expected.starts_with(&sizes), "{sizes:?}");
     }
 
     #[test]
-    fn the_five_that_are_to_be_remembered_longest_are() {
+    fn the_eight_that_are_to_be_remembered_longest_are() {
         let mut bucket = Bucket::empty();
         for number in 0..20 {
             bucket.end(&key(number), at(100 + u64::from(number)));
         }
         let remembered = (0..20).filter(|number| bucket.find(&key(*number), at(1)).is_some());
-        assert!(remembered.eq(15..20));
+        assert!(remembered.eq(12..20));
     }
 
     #[test]

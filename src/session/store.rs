@@ -1,8 +1,9 @@
 //! What the table needs of the memory that workers share.
 
 /// How many buckets the table has. Fixed, because keys of Envoy's shared data can never be deleted; with a
-/// million sessions a bucket holds about 31, and every request copies one.
-pub const BUCKETS: u16 = 32_768;
+/// million sessions a bucket holds about 61, and every request copies one. Twice as many would make every sweep,
+/// and every look for the longest idle, take twice as long.
+pub const BUCKETS: u16 = 16_384;
 
 /// How many values hold the books of principals, where there are quotas: with a million principals of one
 /// session each, a value holds about 244 of them in 8 KiB.
@@ -15,7 +16,7 @@ pub enum Key {
     HashKey,
     /// Caps, counts and reservations.
     Ledger,
-    /// Sessions whose hash falls into this bucket, `0..32_768`.
+    /// Sessions whose hash falls into this bucket, `0..16_384`.
     Bucket(u16),
     /// What the principals whose hash falls here hold, `0..4_096`. Only where there are quotas.
     Principals(u16),

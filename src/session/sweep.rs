@@ -30,7 +30,7 @@ pub struct SweepReport {
 impl<S: Store> Table<S> {
     /// Sweeps the group of buckets that has been due longest; `None` if none is due.
     ///
-    /// Costs one read per bucket of the group (512), and a write for each that changes.
+    /// Costs one read per bucket of the group (256), and a write for each that changes.
     ///
     /// # Errors
     /// [`StoreError`] if the ledger cannot be read or written.

@@ -6,7 +6,7 @@ use crate::envoy::Envoy;
 use crate::requests::{HELD, head, initialize, of_session, open_session, refusal};
 
 /// The hash key, the ledger and the buckets.
-const KEYS: usize = 32_768 + 2;
+const KEYS: usize = 16_384 + 2;
 
 #[test]
 fn a_bad_configuration_is_refused_with_every_mistake_in_one_message() {

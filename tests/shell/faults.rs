@@ -160,7 +160,7 @@ fn no_failure_that_the_sdk_hands_on_does_lasting_harm() {
 
 #[test]
 fn a_worker_whose_start_meets_others_at_every_write_starts() {
-    for after in (0..20).chain([32_768, 32_769, 32_770]) {
+    for after in (0..20).chain([16_384, 16_385, 16_386]) {
         let envoy = Envoy::new();
         let worker = envoy.bare_worker();
         worker.fail(Fault {
