@@ -8,6 +8,10 @@ use super::worker::Place;
 /// No place is kept longer than the longest `initialize_timeout`.
 pub(super) const LONGEST_PLACE_MS: u64 = 60_000;
 
+/// How long a worker may have used a session without telling the table: it takes a lease after a quarter of the
+/// idle timeout, and after a minute at most.
+const UNTOLD_MS: u64 = 60_000;
+
 impl World {
     pub(super) fn fault(&mut self) {
         self.tally.faults += 1;
@@ -81,7 +85,9 @@ impl World {
         for stream in worker.streams {
             self.books.orphans.extend(stream.place);
             if let Some(id) = stream.uses {
-                self.books.last_used.insert((stream.site, id), self.now);
+                let told = self.now.saturating_sub(UNTOLD_MS);
+                let last = self.books.last_used.entry((stream.site, id)).or_default();
+                *last = told.max(*last);
             }
         }
     }
