@@ -116,3 +116,45 @@ fn remembering_what_ended_costs_an_empty_bucket_nothing() {
         assert_eq!(value.len(), empty);
     }
 }
+
+/// Of so many a look sees only a part: how many have been idle longer than the one that goes.
+#[test]
+fn of_a_million_sessions_one_of_the_longest_idle_goes() {
+    let mut all = settings(1_000_000, 1_000_000, 1_000_000);
+    all.endpoints[0].lifespans.evictable = true;
+    let world = World::new(all);
+    world.shared.stop_audit();
+    let (worker, tag) = (world.worker(1), EndpointTag::of("a"));
+    let mut buckets = vec![Bucket::empty(); usize::from(BUCKETS)];
+    for number in 0..1_000_000_u32 {
+        let key = SessionKey::new(&SECRET, tag, &number.to_le_bytes());
+        let stamp = Timestamp::from_millis(u64::from(number));
+        let bucket = &mut buckets[usize::from(key.bucket())];
+        bucket
+            .insert(&session(key, tag).stamped(stamp, record::Holders::default()))
+            .unwrap();
+    }
+    for (index, bucket) in (0..).zip(buckets) {
+        world.shared.put(Key::Bucket(index), &bucket.into_value());
+    }
+    let counted = worker.update_ledger(|ledger| {
+        (0..64).for_each(|group| ledger.add_session(tag, group, Timestamp::NEVER));
+        table::Change::Write(())
+    });
+    counted.unwrap();
+    let lifespans = world.settings.endpoints[0].lifespans;
+    let mut longer: Vec<_> = (0..50)
+        .map(|_| {
+            world.advance(secs(1));
+            let mut idlest = Idlest::default();
+            let ended = worker.evict(tag, &mut idlest, lifespans, world.now());
+            ended.unwrap().unwrap().session.stamp().as_millis()
+        })
+        .collect();
+    longer.sort_unstable();
+    println!(
+        "idle longer than the one that went, of a million: median {}, at most {}",
+        longer[25], longer[49]
+    );
+    assert!(longer[49] < 1_000);
+}
