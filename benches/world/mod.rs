@@ -59,17 +59,8 @@ impl Values {
 
 impl Store for Memory {
     fn get(&self, key: Key) -> Result<Value, StoreError> {
-        let mut values = self.0.borrow_mut();
-        Ok(match values.find(key) {
-            Some((bytes, version)) => Value {
-                bytes: bytes.clone(),
-                version: Version::At(*version),
-            },
-            None => Value {
-                bytes: Vec::new(),
-                version: Version::Absent,
-            },
-        })
+        let (bytes, version) = self.0.borrow_mut().find(key).cloned().unzip();
+        Ok(Value::new(bytes, version))
     }
 
     fn set(&self, key: Key, bytes: &[u8], expected: Version) -> Result<(), SetError> {

@@ -1,12 +1,14 @@
 //! What the fuzz targets check. `tests/corpus.rs` runs the same on every file of `corpus`, with a stable Rust.
 
+#[allow(dead_code, reason = "the cases use it, too")]
+#[path = "../../tests/cases/memory.rs"]
+mod memory;
 #[path = "../../tests/simulation/world/mod.rs"]
 mod world;
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::time::Duration;
+
+use memory::Memory;
 
 use mcp_session_filter::config::Config;
 use mcp_session_filter::exchange::{RequestHead, ResponseHead};
@@ -17,7 +19,7 @@ use mcp_session_filter::mcp::session_id::{MAX_BYTES, PresentedId};
 use mcp_session_filter::mcp::sse::{self, EndpointFinder, Search};
 use mcp_session_filter::session::{
     BUCKETS, EndReason, EndpointSettings, EndpointTag, IdDigest, Key, Lifespans, NewSession, Origin, Owner,
-    RootTag, SetError, Store, StoreError, Table, Timestamp, Value, Version, VmSettings,
+    RootTag, Store, Table, Timestamp, VmSettings,
 };
 use world::World;
 use world::choices::Choices;
@@ -166,8 +168,7 @@ pub fn table(bytes: &[u8]) {
     let Some((choice, value)) = bytes.split_first() else {
         return;
     };
-    let store = Memory::default();
-    store.put(Key::LAST, b"");
+    let store = Memory::new();
     let Ok(table) = Table::attach(store.clone(), RootTag::from_random(1), [7; 16]) else {
         return;
     };
@@ -192,7 +193,7 @@ pub fn table(bytes: &[u8]) {
     let bucket = Key::Bucket(
         u16::from_le_bytes([table.key(tag, id).as_bytes()[0], table.key(tag, id).as_bytes()[1]]) % BUCKETS,
     );
-    store.put(if choice & 1 == 0 { bucket } else { Key::Ledger }, value);
+    put(&store, if choice & 1 == 0 { bucket } else { Key::Ledger }, value);
     let mut now = Timestamp::from_millis(1_000_000);
     let new = NewSession {
         endpoint: tag,
@@ -246,54 +247,8 @@ pub fn worlds(bytes: &[u8]) {
     }
 }
 
-/// Shared data as a map.
-#[derive(Clone, Debug, Default)]
-struct Memory(Rc<RefCell<BTreeMap<Key, Stored>>>);
-
-/// A value and its version.
-type Stored = (Vec<u8>, u32);
-
-impl Memory {
-    fn put(&self, key: Key, bytes: &[u8]) {
-        let mut values = self.0.borrow_mut();
-        let version = values.get(&key).map_or(1, |(_, version)| version + 1);
-        values.insert(key, (bytes.to_vec(), version));
-    }
-
-    fn longest(&self) -> usize {
-        self.0
-            .borrow()
-            .values()
-            .map(|(bytes, _)| bytes.len())
-            .max()
-            .unwrap_or(0)
-    }
-}
-
-impl Store for Memory {
-    fn get(&self, key: Key) -> Result<Value, StoreError> {
-        Ok(match self.0.borrow().get(&key) {
-            Some((bytes, version)) => Value {
-                bytes: bytes.clone(),
-                version: Version::At(*version),
-            },
-            None => Value {
-                bytes: Vec::new(),
-                version: Version::Absent,
-            },
-        })
-    }
-
-    fn set(&self, key: Key, bytes: &[u8], expected: Version) -> Result<(), SetError> {
-        let current = self
-            .0
-            .borrow()
-            .get(&key)
-            .map(|(_, version)| Version::At(*version));
-        if current.is_some_and(|current| current != expected) {
-            return Err(SetError::Stale);
-        }
-        self.put(key, bytes);
-        Ok(())
-    }
+/// Whatever is there, these bytes are it now.
+fn put(store: &Memory, key: Key, bytes: &[u8]) {
+    let version = store.get(key).expect("it works").version;
+    store.set(key, bytes, version).expect("it works");
 }

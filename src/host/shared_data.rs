@@ -20,10 +20,7 @@ impl Store for SharedData {
         let mut name = self.name.borrow_mut();
         key.write_name(&mut name);
         let (bytes, cas) = hostcalls::get_shared_data(&name).map_err(|_| StoreError::Unavailable)?;
-        Ok(Value {
-            bytes: bytes.unwrap_or_default(),
-            version: cas.map_or(Version::Absent, Version::At),
-        })
+        Ok(Value::new(bytes, cas))
     }
 
     fn set(&self, key: Key, bytes: &[u8], expected: Version) -> Result<(), SetError> {

@@ -64,6 +64,16 @@ pub struct Value {
     pub version: Version,
 }
 
+impl Value {
+    /// What a host has under a key: bytes, if any, and the number of their version, if the key exists.
+    pub fn new(bytes: Option<Vec<u8>>, cas: Option<u32>) -> Self {
+        Self {
+            bytes: bytes.unwrap_or_default(),
+            version: cas.map_or(Version::Absent, Version::At),
+        }
+    }
+}
+
 /// Why a read, or an operation of the table, could not be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreError {

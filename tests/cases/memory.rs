@@ -31,6 +31,13 @@ impl Memory {
         memory
     }
 
+    /// Bytes of the longest value.
+    #[allow(dead_code, reason = "the fuzz targets ask for it")]
+    pub(crate) fn longest(&self) -> usize {
+        let values = self.0.values.borrow();
+        values.values().map(|(bytes, _)| bytes.len()).max().unwrap_or(0)
+    }
+
     pub(crate) fn switch(&self, works: bool) {
         self.0.works.set(works);
         self.0.has_failed.set(self.0.has_failed.get() || !works);
@@ -47,17 +54,8 @@ impl Store for Memory {
         if !self.0.works.get() {
             return Err(StoreError::Unavailable);
         }
-        let values = self.0.values.borrow();
-        Ok(match values.get(&key) {
-            Some((bytes, version)) => Value {
-                bytes: bytes.clone(),
-                version: Version::At(*version),
-            },
-            None => Value {
-                bytes: Vec::new(),
-                version: Version::Absent,
-            },
-        })
+        let (bytes, version) = self.0.values.borrow().get(&key).cloned().unzip();
+        Ok(Value::new(bytes, version))
     }
 
     fn set(&self, key: Key, bytes: &[u8], expected: Version) -> Result<(), SetError> {

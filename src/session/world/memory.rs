@@ -273,17 +273,8 @@ impl Store for Handle {
         if !self.enter(key) {
             return Err(StoreError::Unavailable);
         }
-        let inner = self.shared.lock();
-        Ok(match inner.values.get(&key) {
-            Some((bytes, cas)) => Value {
-                bytes: bytes.clone(),
-                version: Version::At(*cas),
-            },
-            None => Value {
-                bytes: Vec::new(),
-                version: Version::Absent,
-            },
-        })
+        let (bytes, cas) = self.shared.lock().values.get(&key).cloned().unzip();
+        Ok(Value::new(bytes, cas))
     }
 
     fn set(&self, key: Key, bytes: &[u8], expected: Version) -> Result<(), SetError> {

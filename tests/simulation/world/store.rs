@@ -235,16 +235,8 @@ impl Store for Handle {
         if !self.happens() {
             return Err(StoreError::Unavailable);
         }
-        Ok(match &self.shared.0.slots.borrow()[slot_of(key)] {
-            Some((bytes, cas)) => Value {
-                bytes: bytes.clone(),
-                version: Version::At(*cas),
-            },
-            None => Value {
-                bytes: Vec::new(),
-                version: Version::Absent,
-            },
-        })
+        let (bytes, cas) = self.shared.0.slots.borrow()[slot_of(key)].clone().unzip();
+        Ok(Value::new(bytes, cas))
     }
 
     fn set(&self, key: Key, bytes: &[u8], expected: Version) -> Result<(), SetError> {
