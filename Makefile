@@ -27,12 +27,12 @@ help: ## this list
 
 .PHONY: run
 run: build $(ENVOY_NEEDED) ## play one MCP session through a real gateway, then leave it up on 127.0.0.1:10000
-	@cargo build --quiet --release --locked --manifest-path $(GATEWAY) --bins
+	@cargo build --release --locked --manifest-path $(GATEWAY) --bins
 	@exec tests/gateway/target/release/play run
 
 .PHONY: demo
 demo: build $(ENVOY_NEEDED) ## the same without staying up; fails if any step went wrong
-	@cargo build --quiet --release --locked --manifest-path $(GATEWAY) --bins
+	@cargo build --release --locked --manifest-path $(GATEWAY) --bins
 	@exec tests/gateway/target/release/play demo
 
 .PHONY: build

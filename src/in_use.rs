@@ -129,7 +129,7 @@ impl InUse {
             });
         let mut overdue = Vec::new();
         for (key, used) in &mut self.sessions {
-            if used.has_outlived_its_time(now) {
+            if used.lifespans.are_over(used.opened, now) {
                 overdue.push(used.first);
                 overdue.extend_from_slice(&used.others);
             } else if used.needs_lease(now) {
@@ -167,12 +167,6 @@ impl Use {
             }
             None => false,
         }
-    }
-
-    fn has_outlived_its_time(&self, now: Timestamp) -> bool {
-        self.lifespans
-            .lifetime
-            .is_some_and(|lifetime| self.opened.after(lifetime) <= now)
     }
 
     /// A lease is taken when a quarter of the idle timeout is gone, or at once where sessions may be evicted,

@@ -3,6 +3,7 @@
 #[allow(dead_code, reason = "the cases use it, too")]
 #[path = "../../tests/cases/memory.rs"]
 mod memory;
+#[allow(dead_code, reason = "the simulation uses it, too")]
 #[path = "../../tests/simulation/world/mod.rs"]
 mod world;
 

@@ -15,9 +15,9 @@ use crate::telemetry::Delete;
 /// interrupted took no longer, near enough.
 const MAX_TICK: Duration = Duration::from_secs(1);
 
-/// Groups of buckets that one root sweeps at least for each second between ticks: an eighth of the table, a
-/// few milliseconds at a million sessions. The other roots sweep the rest, or the next tick does.
-const GROUPS_PER_SECOND: u64 = 8;
+/// Groups of buckets that one root sweeps at least at a tick, if they are due: an eighth of the table, a few
+/// milliseconds at a million sessions. The other roots sweep the rest, or the next tick does.
+const GROUPS_PER_TICK: u32 = 8;
 
 /// A sweep goes on after that, and requests wait, for no longer than this: all of a small table.
 const SWEEP_TIME: Duration = Duration::from_millis(5);
@@ -83,9 +83,8 @@ impl Root {
         if now < self.next_sweep {
             return;
         }
-        let at_least = GROUPS_PER_SECOND * tick_period(&shared.config).as_secs().max(1);
         let mut swept = 0;
-        while swept < at_least || Shared::now().since(now) < SWEEP_TIME {
+        while swept < GROUPS_PER_TICK || Shared::now().since(now) < SWEEP_TIME {
             swept += 1;
             match shared.table.sweep(now) {
                 Ok(None) => {

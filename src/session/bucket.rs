@@ -4,13 +4,15 @@
 //! ```text
 //! bucket    = version:u8 used:u16 mark:5 record* padding
 //! record    = 1 session | 2 tombstone | 3 owed
-//! session   = key:16 endpoint:4 owner:8 digest:8 opened:5 stamp:5 holders:u8 id_len:u16 root:u32{holders} id farewell?
+//! session   = key:16 endpoint:4 digest:8 opened:5 stamp:5 parts:u8 owner:8? holders? id? farewell?
+//! holders   = count:u8 root:u32{count}
+//! id        = len:u16 byte{len}
 //! tombstone = key:16 until:5
-//! owed      = key:16 until:5 endpoint:4 attempts:u8 due:5 id_len:u16 id farewell
+//! owed      = key:16 until:5 endpoint:4 attempts:u8 due:5 id farewell
 //! farewell  = len:u16 version:10 path
 //! ```
-//! The highest bit of a session's `id_len` says that a farewell follows; that of `attempts`, that the last one
-//! is not answered yet.
+//! A session's `parts` has a bit for each that follows: 1 owner, 2 holders, 4 id, 8 farewell. The highest bit of
+//! `attempts` says that the last one is not answered yet.
 //!
 //! Values are padded to a few sizes, so that the host's allocator can reuse the memory of one bucket for
 //! another as they grow and shrink. A malformed record ends the bucket: what follows it is forgotten, and

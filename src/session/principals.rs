@@ -19,7 +19,7 @@ use super::bucket::Bucket;
 use super::ledger::Reservation;
 use super::record::{Owner, Session, ShortKey};
 use super::settings::EndpointTag;
-use super::store::{Key, PRINCIPALS, SetError, Store, StoreError, Value, Version};
+use super::store::{Key, PRINCIPALS, SetError, Store, StoreError, Value};
 use super::table::{Change, MAX_ATTEMPTS, Table};
 use super::time::Timestamp;
 
@@ -54,17 +54,12 @@ impl<S: Store> Table<S> {
     }
 
     pub(super) fn create_books(&self) -> Result<(), StoreError> {
-        if !self.keeps_books || self.store.get(Key::Principals(PRINCIPALS - 1))?.version != Version::Absent {
+        if !self.keeps_books {
             return Ok(());
         }
-        let empty = Books::empty().into_value();
-        for index in 0..PRINCIPALS {
-            match self.store.set(Key::Principals(index), &empty, Version::Absent) {
-                Ok(()) | Err(SetError::Stale) => {}
-                Err(SetError::Unavailable) => return Err(StoreError::Unavailable),
-            }
-        }
-        Ok(())
+        let keys = (0..PRINCIPALS).map(Key::Principals);
+        let last = Key::Principals(PRINCIPALS - 1);
+        self.create(keys, last, &Books::empty().into_value())
     }
 
     /// Keeps a place in the principal's book; false if its quota is used up.

@@ -2,7 +2,7 @@
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-use super::codec::{Reader, timestamp_bytes};
+use super::codec::{Reader, put_long, timestamp_bytes};
 use super::farewell::Farewell;
 use super::settings::{EndpointTag, Lifespans};
 use super::store::BUCKETS;
@@ -340,9 +340,7 @@ impl Session {
             self.holders.write(out);
         }
         if parts.has(Parts::ID) {
-            let len = u16::try_from(self.id.len()).unwrap_or(0);
-            out.extend_from_slice(&len.to_le_bytes());
-            out.extend(self.id.iter().take(usize::from(len)));
+            put_long(out, &self.id);
         }
         if let Some(farewell) = &self.farewell {
             farewell.write(out);

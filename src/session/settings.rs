@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use super::time::Timestamp;
+
 /// Identifies an endpoint in shared data, in every worker and every configuration that names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointTag([u8; 4]);
@@ -73,6 +75,12 @@ impl Lifespans {
     /// Whether only exact stamps will do: sessions may be evicted, or the idle timeout is short.
     pub fn leases_every_use(self) -> bool {
         self.evictable || self.idle.is_some_and(|idle| idle < Self::SHORT_IDLE)
+    }
+
+    /// Whether a session opened at `opened` has reached its lifetime by `now`.
+    pub fn are_over(self, opened: Timestamp, now: Timestamp) -> bool {
+        self.lifetime
+            .is_some_and(|lifetime| opened.after(lifetime) <= now)
     }
 
     /// How long a lease on a session in use lasts: long enough that a worker may miss several ticks.

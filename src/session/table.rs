@@ -217,10 +217,7 @@ impl<S: Store> Table<S> {
         now: Timestamp,
     ) -> Result<Option<EndedSession>, StoreError> {
         self.end_if(key, lifespans, now, &|session| {
-            let is_old = lifespans
-                .lifetime
-                .is_some_and(|lifetime| session.opened.after(lifetime) <= now);
-            let reason = if is_old {
+            let reason = if lifespans.are_over(session.opened, now) {
                 EndReason::Lifetime
             } else {
                 EndReason::StreamClosed
@@ -361,12 +358,22 @@ impl<S: Store> Table<S> {
     }
 
     fn create_buckets(&self) -> Result<(), StoreError> {
-        if self.store.get(Key::LAST)?.version != Version::Absent {
+        let keys = (0..BUCKETS).map(Key::Bucket);
+        self.create(keys, Key::LAST, &Bucket::empty().into_value())
+    }
+
+    /// Makes the keys that are not there yet. The `last` of them tells whether all are.
+    pub(super) fn create(
+        &self,
+        keys: impl Iterator<Item = Key>,
+        last: Key,
+        empty: &[u8],
+    ) -> Result<(), StoreError> {
+        if self.store.get(last)?.version != Version::Absent {
             return Ok(());
         }
-        let empty = Bucket::empty().into_value();
-        for index in 0..BUCKETS {
-            match self.store.set(Key::Bucket(index), &empty, Version::Absent) {
+        for key in keys {
+            match self.store.set(key, empty, Version::Absent) {
                 Ok(()) | Err(SetError::Stale) => {}
                 Err(SetError::Unavailable) => return Err(StoreError::Unavailable),
             }

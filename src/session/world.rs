@@ -105,7 +105,11 @@ impl World {
     }
 
     fn open(&self, worker: &Worker, id: &Id, origin: Origin) -> Result<Opened, StoreError> {
-        let new = NewSession {
+        worker.open(&self.new_session(id), origin, self.now())
+    }
+
+    fn new_session<'a>(&self, id: &'a Id) -> NewSession<'a> {
+        NewSession {
             endpoint: id.tag(),
             lifespans: self.lifespans(id),
             owner: Owner(7),
@@ -115,8 +119,7 @@ impl World {
             digest: IdDigest::of(id.text.as_bytes()),
             keep_id: true,
             farewell: None,
-        };
-        worker.open(&new, origin, self.now())
+        }
     }
 
     /// Reserves and opens.

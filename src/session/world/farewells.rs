@@ -16,15 +16,8 @@ fn world() -> World {
 fn open(world: &World, worker: &Worker, id: &Id) {
     let farewell = Farewell::new(None, b"/path");
     let new = NewSession {
-        endpoint: id.tag(),
-        lifespans: world.lifespans(id),
-        owner: Owner(7),
-        bound: false,
-        quota: None,
-        id: id.text.as_bytes(),
-        digest: IdDigest::of(id.text.as_bytes()),
-        keep_id: true,
         farewell: Some(&farewell),
+        ..world.new_session(id)
     };
     let opened = worker.open(&new, Origin::Minted(None), world.now());
     assert_eq!(opened, Ok(Opened::Created));

@@ -21,15 +21,11 @@ fn reserve(world: &World, worker: &Worker, owner: Owner) -> Result<Result<Reserv
 
 fn open(world: &World, worker: &Worker, owner: Owner, id: &Id, origin: Origin) -> Result<Opened, StoreError> {
     let new = NewSession {
-        endpoint: id.tag(),
-        lifespans: world.lifespans(id),
         owner,
         bound: true,
         quota: Some(LIMIT),
-        id: id.text.as_bytes(),
-        digest: IdDigest::of(id.text.as_bytes()),
         keep_id: false,
-        farewell: None,
+        ..world.new_session(id)
     };
     worker.open(&new, origin, world.now())
 }

@@ -222,11 +222,7 @@ impl Way {
 
     async fn forward(&self, request: Request<Incoming>) -> Fallible<Answer> {
         let (mut head, body) = request.into_parts();
-        let body = body
-            .collect()
-            .await
-            .map_err(|error| error.to_string())?
-            .to_bytes();
+        let body = collected(body).await?;
         let noted = self.note(&head.method, &body);
         self.hold_for_stream(&noted).await;
         let mut body = Vec::from(body);
@@ -333,14 +329,16 @@ fn alter(head: &mut Parts, body: &mut Vec<u8>, alteration: Alteration) {
     body.resize(body.len() + alteration.padding, b' ');
 }
 
+/// The whole of a body.
+async fn collected(body: Incoming) -> Fallible<Bytes> {
+    let whole = body.collect().await.map_err(|error| error.to_string())?;
+    Ok(whole.to_bytes())
+}
+
 /// The filter's answer in another form.
 async fn reform(answer: Response<Incoming>, form: Form, id: &Value) -> Fallible<Answer> {
     let (mut head, body) = answer.into_parts();
-    let body = body
-        .collect()
-        .await
-        .map_err(|error| error.to_string())?
-        .to_bytes();
+    let body = collected(body).await?;
     let mut error: Value = serde_json::from_slice(&body).unwrap_or_default();
     error["id"] = id.clone();
     let text = error["error"]["message"].as_str().unwrap_or_default().to_owned();
