@@ -18,9 +18,9 @@ use mcp_session_filter::config::Config;
 use mcp_session_filter::exchange::{
     Effects, Exchange, Gate, Interest, RequestHead, ResponseHead, Site, Verdict,
 };
-use mcp_session_filter::in_use::InUse;
 use mcp_session_filter::session::{EndedSession, SessionKey, StoreError};
 use mcp_session_filter::telemetry::{Event, Fact};
+use mcp_session_filter::worker::in_use::InUse;
 use world::{Memory, SIZES, World};
 
 const CALL: &[u8] = br#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"echo","arguments":{"message":"hello world, this is a tool call"}}}"#;

@@ -31,7 +31,6 @@ use self::http_sse::Announcement;
 use self::mirrors::Mirrors;
 use crate::answer::Answer;
 use crate::config::{Admission, UnknownSession};
-use crate::in_use::InUse;
 use crate::mcp::json_rpc;
 use crate::mcp::method::Method;
 use crate::mcp::revision::{Era, Revision};
@@ -42,6 +41,7 @@ use crate::session::{
     Farewell, IdDigest, Owner, Reservation, Session, SessionKey, Standing, Store, Timestamp,
 };
 use crate::telemetry::{Event, Fact};
+use crate::worker::in_use::InUse;
 
 /// How much of a body that streams by is looked at for its method and tool.
 const GLIMPSE_BYTES: usize = 4096;
@@ -297,7 +297,7 @@ impl Exchange {
         }
         match gate.table.rest(key, self.site.lifespans, gate.now) {
             Ok(()) if self.site.lifespans.evictable => {
-                gate.in_use.idlest.rested(self.site.tag, key, gate.now);
+                gate.in_use.longest_idle.note_rest(self.site.tag, key, gate.now);
             }
             Ok(()) => {}
             Err(error) => effects.failed("rest", error),

@@ -16,10 +16,9 @@ pub mod exchange;
 pub mod fields;
 #[cfg(feature = "host")]
 mod host;
-pub mod in_use;
 pub mod mcp;
 pub mod naming;
-pub mod outbox;
 pub mod principal;
 pub mod session;
 pub mod telemetry;
+pub mod worker;

@@ -5,33 +5,23 @@
 //! id; one *ledger* with the caps, the counts and the reservations; and the hash key itself. Every change
 //! is read, changed and written back only if nobody else wrote in between.
 
-mod bucket;
-mod codec;
-mod evict;
-mod farewell;
-mod farewells;
-mod ledger;
-mod open;
-mod places;
-mod principals;
-mod record;
 mod settings;
+#[cfg(test)]
+mod simulated;
 mod store;
-mod sweep;
 mod table;
 mod time;
-#[cfg(test)]
-mod world;
+mod values;
 
-pub use evict::Idlest;
-pub use farewell::{Farewell, Owed};
-pub use farewells::Settlement;
-pub use ledger::{Counts, EndpointCounts, Refusal, Reservation};
-pub use open::{NewSession, Opened, Origin};
-pub use principals::Quota;
-pub use record::{EndReason, EndedSession, IdDigest, Owner, RootTag, Session, SessionKey};
 pub use settings::{EndpointSettings, EndpointTag, Lifespans, VmSettings};
 pub use store::{BUCKETS, Key, SetError, Store, StoreError, Value, Version};
-pub use sweep::SweepReport;
+pub use table::evict::{Candidates, Resting};
+pub use table::open::{NewSession, Opened, Origin};
+pub use table::quota::Quota;
+pub use table::sweep::SweepReport;
+pub use table::upstream_delete::Settlement;
 pub use table::{Standing, Table};
 pub use time::Timestamp;
+pub use values::ledger::{Counts, EndpointCounts, Refusal, Reservation};
+pub use values::record::{EndReason, EndedSession, IdDigest, Owner, RootTag, Session, SessionKey};
+pub use values::upstream_delete::{Farewell, Owed};

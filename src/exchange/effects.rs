@@ -5,13 +5,13 @@ use std::rc::Rc;
 use super::RequestHead;
 use crate::config::{Config, LogSessionId, OnFull, Transport};
 use crate::endpoint::{Endpoint, without_query};
-use crate::in_use::InUse;
 use crate::mcp::revision::Era;
 use crate::session::{
     EndedSession, EndpointSettings, EndpointTag, Farewell, Lifespans, SessionKey, StoreError, Table,
     Timestamp, VmSettings,
 };
 use crate::telemetry::{Event, Fact};
+use crate::worker::in_use::InUse;
 
 /// Longest path that a session keeps for its DELETE, in bytes.
 const MAX_PATH_BYTES: usize = 1024;

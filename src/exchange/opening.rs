@@ -157,8 +157,9 @@ impl Exchange {
         let (tag, lifespans) = (self.site.tag, self.site.lifespans);
         match refusal {
             Refusal::Capacity => gate
-                .table
-                .evict(tag, &mut gate.in_use.idlest, lifespans, gate.now),
+                .in_use
+                .longest_idle
+                .evict(gate.table, tag, lifespans, gate.now),
             Refusal::Quota => gate.table.evict_of(self.owner, tag, lifespans, gate.now),
         }
     }

@@ -8,9 +8,9 @@ use super::clock;
 use super::shared::Shared;
 use crate::config::TerminateUpstream;
 use crate::exchange::{ResponseHead, Site};
-use crate::outbox::Reply;
 use crate::session::{EndpointTag, Owed, SessionKey, Timestamp};
 use crate::telemetry::Delete;
+use crate::worker::delete_queue::Reply;
 
 /// A DELETE that Envoy has sent.
 #[derive(Debug)]

@@ -11,10 +11,10 @@ use super::reporter::Reporter;
 use super::shared_data::SharedData;
 use crate::config::Config;
 use crate::exchange::{Gate, Site, have_quotas, vm_settings};
-use crate::in_use::InUse;
 use crate::naming::SessionName;
-use crate::outbox::Outbox;
 use crate::session::{EndedSession, RootTag, Session, StoreError, Table, Timestamp, Version, VmSettings};
+use crate::worker::delete_queue::Outbox;
+use crate::worker::in_use::InUse;
 
 /// At most this often are the gauges written anew because others changed the counts meanwhile.
 const MAX_SHOWS: usize = 4;

@@ -1,11 +1,18 @@
 //! The table, and what requests do with a session that is in it.
 
-use super::bucket::{Bucket, Entry};
-use super::ledger::{Counts, GROUP_LEN, Ledger};
-use super::record::{EndReason, EndedSession, Holders, Owner, RootTag, Session, SessionKey};
+pub(super) mod evict;
+pub(super) mod open;
+pub(super) mod quota;
+mod reserve;
+pub(super) mod sweep;
+pub(super) mod upstream_delete;
+
 use super::settings::{EndpointTag, Lifespans, VmSettings};
 use super::store::{BUCKETS, Key, SetError, Store, StoreError, Value, Version};
 use super::time::Timestamp;
+use super::values::bucket::{Bucket, Entry};
+use super::values::ledger::{Counts, GROUP_LEN, Ledger};
+use super::values::record::{EndReason, EndedSession, Holders, Owner, RootTag, Session, SessionKey};
 
 /// How often a compare-and-set is tried anew. Each failure means that another worker succeeded, so only a
 /// crowd of workers on one value can spend it.

@@ -8,8 +8,8 @@ use mcp_session_filter::config::Config;
 use mcp_session_filter::exchange::{
     AnswerInterest, Edit, Exchange, Gate, Interest, RequestHead, ResponseHead, Site, Verdict, vm_settings,
 };
-use mcp_session_filter::in_use::InUse;
 use mcp_session_filter::session::{RootTag, Table, Timestamp};
+use mcp_session_filter::worker::in_use::InUse;
 use serde_json::{Map, Value};
 
 use crate::memory::Memory;

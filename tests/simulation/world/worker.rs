@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use mcp_session_filter::config::Config;
 use mcp_session_filter::exchange::{Exchange, Gate, Site, vm_settings};
-use mcp_session_filter::in_use::InUse;
 use mcp_session_filter::session::{
     EndedSession, RootTag, SessionKey, Settlement, StoreError, Table, Timestamp,
 };
+use mcp_session_filter::worker::in_use::InUse;
 
 use super::heard::Heard;
 use super::store::{Handle, Shared};

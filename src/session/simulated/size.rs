@@ -1,7 +1,8 @@
 //! What the table weighs.
 
-use super::super::bucket::Bucket;
+use super::super::values::bucket::Bucket;
 use super::*;
+use crate::worker::longest_idle::LongestIdle;
 
 #[test]
 fn a_session_without_its_id_takes_under_52_bytes_at_a_million() {
@@ -146,8 +147,8 @@ fn of_a_million_sessions_one_of_the_longest_idle_goes() {
     let mut longer: Vec<_> = (0..50)
         .map(|_| {
             world.advance(secs(1));
-            let mut idlest = Idlest::default();
-            let ended = worker.evict(tag, &mut idlest, lifespans, world.now());
+            let mut longest_idle = LongestIdle::default();
+            let ended = longest_idle.evict(&worker, tag, lifespans, world.now());
             ended.unwrap().unwrap().session.stamp().as_millis()
         })
         .collect();

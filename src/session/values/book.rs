@@ -8,11 +8,11 @@
 //!
 //! A malformed book ends the value: what follows it is forgotten.
 
-use super::super::codec::{Reader, timestamp_bytes};
-use super::super::record::{Owner, ShortKey};
-use super::super::settings::EndpointTag;
-use super::super::store::{PRINCIPALS, StoreError};
-use super::super::time::Timestamp;
+use super::codec::{Reader, timestamp_bytes};
+use super::record::{Owner, ShortKey};
+use crate::session::settings::EndpointTag;
+use crate::session::store::{PRINCIPALS, StoreError};
+use crate::session::time::Timestamp;
 
 const LAYOUT: u8 = 1;
 const HEADER_LEN: usize = 5;

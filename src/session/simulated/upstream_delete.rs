@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::super::bucket::Bucket;
-use super::super::farewell::Farewell;
+use super::super::values::bucket::Bucket;
+use super::super::values::upstream_delete::Farewell;
 use super::*;
 use crate::mcp::revision::Revision;
 

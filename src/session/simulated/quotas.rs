@@ -7,6 +7,7 @@ use shuttle::thread;
 
 use super::interleaved::{explore, stage};
 use super::*;
+use crate::worker::longest_idle::LongestIdle;
 
 const LIMIT: u32 = 2;
 const ALICE: Owner = Owner(1 << 63 | 5);
@@ -229,7 +230,7 @@ fn the_longest_idle_goes_first_and_never_one_in_use() {
     all.endpoints[0].lifespans.evictable = true;
     let world = World::new(all);
     let (worker, other) = (world.worker(1), world.worker(2));
-    let mut idlest = Idlest::default();
+    let mut longest_idle = LongestIdle::default();
     let ids = &ids(0)[..6];
     for id in ids {
         world.admit(&worker, id).unwrap();
@@ -240,7 +241,7 @@ fn the_longest_idle_goes_first_and_never_one_in_use() {
     world.use_session(&other, &ids[0]).unwrap();
     world.rest(&other, &ids[0]).unwrap();
     world.use_session(&other, &ids[1]).unwrap();
-    let mut evict = || worker.evict(ids[0].tag(), &mut idlest, world.lifespans(&ids[0]), world.now());
+    let mut evict = || longest_idle.evict(&worker, ids[0].tag(), world.lifespans(&ids[0]), world.now());
     for expected in [2, 3] {
         let ended = evict().unwrap().unwrap();
         assert_eq!(
@@ -272,13 +273,13 @@ fn evictions_exceed_no_cap_and_end_nothing_in_use() {
         let threads = (1..5).map(|root| {
             let (world, worker) = (world.clone(), world.worker(root));
             thread::spawn(move || {
-                let mut idlest = Idlest::default();
+                let mut longest_idle = LongestIdle::default();
                 for _ in 0..5 {
                     let id = ids().nth(thread_rng().gen_range(0..5)).unwrap();
                     if world.admit(&worker, id).unwrap() == Opened::Full {
                         let tag = id.tag();
                         let lifespans = world.lifespans(id);
-                        worker.evict(tag, &mut idlest, lifespans, world.now()).unwrap();
+                        longest_idle.evict(&worker, tag, lifespans, world.now()).unwrap();
                     }
                     if matches!(world.use_session(&worker, id), Ok(Standing::Alive(_))) {
                         // Whatever others do now, it is in use.

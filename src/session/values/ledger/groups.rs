@@ -8,10 +8,10 @@
 
 use core::time::Duration;
 
-use super::super::settings::EndpointTag;
-use super::super::store::BUCKETS;
-use super::super::time::Timestamp;
 use super::Ledger;
+use crate::session::settings::EndpointTag;
+use crate::session::store::BUCKETS;
+use crate::session::time::Timestamp;
 
 /// Buckets are swept and counted in this many groups of consecutive buckets.
 pub(in crate::session) const GROUPS: u8 = 64;

@@ -6,13 +6,13 @@ mod holdings;
 mod layout;
 
 use self::groups::Group;
-pub(super) use self::groups::{Claim, GROUP_LEN, GROUPS, GroupTally};
-pub(super) use self::holdings::Held;
+pub(in crate::session) use self::groups::{Claim, GROUP_LEN, GROUPS, GroupTally};
+pub(in crate::session) use self::holdings::Held;
 use self::holdings::Holdings;
 use super::record::{Owner, RootTag};
-use super::settings::{EndpointSettings, EndpointTag, Lifespans, VmSettings};
-use super::store::BUCKETS;
-use super::time::Timestamp;
+use crate::session::settings::{EndpointSettings, EndpointTag, Lifespans, VmSettings};
+use crate::session::store::BUCKETS;
+use crate::session::time::Timestamp;
 
 /// Endpoint rows the ledger keeps at most: those of the newest configuration, and older ones as long as
 /// they still have sessions.
@@ -32,10 +32,10 @@ pub enum Refusal {
 /// Held by the request that made it, which gives it back or turns it into a session, exactly once.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reservation {
-    pub(super) endpoint: EndpointTag,
-    pub(super) until: Timestamp,
+    pub(in crate::session) endpoint: EndpointTag,
+    pub(in crate::session) until: Timestamp,
     /// The principal in whose books the place stands, too.
-    pub(super) principal: Option<Owner>,
+    pub(in crate::session) principal: Option<Owner>,
 }
 
 /// Counts and caps, for gauges and the status view.
@@ -79,7 +79,7 @@ struct Row {
 
 /// The decoded ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ledger {
+pub(in crate::session) struct Ledger {
     limit: u32,
     groups: Vec<Group>,
     rows: Vec<Row>,
@@ -88,7 +88,7 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// A ledger without sessions, caps or endpoints.
-    pub(super) fn empty() -> Self {
+    pub(in crate::session) fn empty() -> Self {
         Self {
             limit: 0,
             groups: vec![Group::default(); usize::from(GROUPS)],
@@ -98,18 +98,18 @@ impl Ledger {
     }
 
     /// Farewells that one bucket keeps: twice as many as its share of the sessions, and eight.
-    pub(super) fn max_owed(&self) -> usize {
+    pub(in crate::session) fn max_owed(&self) -> usize {
         8 + (self.limit / u32::from(BUCKETS / 2)) as usize
     }
 
     /// Whether any configuration is in force. None is only before the first, and after the host has lost
     /// the ledger.
-    pub(super) fn is_configured(&self) -> bool {
+    pub(in crate::session) fn is_configured(&self) -> bool {
         self.limit > 0
     }
 
     /// Puts the caps and lifespans of a configuration in force; rows nobody needs any more go.
-    pub(super) fn install(&mut self, settings: &VmSettings) {
+    pub(in crate::session) fn install(&mut self, settings: &VmSettings) {
         self.limit = settings.max_sessions;
         for row in &mut self.rows {
             row.configured = false;
@@ -126,7 +126,7 @@ impl Ledger {
     }
 
     /// Whether `settings` are in force already.
-    pub(super) fn has_installed(&self, settings: &VmSettings) -> bool {
+    pub(in crate::session) fn has_installed(&self, settings: &VmSettings) -> bool {
         let in_force = |endpoint: &EndpointSettings| {
             self.rows
                 .iter()
@@ -138,7 +138,7 @@ impl Ledger {
     }
 
     /// Why `endpoint` has no room for one more, or `None` if it has.
-    pub(super) fn refusal(&self, endpoint: EndpointTag) -> Option<Refusal> {
+    pub(in crate::session) fn refusal(&self, endpoint: EndpointTag) -> Option<Refusal> {
         let taken = |endpoint| {
             self.active(endpoint)
                 .saturating_add(self.holdings.count(Held::Places, endpoint))
@@ -151,7 +151,7 @@ impl Ledger {
     }
 
     /// Counts one more reservation or stream of `root` until `until`; false if no more can be noted.
-    pub(super) fn hold(
+    pub(in crate::session) fn hold(
         &mut self,
         held: Held,
         root: RootTag,
@@ -163,7 +163,7 @@ impl Ledger {
     }
 
     /// Gives back what [`Ledger::hold`] took; false if it is no longer there.
-    pub(super) fn let_go(
+    pub(in crate::session) fn let_go(
         &mut self,
         held: Held,
         root: RootTag,
@@ -174,17 +174,23 @@ impl Ledger {
     }
 
     /// Drops what has passed its deadline; true if there was any.
-    pub(super) fn reap(&mut self, now: Timestamp) -> bool {
+    pub(in crate::session) fn reap(&mut self, now: Timestamp) -> bool {
         self.holdings.reap(now)
     }
 
     /// Renews what `root` holds of `held` and would lose before `before`; true if anything changed.
-    pub(super) fn renew(&mut self, held: Held, root: RootTag, before: Timestamp, until: Timestamp) -> bool {
+    pub(in crate::session) fn renew(
+        &mut self,
+        held: Held,
+        root: RootTag,
+        before: Timestamp,
+        until: Timestamp,
+    ) -> bool {
         self.holdings.renew(held, root, before, until)
     }
 
     /// Counts one more session in `group`, where something is now due at `due`.
-    pub(super) fn add_session(&mut self, endpoint: EndpointTag, group: u8, due: Timestamp) {
+    pub(in crate::session) fn add_session(&mut self, endpoint: EndpointTag, group: u8, due: Timestamp) {
         if let Some(active) = self.row_or_new(endpoint).active.get_mut(usize::from(group)) {
             *active = active.saturating_add(1);
         }
@@ -195,7 +201,7 @@ impl Ledger {
     ///
     /// A recount that came to the bucket later has not seen the session: there is nothing to correct. One
     /// that had been there before has counted it.
-    pub(super) fn remove_session(&mut self, endpoint: EndpointTag, group: u8, mark: Timestamp) {
+    pub(in crate::session) fn remove_session(&mut self, endpoint: EndpointTag, group: u8, mark: Timestamp) {
         if self.recounted(group) > mark {
             return;
         }
@@ -203,7 +209,7 @@ impl Ledger {
     }
 
     /// Takes back what [`Ledger::add_session`] did.
-    pub(super) fn uncount_session(&mut self, endpoint: EndpointTag, group: u8) {
+    pub(in crate::session) fn uncount_session(&mut self, endpoint: EndpointTag, group: u8) {
         let active = self
             .rows
             .iter_mut()
@@ -216,7 +222,7 @@ impl Ledger {
     }
 
     /// The groups that hold sessions of `endpoint`.
-    pub(super) fn groups_of(&self, endpoint: EndpointTag) -> Vec<u8> {
+    pub(in crate::session) fn groups_of(&self, endpoint: EndpointTag) -> Vec<u8> {
         let active = self.row(endpoint).map(|row| row.active.as_slice());
         let counted = (0..).zip(active.unwrap_or_default());
         counted
@@ -226,19 +232,19 @@ impl Ledger {
     }
 
     /// The lifespans of an endpoint's sessions.
-    pub(super) fn lifespans(&self, endpoint: EndpointTag) -> Lifespans {
+    pub(in crate::session) fn lifespans(&self, endpoint: EndpointTag) -> Lifespans {
         self.row(endpoint)
             .map(|row| row.settings.lifespans)
             .unwrap_or_default()
     }
 
     /// The name of an endpoint.
-    pub(super) fn name(&self, endpoint: EndpointTag) -> Option<&str> {
+    pub(in crate::session) fn name(&self, endpoint: EndpointTag) -> Option<&str> {
         self.row(endpoint).map(|row| row.settings.name.as_str())
     }
 
     /// Everything the gauges show.
-    pub(super) fn counts(&self) -> Counts {
+    pub(in crate::session) fn counts(&self) -> Counts {
         let endpoints = self.rows.iter().map(|row| EndpointCounts {
             name: row.settings.name.clone(),
             active: row.active(),

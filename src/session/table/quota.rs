@@ -10,18 +10,16 @@
 //! anew; and an entry rewrites the book even where that lists the session already, so that whoever had read
 //! the book before fails to write it.
 
-mod books;
-
 use core::time::Duration;
 
-use self::books::{Book, Books, Holder};
-use super::bucket::Bucket;
-use super::ledger::Reservation;
-use super::record::{Owner, Session, ShortKey};
-use super::settings::EndpointTag;
-use super::store::{Key, PRINCIPALS, SetError, Store, StoreError, Value};
-use super::table::{Change, MAX_ATTEMPTS, Table};
-use super::time::Timestamp;
+use super::{Change, MAX_ATTEMPTS, Table};
+use crate::session::settings::EndpointTag;
+use crate::session::store::{Key, PRINCIPALS, SetError, Store, StoreError, Value};
+use crate::session::time::Timestamp;
+use crate::session::values::book::{Book, Books, Holder};
+use crate::session::values::bucket::Bucket;
+use crate::session::values::ledger::Reservation;
+use crate::session::values::record::{Owner, Session, ShortKey};
 
 /// A principal that is refused has its book compared with the table no more often than this, so that a flood
 /// of refusals costs no more than the read of one value each.

@@ -2,11 +2,11 @@
 
 use core::time::Duration;
 
-use super::super::farewell::{Fate, Owed};
 use super::super::record::{EndReason, EndedSession, Session, SessionKey};
-use super::super::store::StoreError;
-use super::super::time::Timestamp;
+use super::super::upstream_delete::{Fate, Owed};
 use super::{Bucket, OWED, Record, Swept};
+use crate::session::store::StoreError;
+use crate::session::time::Timestamp;
 
 /// A farewell that is ready belongs to the root that found it first; others look after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);

@@ -1,71 +1,71 @@
 //! Little-endian fields of the packed records.
 
-use super::time::Timestamp;
+use crate::session::time::Timestamp;
 
 /// Reads fields from the front of a byte string; `None` once too few bytes are left.
 #[derive(Clone, Copy)]
-pub(super) struct Reader<'a>(&'a [u8]);
+pub(in crate::session) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(in crate::session) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(in crate::session) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (field, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
         Some(*field)
     }
 
-    pub(super) fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
+    pub(in crate::session) fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
         let (field, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         Some(field)
     }
 
-    pub(super) fn u8(&mut self) -> Option<u8> {
+    pub(in crate::session) fn u8(&mut self) -> Option<u8> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    pub(super) fn u16(&mut self) -> Option<u16> {
+    pub(in crate::session) fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_le_bytes)
     }
 
-    pub(super) fn u32(&mut self) -> Option<u32> {
+    pub(in crate::session) fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
-    pub(super) fn u64(&mut self) -> Option<u64> {
+    pub(in crate::session) fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }
 
-    pub(super) fn timestamp(&mut self) -> Option<Timestamp> {
+    pub(in crate::session) fn timestamp(&mut self) -> Option<Timestamp> {
         let [a, b, c, d, e] = self.array()?;
         Some(Timestamp::from_millis(u64::from_le_bytes([
             a, b, c, d, e, 0, 0, 0,
         ])))
     }
 
-    pub(super) fn remaining(&self) -> usize {
+    pub(in crate::session) fn remaining(&self) -> usize {
         self.0.len()
     }
 }
 
 /// Appends `bytes`. Not inlined: what is written once a session need not be large.
 #[inline(never)]
-pub(super) fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(in crate::session) fn put(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
 /// Appends a length of two bytes, and `bytes`; of more than fit, none.
-pub(super) fn put_long(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(in crate::session) fn put_long(out: &mut Vec<u8>, bytes: &[u8]) {
     let len = u16::try_from(bytes.len()).unwrap_or(0);
     put(out, &len.to_le_bytes());
     put(out, bytes.get(..usize::from(len)).unwrap_or_default());
 }
 
 /// The 40-bit form of a timestamp that [`Reader::timestamp`] reads.
-pub(super) fn timestamp_bytes(at: Timestamp) -> [u8; 5] {
+pub(in crate::session) fn timestamp_bytes(at: Timestamp) -> [u8; 5] {
     let [a, b, c, d, e, ..] = at.as_millis().to_le_bytes();
     [a, b, c, d, e]
 }

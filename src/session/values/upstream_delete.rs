@@ -8,9 +8,9 @@ use core::time::Duration;
 
 use super::codec::{Reader, put, put_long, timestamp_bytes};
 use super::record::{EndReason, Session, SessionKey};
-use super::settings::EndpointTag;
-use super::time::Timestamp;
 use crate::mcp::revision::Revision;
+use crate::session::settings::EndpointTag;
+use crate::session::time::Timestamp;
 
 /// A DELETE is sent at most this often.
 const MAX_ATTEMPTS: u8 = 3;
@@ -52,23 +52,23 @@ impl Farewell {
         self.0.get(Self::VERSION_LEN..).unwrap_or_default()
     }
 
-    pub(super) fn set_version(&mut self, version: Revision) {
+    pub(in crate::session) fn set_version(&mut self, version: Revision) {
         if let Some(field) = self.0.get_mut(..Self::VERSION_LEN) {
             field.copy_from_slice(version.as_bytes());
         }
     }
 
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(in crate::session) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let len = usize::from(reader.u16()?);
         Some(Self(reader.bytes(len)?.to_vec()))
     }
 
     /// How many of `bytes` the farewell takes that they begin with.
-    pub(super) fn encoded_len(bytes: &[u8]) -> Option<usize> {
+    pub(in crate::session) fn encoded_len(bytes: &[u8]) -> Option<usize> {
         Some(2 + usize::from(u16::from_le_bytes(*bytes.first_chunk()?)))
     }
 
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    pub(in crate::session) fn write(&self, out: &mut Vec<u8>) {
         put_long(out, &self.0);
     }
 }
@@ -85,7 +85,7 @@ pub struct Owed {
     /// What else the DELETE says.
     pub farewell: Farewell,
     /// Until when requests with the id are answered as those of an ended session.
-    pub(super) until: Timestamp,
+    pub(in crate::session) until: Timestamp,
     state: State,
     /// DELETEs sent so far.
     attempts: u8,
@@ -101,7 +101,7 @@ enum State {
 
 /// What is to become of a farewell that a sweep meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(in crate::session) enum Fate {
     /// It can be sent.
     Ready,
     /// Nothing happens before this.
@@ -118,7 +118,7 @@ impl Owed {
     const SENT: u8 = 0x80;
 
     /// What a server is owed for `id`, from `now` on.
-    pub(super) fn new(
+    pub(in crate::session) fn new(
         key: SessionKey,
         endpoint: EndpointTag,
         id: &[u8],
@@ -138,7 +138,7 @@ impl Owed {
     }
 
     /// What a session leaves that ends for `reason`.
-    pub(super) fn left_by(
+    pub(in crate::session) fn left_by(
         session: &Session,
         reason: EndReason,
         until: Timestamp,
@@ -156,7 +156,7 @@ impl Owed {
     }
 
     /// What is to become of it at `now`.
-    pub(super) fn fate(&self, now: Timestamp) -> Fate {
+    pub(in crate::session) fn fate(&self, now: Timestamp) -> Fate {
         match self.state {
             State::Sent(due) if due <= now => Fate::GivenUp,
             State::Sent(due) => Fate::Waits(due),
@@ -167,30 +167,30 @@ impl Owed {
     }
 
     /// The same, about to be sent by a root that waits `timeout` for the answer.
-    pub(super) fn sent(mut self, timeout: Duration, now: Timestamp) -> Self {
+    pub(in crate::session) fn sent(mut self, timeout: Duration, now: Timestamp) -> Self {
         self.state = State::Sent(now.after(timeout).after(SLACK));
         self.attempts = self.attempts.saturating_add(1);
         self
     }
 
     /// The same, as if it had never been sent, which it has not.
-    pub(super) fn unsent(mut self, now: Timestamp) -> Self {
+    pub(in crate::session) fn unsent(mut self, now: Timestamp) -> Self {
         self.state = State::Waiting(now);
         self.attempts = self.attempts.saturating_sub(1);
         self
     }
 
     /// The same after a failure, to be tried anew from a later moment on; `None` after the last attempt.
-    pub(super) fn failed(mut self, now: Timestamp) -> Option<Self> {
+    pub(in crate::session) fn failed(mut self, now: Timestamp) -> Option<Self> {
         self.state = State::Waiting(now.after(SPACING * u32::from(self.attempts)));
         (self.attempts < MAX_ATTEMPTS).then_some(self)
     }
 
-    pub(super) fn is_sent(&self) -> bool {
+    pub(in crate::session) fn is_sent(&self) -> bool {
         matches!(self.state, State::Sent(_))
     }
 
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(in crate::session) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let key = SessionKey::from_bytes(reader.array()?);
         let until = reader.timestamp()?;
         let endpoint = EndpointTag::from_bytes(reader.array()?);
@@ -212,7 +212,7 @@ impl Owed {
         })
     }
 
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    pub(in crate::session) fn write(&self, out: &mut Vec<u8>) {
         let (sent, due) = match self.state {
             State::Waiting(due) => (0, due),
             State::Sent(due) => (Self::SENT, due),
@@ -227,7 +227,7 @@ impl Owed {
     }
 
     /// How many of `bytes` the record takes that they begin with.
-    pub(super) fn encoded_len(bytes: &[u8]) -> Option<usize> {
+    pub(in crate::session) fn encoded_len(bytes: &[u8]) -> Option<usize> {
         let id_len = u16::from_le_bytes(*bytes.get(Self::FIXED_LEN..)?.first_chunk()?);
         let len = Self::FIXED_LEN + 2 + usize::from(id_len);
         Some(len + Farewell::encoded_len(bytes.get(len..)?)?)

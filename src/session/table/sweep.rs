@@ -3,13 +3,13 @@
 
 use core::time::Duration;
 
-use super::bucket::{Bucket, Swept};
-use super::ledger::{Claim, GROUP_LEN, GROUPS, GroupTally, Ledger};
-use super::record::{EndedSession, SessionKey};
-use super::settings::EndpointTag;
-use super::store::{Key, PRINCIPALS, SetError, Store, StoreError, Value};
-use super::table::{Change, MAX_ATTEMPTS, Table};
-use super::time::Timestamp;
+use super::{Change, MAX_ATTEMPTS, Table};
+use crate::session::settings::EndpointTag;
+use crate::session::store::{Key, PRINCIPALS, SetError, Store, StoreError, Value};
+use crate::session::time::Timestamp;
+use crate::session::values::bucket::{Bucket, Swept};
+use crate::session::values::ledger::{Claim, GROUP_LEN, GROUPS, GroupTally, Ledger};
+use crate::session::values::record::{EndedSession, SessionKey};
 
 /// Every group is counted at least this often, whether something in it is due or not.
 const RECOUNT_EVERY: Duration = Duration::from_secs(30);

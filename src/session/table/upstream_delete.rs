@@ -2,14 +2,14 @@
 
 use core::time::Duration;
 
-use super::bucket::{Bucket, Entry};
-use super::farewell::{Farewell, Fate, Owed};
-use super::record::SessionKey;
-use super::settings::{EndpointTag, Lifespans};
-use super::store::{Store, StoreError};
-use super::table::{Change, Table};
-use super::time::Timestamp;
+use super::{Change, Table};
 use crate::mcp::revision::Revision;
+use crate::session::settings::{EndpointTag, Lifespans};
+use crate::session::store::{Store, StoreError};
+use crate::session::time::Timestamp;
+use crate::session::values::bucket::{Bucket, Entry};
+use crate::session::values::record::SessionKey;
+use crate::session::values::upstream_delete::{Farewell, Fate, Owed};
 
 /// What has become of a DELETE that was to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::codec::{Reader, put_long, timestamp_bytes};
-use super::farewell::Farewell;
-use super::settings::{EndpointTag, Lifespans};
-use super::store::BUCKETS;
-use super::time::Timestamp;
+use super::upstream_delete::Farewell;
+use crate::session::settings::{EndpointTag, Lifespans};
+use crate::session::store::BUCKETS;
+use crate::session::time::Timestamp;
 
 /// The 128-bit SipHash-2-4 of an endpoint and a session id, under a key that only the workers know.
 ///
@@ -15,18 +15,18 @@ use super::time::Timestamp;
 pub struct SessionKey([u8; 16]);
 
 impl SessionKey {
-    pub(super) const LEN: usize = 16;
+    pub(in crate::session) const LEN: usize = 16;
 
     /// The key of `id` at `endpoint`. Ids of different endpoints never meet.
     #[inline(never)]
-    pub(super) fn new(secret: &[u8; 16], endpoint: EndpointTag, id: &[u8]) -> Self {
+    pub(in crate::session) fn new(secret: &[u8; 16], endpoint: EndpointTag, id: &[u8]) -> Self {
         let mut hasher = SipHasher24::new_with_key(secret);
         core::hash::Hasher::write(&mut hasher, &endpoint.to_bytes());
         core::hash::Hasher::write(&mut hasher, id);
         Self(hasher.finish128().as_bytes())
     }
 
-    pub(super) fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub(in crate::session) fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
@@ -36,29 +36,29 @@ impl SessionKey {
     }
 
     /// The bucket this session lives in.
-    pub(super) fn bucket(self) -> u16 {
+    pub(in crate::session) fn bucket(self) -> u16 {
         self.short().bucket()
     }
 
     /// The part of the key that the books of principals keep.
-    pub(super) fn short(self) -> ShortKey {
+    pub(in crate::session) fn short(self) -> ShortKey {
         ShortKey(self.0.first_chunk().copied().unwrap_or_default())
     }
 }
 
 /// The first half of a [`SessionKey`]: enough to find the session's bucket, and the session in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ShortKey(pub(super) [u8; Self::LEN]);
+pub(in crate::session) struct ShortKey(pub(in crate::session) [u8; Self::LEN]);
 
 impl ShortKey {
-    pub(super) const LEN: usize = 8;
+    pub(in crate::session) const LEN: usize = 8;
 
-    pub(super) fn to_number(self) -> u64 {
+    pub(in crate::session) fn to_number(self) -> u64 {
         u64::from_le_bytes(self.0)
     }
 
     /// The bucket the session lives in.
-    pub(super) fn bucket(self) -> u16 {
+    pub(in crate::session) fn bucket(self) -> u16 {
         let [low, high, ..] = self.0;
         u16::from_le_bytes([low, high]) % BUCKETS
     }
@@ -113,11 +113,11 @@ impl RootTag {
         Self(bits.clamp(1, u32::MAX - 1))
     }
 
-    pub(super) fn from_bits(bits: u32) -> Self {
+    pub(in crate::session) fn from_bits(bits: u32) -> Self {
         Self(bits)
     }
 
-    pub(super) fn bits(self) -> u32 {
+    pub(in crate::session) fn bits(self) -> u32 {
         self.0
     }
 }
@@ -127,7 +127,7 @@ impl RootTag {
 /// While there are any, the stamp is the end of the lease they share. It ends early when the last of them
 /// leaves; what a dead root holds runs out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Holders(Vec<RootTag>);
+pub(in crate::session) struct Holders(Vec<RootTag>);
 
 impl Holders {
     /// More roots than this that use one session at a time are counted as [`Holders::CROWD`].
@@ -136,12 +136,12 @@ impl Holders {
     /// Stands for roots beyond [`Holders::MOST`]. It never leaves: their lease runs out.
     const CROWD: RootTag = RootTag(u32::MAX);
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::session) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// These and `root`.
-    pub(super) fn joined_by(mut self, root: RootTag) -> Self {
+    pub(in crate::session) fn joined_by(mut self, root: RootTag) -> Self {
         let root = if self.0.len() < Self::MOST || self.0.contains(&root) {
             root
         } else {
@@ -154,7 +154,7 @@ impl Holders {
     }
 
     /// These without `root`.
-    pub(super) fn left_by(mut self, root: RootTag) -> Self {
+    pub(in crate::session) fn left_by(mut self, root: RootTag) -> Self {
         self.0.retain(|holder| *holder != root);
         self
     }
@@ -248,8 +248,8 @@ pub struct Session {
     /// When the server's answer to `initialize` passed, or when it was adopted.
     pub opened: Timestamp,
     /// The last use, or the end of the lease while there are holders.
-    pub(super) stamp: Timestamp,
-    pub(super) holders: Holders,
+    pub(in crate::session) stamp: Timestamp,
+    pub(in crate::session) holders: Holders,
     /// The id itself, where something will need it; else empty.
     pub id: Vec<u8>,
     /// What the server is owed when the filter ends the session, where that is configured.
@@ -277,7 +277,7 @@ impl Session {
     const FIXED_LEN: usize = SessionKey::LEN + 4 + 8 + 5 + 5 + 1;
 
     /// How many of `bytes` the session takes that they begin with.
-    pub(super) fn encoded_len(bytes: &[u8]) -> Option<usize> {
+    pub(in crate::session) fn encoded_len(bytes: &[u8]) -> Option<usize> {
         let parts = Parts(*bytes.get(Self::FIXED_LEN - 1)?);
         let mut len = Self::FIXED_LEN;
         if parts.has(Parts::OWNER) {
@@ -296,7 +296,7 @@ impl Session {
         Some(len)
     }
 
-    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(in crate::session) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let mut session = Self {
             key: SessionKey::from_bytes(reader.array()?),
             endpoint: EndpointTag::from_bytes(reader.array()?),
@@ -325,7 +325,7 @@ impl Session {
         Some(session)
     }
 
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    pub(in crate::session) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.key.as_bytes());
         out.extend_from_slice(&self.endpoint.to_bytes());
         out.extend_from_slice(&self.digest.0);
@@ -358,14 +358,14 @@ impl Session {
     }
 
     /// The session, used at `stamp` or, where there are holders, leased until then.
-    pub(super) fn stamped(mut self, stamp: Timestamp, holders: Holders) -> Self {
+    pub(in crate::session) fn stamped(mut self, stamp: Timestamp, holders: Holders) -> Self {
         self.stamp = stamp;
         self.holders = holders;
         self
     }
 
     /// The stamp and holders that a lease of `root` from `now` on leaves.
-    pub(super) fn leased_by(
+    pub(in crate::session) fn leased_by(
         &self,
         root: RootTag,
         lifespans: Lifespans,
@@ -383,7 +383,7 @@ impl Session {
     }
 
     /// When the session is to end if nothing more is heard of it, and why then.
-    pub(super) fn due(&self, lifespans: Lifespans) -> (Timestamp, EndReason) {
+    pub(in crate::session) fn due(&self, lifespans: Lifespans) -> (Timestamp, EndReason) {
         self.due_after(self.stamp, lifespans)
     }
 
@@ -404,12 +404,12 @@ impl Session {
 
     /// The earliest moment at which the session may be due, seen at `now`: whoever holds a lease may give
     /// it back at any time.
-    pub(super) fn earliest_due(&self, lifespans: Lifespans, now: Timestamp) -> Timestamp {
+    pub(in crate::session) fn earliest_due(&self, lifespans: Lifespans, now: Timestamp) -> Timestamp {
         self.due_after(self.last_use(now), lifespans).0
     }
 
     /// Why the session has outlived its time at `now`, if it has.
-    pub(super) fn overdue(&self, lifespans: Lifespans, now: Timestamp) -> Option<EndReason> {
+    pub(in crate::session) fn overdue(&self, lifespans: Lifespans, now: Timestamp) -> Option<EndReason> {
         let (due, reason) = self.due(lifespans);
         (due <= now).then_some(reason)
     }

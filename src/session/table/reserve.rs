@@ -2,12 +2,12 @@
 
 use core::time::Duration;
 
-use super::ledger::{Held, Refusal, Reservation};
-use super::principals::Quota;
-use super::settings::{EndpointTag, LEASE_FLOOR};
-use super::store::{Store, StoreError};
-use super::table::{Change, Table};
-use super::time::Timestamp;
+use super::quota::Quota;
+use super::{Change, Table};
+use crate::session::settings::{EndpointTag, LEASE_FLOOR};
+use crate::session::store::{Store, StoreError};
+use crate::session::time::Timestamp;
+use crate::session::values::ledger::{Held, Refusal, Reservation};
 
 impl<S: Store> Table<S> {
     /// Keeps a place for an initialization until `timeout` is over at the latest: first in the principal's book

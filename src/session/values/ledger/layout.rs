@@ -12,11 +12,11 @@ use core::time::Duration;
 
 use super::super::codec::{Reader, timestamp_bytes};
 use super::super::record::RootTag;
-use super::super::settings::{EndpointSettings, EndpointTag, Lifespans};
-use super::super::store::StoreError;
 use super::groups::{GROUPS, Group};
 use super::holdings::{Held, Holding, Holdings};
 use super::{Ledger, MAX_ROWS, Row};
+use crate::session::settings::{EndpointSettings, EndpointTag, Lifespans};
+use crate::session::store::StoreError;
 
 const LAYOUT: u8 = 1;
 
@@ -197,9 +197,9 @@ fn write_lifespan(out: &mut Vec<u8>, lifespan: Option<Duration>) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::super::settings::VmSettings;
-    use super::super::super::time::Timestamp;
     use super::*;
+    use crate::session::settings::VmSettings;
+    use crate::session::time::Timestamp;
 
     fn ledger() -> Ledger {
         let endpoint = |name: &str, idle| EndpointSettings {

@@ -18,15 +18,15 @@
 //! another as they grow and shrink. A malformed record ends the bucket: what follows it is forgotten, and
 //! the next recount puts the counts right.
 
-mod farewells;
+mod sweeping;
 
-use self::farewells::Left;
+use self::sweeping::Left;
 use super::codec::{Reader, timestamp_bytes};
-use super::farewell::Owed;
 use super::record::{EndedSession, Owner, Session, SessionKey, ShortKey};
-use super::settings::{EndpointTag, Lifespans};
-use super::store::StoreError;
-use super::time::Timestamp;
+use super::upstream_delete::Owed;
+use crate::session::settings::{EndpointTag, Lifespans};
+use crate::session::store::StoreError;
+use crate::session::time::Timestamp;
 
 const LAYOUT: u8 = 1;
 const MARK_OFFSET: usize = 3;
@@ -42,7 +42,7 @@ const OWED: u8 = 3;
 const MIN_PADDED: usize = 256;
 
 /// No bucket grows beyond this: over 1,000 sessions where about 61 are expected at a million in all.
-pub(super) const MAX_BUCKET_BYTES: usize = 60 * 1024;
+pub(in crate::session) const MAX_BUCKET_BYTES: usize = 60 * 1024;
 
 /// Ended sessions that one bucket remembers; the oldest give way. Eight fit into an empty bucket's
 /// padding, so remembering them costs no memory: 131,072 in all.
@@ -50,7 +50,7 @@ const MAX_TOMBSTONES: usize = 8;
 
 /// What a bucket knows of a session key.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(in crate::session) enum Entry {
     Session { session: Session, offset: usize },
     Ended,
 }
@@ -63,16 +63,16 @@ enum Record {
 
 /// What one pass of the sweep found in a bucket and left of it.
 #[derive(Debug)]
-pub(super) struct Swept {
-    pub(super) ended: Vec<EndedSession>,
-    pub(super) alive: Vec<EndpointTag>,
+pub(in crate::session) struct Swept {
+    pub(in crate::session) ended: Vec<EndedSession>,
+    pub(in crate::session) alive: Vec<EndpointTag>,
     /// Farewells that can be sent now.
-    pub(super) ready: Vec<(EndpointTag, SessionKey)>,
+    pub(in crate::session) ready: Vec<(EndpointTag, SessionKey)>,
     /// Farewells that never will be.
-    pub(super) given_up: u32,
+    pub(in crate::session) given_up: u32,
     /// When something in the bucket is next due; [`Timestamp::NEVER`] if nothing is.
-    pub(super) next_due: Timestamp,
-    pub(super) changed: bool,
+    pub(in crate::session) next_due: Timestamp,
+    pub(in crate::session) changed: bool,
 }
 
 impl Swept {
@@ -89,13 +89,13 @@ impl Swept {
 
 /// The records of one bucket, without padding.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Bucket {
+pub(in crate::session) struct Bucket {
     bytes: Vec<u8>,
 }
 
 impl Bucket {
     /// Takes a bucket from its value; absent or empty bytes are an empty bucket, as is a header cut short.
-    pub(super) fn from_value(mut bytes: Vec<u8>) -> Result<Self, StoreError> {
+    pub(in crate::session) fn from_value(mut bytes: Vec<u8>) -> Result<Self, StoreError> {
         let mut header = Reader::new(&bytes);
         let used = match (header.u8(), header.u16()) {
             (Some(version), _) if version != LAYOUT => return Err(StoreError::Foreign),
@@ -107,14 +107,14 @@ impl Bucket {
     }
 
     /// A bucket without records.
-    pub(super) fn empty() -> Self {
+    pub(in crate::session) fn empty() -> Self {
         Self {
             bytes: vec![LAYOUT, 0, 0, 0, 0, 0, 0, 0],
         }
     }
 
     /// The bytes to store: length filled in, padded.
-    pub(super) fn into_value(mut self) -> Vec<u8> {
+    pub(in crate::session) fn into_value(mut self) -> Vec<u8> {
         let used = u16::try_from(self.bytes.len()).unwrap_or(u16::MAX);
         if let Some(field) = self.bytes.get_mut(1..MARK_OFFSET) {
             field.copy_from_slice(&used.to_le_bytes());
@@ -125,7 +125,7 @@ impl Bucket {
     }
 
     /// The mark of the last recount that has been here.
-    pub(super) fn mark(&self) -> Timestamp {
+    pub(in crate::session) fn mark(&self) -> Timestamp {
         let mark = self
             .bytes
             .get(MARK_OFFSET..)
@@ -134,7 +134,7 @@ impl Bucket {
     }
 
     /// Leaves the mark of a recount, unless that of a later one is there.
-    pub(super) fn leave_mark(&mut self, mark: Timestamp) {
+    pub(in crate::session) fn leave_mark(&mut self, mark: Timestamp) {
         let mark = mark.max(self.mark());
         if let Some(field) = self.bytes.get_mut(MARK_OFFSET..HEADER_LEN) {
             field.copy_from_slice(&timestamp_bytes(mark));
@@ -142,7 +142,7 @@ impl Bucket {
     }
 
     /// What the bucket knows of `key` at `now`.
-    pub(super) fn find(&self, key: &SessionKey, now: Timestamp) -> Option<Entry> {
+    pub(in crate::session) fn find(&self, key: &SessionKey, now: Timestamp) -> Option<Entry> {
         let mut offset = HEADER_LEN;
         loop {
             let record = self.bytes.get(offset..)?;
@@ -155,7 +155,7 @@ impl Bucket {
     }
 
     /// Adds a session; a tombstone of the same key goes.
-    pub(super) fn insert(&mut self, session: &Session) -> Result<(), StoreError> {
+    pub(in crate::session) fn insert(&mut self, session: &Session) -> Result<(), StoreError> {
         self.remove(&session.key);
         self.truncate_to_readable();
         self.push_session(session);
@@ -163,7 +163,7 @@ impl Bucket {
     }
 
     /// Rewrites the session at `offset`, where [`Bucket::find`] found it.
-    pub(super) fn rewrite(&mut self, offset: usize, session: &Session) -> Result<(), StoreError> {
+    pub(in crate::session) fn rewrite(&mut self, offset: usize, session: &Session) -> Result<(), StoreError> {
         let Some((_, next)) = self.read_at(offset) else {
             return Ok(());
         };
@@ -174,7 +174,7 @@ impl Bucket {
     }
 
     /// Removes the session and remembers until `until` that it ended.
-    pub(super) fn end(&mut self, key: &SessionKey, until: Timestamp) {
+    pub(in crate::session) fn end(&mut self, key: &SessionKey, until: Timestamp) {
         self.remove(key);
         self.truncate_to_readable();
         self.push_tombstone(key, until);
@@ -183,7 +183,7 @@ impl Bucket {
 
     /// Ends what is due at `now`, forgets what was remembered long enough, and counts the rest.
     /// Of what servers are owed, no more than `max_owed` stay.
-    pub(super) fn sweep(
+    pub(in crate::session) fn sweep(
         &mut self,
         now: Timestamp,
         max_owed: usize,
@@ -228,14 +228,19 @@ impl Bucket {
     }
 
     /// The session of `owner` at `endpoint` whose key begins so.
-    pub(super) fn session_of(&self, owner: Owner, endpoint: EndpointTag, key: ShortKey) -> Option<Session> {
+    pub(in crate::session) fn session_of(
+        &self,
+        owner: Owner,
+        endpoint: EndpointTag,
+        key: ShortKey,
+    ) -> Option<Session> {
         self.sessions().find(|session| {
             session.key.short() == key && session.owner == owner && session.endpoint == endpoint
         })
     }
 
     /// Every session in the bucket.
-    pub(super) fn sessions(&self) -> impl Iterator<Item = Session> + '_ {
+    pub(in crate::session) fn sessions(&self) -> impl Iterator<Item = Session> + '_ {
         self.records().filter_map(|record| match record {
             Record::Session(session) => Some(session),
             Record::Tombstone(..) | Record::Owed(_) => None,

@@ -1,21 +1,16 @@
 //! `on_full: evict_idle`: the session that has been idle longest ends, so that a newcomer has its place.
 //!
-//! A look at the whole table gives the [`Idlest`]. Stamps only ever grow, so as long as the stamp of the first
+//! A look at the whole table gives [`Candidates`]. Stamps only ever grow, so as long as the stamp of the first
 //! of them is what it was, it is still the one that has been idle longest: one look serves many evictions.
-//! Whoever is evicted goes by compare-and-set on its record, so nothing that the list says is trusted.
+//! A session is evicted by compare-and-set on its record, so nothing that the list says is trusted.
 
-mod idlest;
-
-pub use idlest::Idlest;
-
-use super::bucket::Bucket;
-use super::ledger::GROUP_LEN;
-use super::record::{EndReason, EndedSession, Owner, SessionKey};
-use super::settings::{EndpointTag, Lifespans};
-use super::store::{Key, Store, StoreError};
-use super::table::Table;
-use super::time::Timestamp;
-use idlest::Look;
+use super::Table;
+use crate::session::settings::{EndpointTag, Lifespans};
+use crate::session::store::{Key, Store, StoreError};
+use crate::session::time::Timestamp;
+use crate::session::values::bucket::Bucket;
+use crate::session::values::ledger::GROUP_LEN;
+use crate::session::values::record::{EndReason, EndedSession, Owner, Session, SessionKey};
 
 /// What a look at the table may cost: one for each bucket, and one more for each of these bytes in it. All
 /// buckets of a table of up to some 28,000 sessions; of a million, every seventh bucket. About 12 ms.
@@ -25,32 +20,58 @@ const BYTES_PER_COST: usize = 512;
 /// Of a principal's sessions at most this many are looked at: all of them, or these in a row, from anywhere.
 const LOOKED_AT_OF_PRINCIPAL: usize = 128;
 
-impl<S: Store> Table<S> {
-    /// Ends the session of `endpoint` that has been idle longest; `None` if all are in use.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the table cannot be read or written.
-    pub fn evict(
-        &self,
-        endpoint: EndpointTag,
-        idlest: &mut Idlest,
-        lifespans: Lifespans,
-        now: Timestamp,
-    ) -> Result<Option<EndedSession>, StoreError> {
-        loop {
-            let Some((stamp, key)) = idlest.next(endpoint, now) else {
-                if !idlest.look_is_due(endpoint, now) {
-                    return Ok(None);
-                }
-                idlest.saw(endpoint, self.look(endpoint, now)?, now);
-                continue;
-            };
-            if let Some(ended) = self.evict_resting(key, stamp, lifespans, now)? {
-                return Ok(Some(ended));
-            }
+/// How many candidates one look at the table yields at most.
+const MOST: usize = 256;
+
+/// A session, at rest since its stamp.
+pub type Resting = (Timestamp, SessionKey);
+
+/// The longest idle of the sessions that were added. Short enough to be looked through each time.
+#[derive(Debug, Default)]
+pub struct Candidates {
+    resting: Vec<Resting>,
+    /// The table has more than was looked at, or than is kept.
+    pub is_partial: bool,
+}
+
+impl Candidates {
+    /// Adds a session. Where the list is full, the session that came to rest last is dropped.
+    pub fn add(&mut self, resting: Resting) {
+        if self.resting.len() < MOST {
+            return self.resting.push(resting);
+        }
+        self.is_partial = true;
+        if let Some(last) = self.resting.iter_mut().max_by_key(|(stamp, _)| *stamp)
+            && resting.0 < last.0
+        {
+            *last = resting;
         }
     }
 
+    /// Takes out the session that has been idle longest.
+    pub fn take_longest_idle(&mut self) -> Option<Resting> {
+        let (index, _) = (0..).zip(&self.resting).min_by_key(|(_, (stamp, _))| *stamp)?;
+        Some(self.resting.swap_remove(index))
+    }
+
+    /// Whether no candidate is left.
+    pub fn is_empty(&self) -> bool {
+        self.resting.is_empty()
+    }
+
+    /// Drops all candidates.
+    pub fn clear(&mut self) {
+        self.resting.clear();
+    }
+
+    fn add_if_at_rest(&mut self, session: &Session, now: Timestamp) {
+        if !session.in_use(now) {
+            self.add((session.stamp(), session.key));
+        }
+    }
+}
+
+impl<S: Store> Table<S> {
     /// Ends the session of `owner` at `endpoint` that has been idle longest; `None` if all are in use.
     ///
     /// # Errors
@@ -63,11 +84,11 @@ impl<S: Store> Table<S> {
         now: Timestamp,
     ) -> Result<Option<EndedSession>, StoreError> {
         let anywhere = self.anywhere(now);
-        let mut look = Look::default();
+        let mut look = Candidates::default();
         for session in self.sessions_of(owner, endpoint, LOOKED_AT_OF_PRINCIPAL, anywhere)? {
-            look.add_resting(&session, now);
+            look.add_if_at_rest(&session, now);
         }
-        while let Some((stamp, key)) = look.next() {
+        while let Some((stamp, key)) = look.take_longest_idle() {
             if let Some(ended) = self.evict_resting(key, stamp, lifespans, now)? {
                 return Ok(Some(ended));
             }
@@ -76,7 +97,10 @@ impl<S: Store> Table<S> {
     }
 
     /// Ends the session if it has been at rest since `stamp`.
-    fn evict_resting(
+    ///
+    /// # Errors
+    /// [`StoreError`] if the table cannot be read or written.
+    pub fn evict_resting(
         &self,
         key: SessionKey,
         stamp: Timestamp,
@@ -90,11 +114,14 @@ impl<S: Store> Table<S> {
     }
 
     /// Looks at the buckets that hold sessions of `endpoint`, as many as [`LOOK_COST`] allows.
-    fn look(&self, endpoint: EndpointTag, now: Timestamp) -> Result<Look, StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError`] if the table cannot be read.
+    pub fn look_for_idle(&self, endpoint: EndpointTag, now: Timestamp) -> Result<Candidates, StoreError> {
         let mut groups = self.ledger()?.groups_of(endpoint);
         let first = usize::try_from(self.anywhere(now)).unwrap_or(0) % groups.len().max(1);
         groups.rotate_left(first);
-        let mut look = Look::default();
+        let mut look = Candidates::default();
         let mut cost = 0;
         let buckets = groups.into_iter().flat_map(|group| {
             let first = u16::from(group) * GROUP_LEN;
@@ -110,7 +137,7 @@ impl<S: Store> Table<S> {
             let bucket = Bucket::from_value(bytes)?;
             for session in bucket.sessions() {
                 if session.endpoint == endpoint {
-                    look.add_resting(&session, now);
+                    look.add_if_at_rest(&session, now);
                 }
             }
         }

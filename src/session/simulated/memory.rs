@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::super::bucket::Bucket;
-use super::super::ledger::{Held, Ledger};
+use super::super::values::bucket::Bucket;
+use super::super::values::ledger::{Held, Ledger};
 use super::*;
 
 /// What all workers share: the values, the clock, and the books of the audit.

@@ -2,8 +2,8 @@
 //! by itself.
 
 use super::super::record::RootTag;
-use super::super::settings::EndpointTag;
-use super::super::time::Timestamp;
+use crate::session::settings::EndpointTag;
+use crate::session::time::Timestamp;
 
 /// At most this many rows: more than every worker of a large machine needs.
 const MAX_HOLDINGS: usize = 16_384;

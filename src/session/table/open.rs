@@ -1,13 +1,13 @@
 //! How a session enters the table.
 
-use super::bucket::{Bucket, Entry};
-use super::farewell::Farewell;
-use super::ledger::{Held, Reservation};
-use super::record::{Holders, IdDigest, Owner, Session};
-use super::settings::{EndpointTag, Lifespans};
-use super::store::{Key, SetError, Store, StoreError, Value};
-use super::table::{Change, MAX_ATTEMPTS, Table, group_of};
-use super::time::Timestamp;
+use super::{Change, MAX_ATTEMPTS, Table, group_of};
+use crate::session::settings::{EndpointTag, Lifespans};
+use crate::session::store::{Key, SetError, Store, StoreError, Value};
+use crate::session::time::Timestamp;
+use crate::session::values::bucket::{Bucket, Entry};
+use crate::session::values::ledger::{Held, Reservation};
+use crate::session::values::record::{Holders, IdDigest, Owner, Session};
+use crate::session::values::upstream_delete::Farewell;
 
 /// A session to be entered.
 #[derive(Clone, Copy, Debug)]

@@ -8,13 +8,14 @@ use core::time::Duration;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
-use crate::session::{EndpointTag, Idlest, Lifespans, SessionKey, Store, StoreError, Table, Timestamp};
+use super::longest_idle::LongestIdle;
+use crate::session::{EndpointTag, Lifespans, SessionKey, Store, StoreError, Table, Timestamp};
 
 /// Sessions in use on this root, each with the streams that use it.
 #[derive(Debug, Default)]
 pub struct InUse {
     /// Those at rest that this root would evict next.
-    pub idlest: Idlest,
+    pub longest_idle: LongestIdle,
     sessions: HashMap<SessionKey, Use>,
     /// Endpoints of GET streams that are closed and that the table could not be told of, each as often.
     unclosed: Vec<EndpointTag>,

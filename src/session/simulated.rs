@@ -4,7 +4,6 @@
 //! `MSF_ITERATIONS` multiplies the number of schedules and cases, `MSF_SEED` picks others; a failure prints
 //! what is needed to see it again.
 
-mod farewells;
 mod faults;
 mod interleaved;
 mod leases;
@@ -13,12 +12,14 @@ mod pairs;
 mod quotas;
 mod sequential;
 mod size;
+mod upstream_delete;
 
 use core::time::Duration;
 use std::sync::OnceLock;
 
 use self::memory::{Handle, Shared};
 use super::store::BUCKETS;
+use super::values::{ledger, record};
 use super::*;
 
 type Worker = Table<Handle>;

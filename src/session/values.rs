@@ -1,0 +1,9 @@
+//! What the table keeps, as bytes and as values. These files know no store: the operations of [`super::table`] read
+//! and write what they describe.
+
+pub(super) mod book;
+pub(super) mod bucket;
+mod codec;
+pub(super) mod ledger;
+pub(super) mod record;
+pub(super) mod upstream_delete;
