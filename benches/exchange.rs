@@ -42,7 +42,7 @@ impl Effects for Nowhere {
         black_box(ended);
     }
 
-    fn owed(&mut self, site: usize, key: SessionKey) {
+    fn delete_pending(&mut self, site: usize, key: SessionKey) {
         black_box((site, key));
     }
 

@@ -15,20 +15,22 @@
 //! ```
 
 mod answer_phase;
-mod effects;
+mod gate;
 mod head;
 mod http_sse;
-mod mirrors;
 mod opening;
+mod site;
+mod verify_headers;
 
 pub use answer_phase::{AnswerInterest, Edit};
-pub use effects::{Effects, Gate, Site, have_quotas, vm_settings};
+pub use gate::{Effects, Gate};
 pub use head::{RequestHead, ResponseHead};
+pub use site::{Site, have_quotas, vm_settings};
 
 use std::rc::Rc;
 
 use self::http_sse::Announcement;
-use self::mirrors::Mirrors;
+use self::verify_headers::Mirrors;
 use crate::answer::Answer;
 use crate::config::{Admission, UnknownSession};
 use crate::mcp::json_rpc;
@@ -38,7 +40,7 @@ use crate::mcp::session_id::{PresentedId, SessionId};
 use crate::naming::SessionName;
 use crate::principal::identify;
 use crate::session::{
-    Farewell, IdDigest, Owner, Reservation, Session, SessionKey, Standing, Store, Timestamp,
+    DeleteRequest, IdDigest, Owner, Reservation, Session, SessionKey, Standing, Store, Timestamp,
 };
 use crate::telemetry::{Event, Fact};
 use crate::worker::in_use::InUse;
@@ -114,7 +116,7 @@ pub struct Exchange {
     glimpse: Option<Beginning>,
     stream_open: bool,
     /// What the server is owed when the filter ends the session that this request may begin.
-    farewell: Option<Farewell>,
+    delete_request: Option<DeleteRequest>,
     /// An `Mcp-Session-Id` is to be taken off the request.
     drop_id: bool,
     /// The message is held until it is found valid, though it is known where the request belongs
@@ -196,7 +198,7 @@ impl Exchange {
             state: State::Over,
             glimpse: None,
             stream_open: false,
-            farewell: site.farewell(head),
+            delete_request: site.delete_request(head),
             drop_id: false,
             validates: false,
             mirrors: None,
@@ -283,9 +285,9 @@ impl Exchange {
             }
         }
         match core::mem::replace(&mut self.state, State::Over) {
-            State::Opening(place) => self.give_back(gate, effects, place),
+            State::Opening(reservation) => self.give_back(gate, effects, reservation),
             State::Using(key) => self.rest(gate, effects, key),
-            State::Announcing(announcement) => self.give_back(gate, effects, announcement.place),
+            State::Announcing(announcement) => self.give_back(gate, effects, announcement.reservation),
             State::Streaming(key, opened) => self.end_with_stream(gate, effects, key, opened),
             State::Holding | State::Unknown(_) | State::Sessionless | State::Over => {}
         }
@@ -405,7 +407,7 @@ impl Exchange {
     /// The first request that states the session's revision tells it to whom will need it.
     #[inline(never)]
     fn note_version<S: Store>(&self, gate: &Gate<'_, S>, effects: &mut impl Effects, session: &Session) {
-        let (Some(known), Some(version)) = (&session.farewell, self.revision) else {
+        let (Some(known), Some(version)) = (&session.delete_request, self.revision) else {
             return;
         };
         if known.version().is_some() {

@@ -177,7 +177,7 @@ impl World {
             id: id.as_bytes(),
             digest: IdDigest([0; 8]),
             keep_id: false,
-            farewell: None,
+            delete_request: None,
         };
         self.table
             .open(&new, Origin::Minted(None), self.now())

@@ -205,7 +205,7 @@ pub fn table(bytes: &[u8]) {
         id,
         digest: IdDigest::of(id),
         keep_id: true,
-        farewell: None,
+        delete_request: None,
     };
     let key = table.key(tag, id);
     for step in value.iter().take(12) {
@@ -218,7 +218,7 @@ pub fn table(bytes: &[u8]) {
             4 => drop(table.renew(key, lifespans, now)),
             5 => drop(table.rest(key, lifespans, now)),
             6 => drop(table.reserve(tag, None, Duration::from_secs(60), now)),
-            7 => drop(table.keep_holdings(now)),
+            7 => drop(table.keep_leases(now)),
             _ => drop(table.open_stream(tag, now)),
         }
     }

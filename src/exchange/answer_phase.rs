@@ -83,11 +83,11 @@ impl Exchange {
     ) -> Edit {
         match core::mem::replace(&mut self.state, State::Over) {
             // Only HTTP+SSE opens sessions by GET.
-            State::Opening(place) if self.verb == Verb::Get => {
-                self.stream_answered(gate, effects, head, place);
+            State::Opening(reservation) if self.verb == Verb::Get => {
+                self.stream_answered(gate, effects, head, reservation);
                 Edit::Keep
             }
-            State::Opening(place) => self.opened(gate, effects, head, place),
+            State::Opening(reservation) => self.opened(gate, effects, head, reservation),
             State::Using(key) => {
                 self.used(gate, effects, head, key, from_server);
                 Edit::Keep
@@ -106,7 +106,7 @@ impl Exchange {
                 PresentedId::Absent => Edit::Keep,
                 PresentedId::Invalid => Edit::DropSessionId,
                 PresentedId::One(id) => {
-                    self.owe(gate, effects, id);
+                    self.put_pending_delete(gate, effects, id);
                     Edit::DropSessionId
                 }
             },
@@ -120,15 +120,15 @@ impl Exchange {
         gate: &mut Gate<'_, S>,
         effects: &mut impl Effects,
         head: &ResponseHead<'_>,
-        place: Option<Reservation>,
+        reservation: Option<Reservation>,
     ) -> Edit {
         match head.session_id {
             PresentedId::One(id) if head.is_success() => {
-                self.enter_table(gate, effects, &id, Origin::Minted(place))
+                self.enter_table(gate, effects, &id, Origin::Minted(reservation))
             }
             // An id that no client could send back opens nothing.
             PresentedId::One(_) | PresentedId::Invalid | PresentedId::Absent => {
-                self.give_back(gate, effects, place);
+                self.give_back(gate, effects, reservation);
                 Edit::Keep
             }
         }
@@ -158,7 +158,7 @@ impl Exchange {
             id: id.as_bytes(),
             digest: IdDigest::of(id.as_bytes()),
             keep_id: self.site.keeps_ids,
-            farewell: self.farewell.as_ref(),
+            delete_request: self.delete_request.as_ref(),
         };
         let opened = gate.table.open(&new, origin, gate.now);
         effects.counts_moved();
@@ -173,7 +173,7 @@ impl Exchange {
             }
             Ok(Opened::Present) => self.start_using(gate, effects, id),
             Ok(Opened::Full) if !adopted && !self.site.is_http_sse() => {
-                self.owe(gate, effects, id);
+                self.put_pending_delete(gate, effects, id);
                 return Edit::DropSessionId;
             }
             Ok(Opened::Full | Opened::Ended) => effects.count(self.site.index, Event::Untracked),
@@ -186,16 +186,21 @@ impl Exchange {
     }
 
     /// The server has made a session that nobody can use: it is to hear that, where that is configured.
-    fn owe<S: Store>(&self, gate: &Gate<'_, S>, effects: &mut impl Effects, id: &SessionId<'_>) {
-        let Some(farewell) = &self.farewell else {
+    fn put_pending_delete<S: Store>(
+        &self,
+        gate: &Gate<'_, S>,
+        effects: &mut impl Effects,
+        id: &SessionId<'_>,
+    ) {
+        let Some(delete_request) = &self.delete_request else {
             return;
         };
         let lifespans = self.site.lifespans;
         match gate
             .table
-            .owe(self.site.tag, id.as_bytes(), farewell, lifespans, gate.now)
+            .put_pending_delete(self.site.tag, id.as_bytes(), delete_request, lifespans, gate.now)
         {
-            Ok(Some(key)) => effects.owed(self.site.index, key),
+            Ok(Some(key)) => effects.delete_pending(self.site.index, key),
             Ok(None) => {}
             Err(error) => effects.failed("owe", error),
         }
@@ -260,10 +265,10 @@ impl Exchange {
         &self,
         gate: &mut Gate<'_, S>,
         effects: &mut impl Effects,
-        place: Option<Reservation>,
+        reservation: Option<Reservation>,
     ) {
-        let Some(place) = place else { return };
-        match gate.table.release(place) {
+        let Some(reservation) = reservation else { return };
+        match gate.table.release(reservation) {
             Ok(()) => effects.counts_moved(),
             Err(error) => effects.failed("release", error),
         }

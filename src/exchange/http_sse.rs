@@ -15,7 +15,7 @@ use crate::telemetry::Event;
 #[derive(Debug, Default)]
 pub(super) struct Announcement {
     /// The place that is kept for its session.
-    pub(super) place: Option<Reservation>,
+    pub(super) reservation: Option<Reservation>,
     finder: EndpointFinder,
 }
 
@@ -71,13 +71,13 @@ impl Exchange {
         gate: &mut Gate<'_, S>,
         effects: &mut impl Effects,
         head: &ResponseHead<'_>,
-        place: Option<Reservation>,
+        reservation: Option<Reservation>,
     ) {
         if !head.is_success() {
-            return self.give_back(gate, effects, place);
+            return self.give_back(gate, effects, reservation);
         }
         let finder = EndpointFinder::new();
-        self.state = State::Announcing(Box::new(Announcement { place, finder }));
+        self.state = State::Announcing(Box::new(Announcement { reservation, finder }));
         self.count_stream(gate, effects);
     }
 
@@ -101,18 +101,18 @@ impl Exchange {
             return;
         };
         let search = announcement.finder.look_at(part);
-        let place = match search {
+        let reservation = match search {
             Search::GoesOn => return,
-            Search::Found(_) | Search::GivenUp => announcement.place.take(),
+            Search::Found(_) | Search::GivenUp => announcement.reservation.take(),
         };
         match search {
             Search::Found(mut uri) => {
                 // As clients read a URI (URL Standard, § URL parsing, basic URL parser).
                 uri.retain(|byte| !matches!(byte, b'\t' | b'\n' | b'\r'));
-                self.announced(gate, effects, uri.trim_ascii(), place);
+                self.announced(gate, effects, uri.trim_ascii(), reservation);
             }
             // The place runs out, unless the stream ends before.
-            Search::GoesOn | Search::GivenUp => self.state = State::Opening(place),
+            Search::GoesOn | Search::GivenUp => self.state = State::Opening(reservation),
         }
     }
 
@@ -121,17 +121,17 @@ impl Exchange {
         gate: &mut Gate<'_, S>,
         effects: &mut impl Effects,
         uri: &[u8],
-        place: Option<Reservation>,
+        reservation: Option<Reservation>,
     ) {
         self.state = State::Over;
         let id = match query::session_id(uri) {
             QueryId::One(id) => id,
-            QueryId::Absent | QueryId::Several => return self.passes_untracked(gate, effects, place),
+            QueryId::Absent | QueryId::Several => return self.passes_untracked(gate, effects, reservation),
         };
         let Ok(id) = SessionId::parse(&id) else {
-            return self.passes_untracked(gate, effects, place);
+            return self.passes_untracked(gate, effects, reservation);
         };
-        self.enter_table(gate, effects, &id, Origin::Minted(place));
+        self.enter_table(gate, effects, &id, Origin::Minted(reservation));
         if let State::Using(key) = self.state {
             self.state = State::Streaming(key, gate.now);
         }
@@ -141,10 +141,10 @@ impl Exchange {
         &self,
         gate: &mut Gate<'_, S>,
         effects: &mut impl Effects,
-        place: Option<Reservation>,
+        reservation: Option<Reservation>,
     ) {
         effects.count(self.site.index, Event::Untracked);
-        self.give_back(gate, effects, place);
+        self.give_back(gate, effects, reservation);
     }
 
     /// The stream is over, and its session with it.

@@ -103,10 +103,10 @@ impl Exchange {
         effects: &mut impl Effects,
         id: Option<RequestId<'b>>,
     ) -> Verdict<'b> {
-        match self.take_place(gate, effects) {
-            Ok(Ok(place)) => {
+        match self.take_reservation(gate, effects) {
+            Ok(Ok(reservation)) => {
                 effects.counts_moved();
-                self.state = State::Opening(Some(place));
+                self.state = State::Opening(Some(reservation));
                 self.pass(effects)
             }
             Ok(Err(Refusal::Capacity)) => self.refuse(effects, self.at_capacity(id)),
@@ -120,7 +120,7 @@ impl Exchange {
     }
 
     /// Takes a place. Under `evict_idle` a session that is not in use gives up its own.
-    fn take_place<S: Store>(
+    fn take_reservation<S: Store>(
         &self,
         gate: &mut Gate<'_, S>,
         effects: &mut impl Effects,
@@ -132,17 +132,19 @@ impl Exchange {
         });
         let mut evicted = 0;
         loop {
-            let place = gate
+            let reservation = gate
                 .table
                 .reserve(self.site.tag, quota, rules.initialize_timeout, gate.now)?;
-            let Err(refusal) = place else { return Ok(place) };
+            let Err(refusal) = reservation else {
+                return Ok(reservation);
+            };
             evicted += 1;
             // Another newcomer may be quicker to take the place that became free.
             if !self.site.lifespans.evictable || evicted > MOST_EVICTED {
-                return Ok(place);
+                return Ok(reservation);
             }
             let Some(ended) = self.evict(gate, refusal)? else {
-                return Ok(place);
+                return Ok(reservation);
             };
             effects.ended(&ended);
             effects.counts_moved();

@@ -8,9 +8,9 @@ use super::clock;
 use super::shared::Shared;
 use crate::config::TerminateUpstream;
 use crate::exchange::{ResponseHead, Site};
-use crate::session::{EndpointTag, Owed, SessionKey, Timestamp};
+use crate::session::{EndpointTag, PendingDelete, SessionKey, Timestamp};
 use crate::telemetry::Delete;
-use crate::worker::delete_queue::Reply;
+use crate::worker::delete_queue::DeleteReply;
 
 /// A DELETE that Envoy has sent.
 #[derive(Debug)]
@@ -21,16 +21,16 @@ pub(super) struct Callout {
 }
 
 impl Shared {
-    /// Notes a farewell that can be sent, if this configuration says where to.
-    pub(super) fn farewell_is_ready(&self, endpoint: EndpointTag, key: SessionKey) {
+    /// Notes a pending DELETE that can be sent, if this configuration says where to.
+    pub(super) fn queue_delete(&self, endpoint: EndpointTag, key: SessionKey) {
         let site = self.sites.iter().find(|site| site.tag == endpoint);
         if let Some(site) = site.filter(|site| site.rules.terminate_upstream.is_some()) {
-            self.outbox.borrow_mut().add(site.index, key);
+            self.delete_queue.borrow_mut().add(site.index, key);
         }
     }
 
     /// Sends what the pace allows.
-    pub(super) fn send_farewells(&self, now: Timestamp) {
+    pub(super) fn send_deletes(&self, now: Timestamp) {
         for site in &self.sites {
             if let Some(upstream) = &site.rules.terminate_upstream {
                 while self.send_next(site, upstream, now) {}
@@ -40,22 +40,22 @@ impl Shared {
 
     /// False if there is nothing more to send now.
     fn send_next(&self, site: &Site, upstream: &TerminateUpstream, now: Timestamp) -> bool {
-        let next = self.outbox.borrow_mut().next(site.index, now);
+        let next = self.delete_queue.borrow_mut().next(site.index, now);
         let Some(key) = next else { return false };
-        match self.table.take_farewell(key, upstream.timeout, now) {
-            Ok(Some(owed)) => self.send(site, upstream, &owed, now),
-            Ok(None) => self.outbox.borrow_mut().skipped(site.index),
+        match self.table.take_pending_delete(key, upstream.timeout, now) {
+            Ok(Some(pending)) => self.send(site, upstream, &pending, now),
+            Ok(None) => self.delete_queue.borrow_mut().skipped(site.index),
             Err(error) => {
-                self.failed("take_farewell", error);
-                self.outbox.borrow_mut().skipped(site.index);
+                self.failed("take_pending_delete", error);
+                self.delete_queue.borrow_mut().skipped(site.index);
             }
         }
         true
     }
 
-    fn send(&self, site: &Site, upstream: &TerminateUpstream, owed: &Owed, now: Timestamp) {
-        let key = owed.key;
-        match dispatch(site, upstream, owed) {
+    fn send(&self, site: &Site, upstream: &TerminateUpstream, pending: &PendingDelete, now: Timestamp) {
+        let key = pending.key;
+        match dispatch(site, upstream, pending) {
             Ok(token) => {
                 let site = site.index;
                 self.metrics.delete(Delete::Sent, 1);
@@ -66,7 +66,7 @@ impl Shared {
                     "event=upstream_delete_not_sent cluster={} status={status:?}",
                     upstream.cluster
                 );
-                self.settle(site.index, key, Reply::Unsent, now);
+                self.settle(site.index, key, DeleteReply::Unsent, now);
             }
         }
     }
@@ -85,17 +85,17 @@ impl Shared {
         };
         let now = clock::now();
         self.count_reply(site, status);
-        self.settle(site, key, Reply::of_status(status), now);
-        self.send_farewells(now);
+        self.settle(site, key, DeleteReply::of_status(status), now);
+        self.send_deletes(now);
     }
 
     fn count_reply(&self, site: usize, status: u16) {
-        let reply = Reply::of_status(status);
-        if reply == Reply::Gone {
+        let reply = DeleteReply::of_status(status);
+        if reply == DeleteReply::Gone {
             return self.metrics.delete(Delete::Ok, 1);
         }
         self.metrics.delete(Delete::Failed, 1);
-        if reply == Reply::Denied {
+        if reply == DeleteReply::Denied {
             self.metrics.delete(Delete::Denied, 1);
         }
         let name = self.sites.get(site).map_or("-", |site| site.rules.name.as_str());
@@ -105,17 +105,17 @@ impl Shared {
         );
     }
 
-    fn settle(&self, site: usize, key: SessionKey, reply: Reply, now: Timestamp) {
-        self.outbox.borrow_mut().returned(site, reply, now);
-        if let Err(error) = self.table.settle_farewell(key, reply.settlement(), now) {
-            self.failed("settle_farewell", error);
+    fn settle(&self, site: usize, key: SessionKey, reply: DeleteReply, now: Timestamp) {
+        self.delete_queue.borrow_mut().returned(site, reply, now);
+        if let Err(error) = self.table.settle_delete(key, reply.outcome(), now) {
+            self.failed("settle_delete", error);
         }
     }
 }
 
-fn dispatch(site: &Site, upstream: &TerminateUpstream, owed: &Owed) -> Result<u32, Status> {
-    let id = String::from_utf8_lossy(&owed.id);
-    let path = match owed.farewell.path() {
+fn dispatch(site: &Site, upstream: &TerminateUpstream, pending: &PendingDelete) -> Result<u32, Status> {
+    let id = String::from_utf8_lossy(&pending.id);
+    let path = match pending.delete_request.path() {
         [] => site.rules.path.as_str().into(),
         path => String::from_utf8_lossy(path),
     };
@@ -125,7 +125,7 @@ fn dispatch(site: &Site, upstream: &TerminateUpstream, owed: &Owed) -> Result<u3
         (":authority", &*upstream.authority),
         ("mcp-session-id", &*id),
     ];
-    let version = owed.farewell.version();
+    let version = pending.delete_request.version();
     if let Some(version) = &version {
         headers.push(("mcp-protocol-version", version.as_str()));
     }

@@ -29,8 +29,8 @@ impl Effects for Reporter<'_> {
         self.shared.report_end(ended);
     }
 
-    fn owed(&mut self, site: usize, key: SessionKey) {
-        self.shared.outbox.borrow_mut().add(site, key);
+    fn delete_pending(&mut self, site: usize, key: SessionKey) {
+        self.shared.delete_queue.borrow_mut().add(site, key);
     }
 
     fn counts_moved(&mut self) {

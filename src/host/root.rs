@@ -94,7 +94,7 @@ impl Root {
                 Ok(Some(report)) => {
                     report.ended.iter().for_each(|ended| shared.report_end(ended));
                     for (endpoint, key) in report.ready {
-                        shared.farewell_is_ready(endpoint, key);
+                        shared.queue_delete(endpoint, key);
                     }
                     shared.metrics.delete(Delete::Failed, report.given_up);
                     if report.repaired > 0 {
@@ -151,7 +151,7 @@ impl RootContext for Root {
             });
         shared.cut(&overdue, self.context);
         self.sweep(&shared, now);
-        shared.send_farewells(now);
+        shared.send_deletes(now);
         shared.show_counts();
     }
 

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::exchange::{Gate, Site, have_quotas, vm_settings};
 use crate::naming::SessionName;
 use crate::session::{EndedSession, RootTag, Session, StoreError, Table, Timestamp, Version, VmSettings};
-use crate::worker::delete_queue::Outbox;
+use crate::worker::delete_queue::DeleteQueue;
 use crate::worker::in_use::InUse;
 
 /// At most this often are the gauges written anew because others changed the counts meanwhile.
@@ -27,7 +27,7 @@ pub(super) struct Shared {
     pub(super) table: Table<SharedData>,
     pub(super) metrics: Metrics,
     pub(super) in_use: RefCell<InUse>,
-    pub(super) outbox: RefCell<Outbox>,
+    pub(super) delete_queue: RefCell<DeleteQueue>,
     pub(super) callouts: RefCell<Vec<Callout>>,
     failures: FailureLog,
 }
@@ -54,7 +54,7 @@ impl Shared {
         Ok(Self {
             table,
             metrics: Metrics::define(&sites),
-            outbox: RefCell::new(Outbox::new(sites.len())),
+            delete_queue: RefCell::new(DeleteQueue::new(sites.len())),
             callouts: RefCell::default(),
             config,
             sites,
@@ -113,8 +113,8 @@ impl Shared {
 
     /// Counts and logs the end of a session.
     pub(super) fn report_end(&self, ended: &EndedSession) {
-        if ended.owes_farewell() {
-            self.farewell_is_ready(ended.session.endpoint, ended.session.key);
+        if ended.leaves_pending_delete() {
+            self.queue_delete(ended.session.endpoint, ended.session.key);
         }
         let name = self.endpoint_name(ended);
         let lived = ended.at.since(ended.session.opened);

@@ -119,14 +119,14 @@ impl World {
             id: id.text.as_bytes(),
             digest: IdDigest::of(id.text.as_bytes()),
             keep_id: true,
-            farewell: None,
+            delete_request: None,
         }
     }
 
     /// Reserves and opens.
     fn admit(&self, worker: &Worker, id: &Id) -> Result<Opened, StoreError> {
         match self.reserve(worker, id)? {
-            Ok(place) => self.open(worker, id, Origin::Minted(Some(place))),
+            Ok(reservation) => self.open(worker, id, Origin::Minted(Some(reservation))),
             Err(_) => Ok(Opened::Full),
         }
     }
@@ -168,7 +168,7 @@ impl World {
         let second = self.sweep(worker);
         all.ended.extend(second.ended);
         all.repaired += second.repaired;
-        worker.keep_holdings(self.now()).unwrap();
+        worker.keep_leases(self.now()).unwrap();
         all
     }
 

@@ -12,7 +12,7 @@ use super::store::{BUCKETS, Key, SetError, Store, StoreError, Value, Version};
 use super::time::Timestamp;
 use super::values::bucket::{Bucket, Entry};
 use super::values::ledger::{Counts, GROUP_LEN, Ledger};
-use super::values::record::{EndReason, EndedSession, Holders, Owner, RootTag, Session, SessionKey};
+use super::values::record::{EndReason, EndedSession, Leaseholders, Owner, RootTag, Session, SessionKey};
 
 /// How often a compare-and-set is tried anew. Each failure means that another worker succeeded, so only a
 /// crowd of workers on one value can spend it.
@@ -157,10 +157,10 @@ impl<S: Store> Table<S> {
                 if session.overdue(lifespans, now).is_some() {
                     return Ok(Change::Nothing(None));
                 }
-                let Some((stamp, holders)) = self.stamp_of_use(&session, lifespans, now) else {
+                let Some((stamp, leaseholders)) = self.stamp_of_use(&session, lifespans, now) else {
                     return Ok(Change::Nothing(Some(Standing::Alive(session))));
                 };
-                let session = session.stamped(stamp, holders);
+                let session = session.stamped(stamp, leaseholders);
                 bucket.rewrite(offset, &session)?;
                 Ok(Change::Write(Some(Standing::Alive(session))))
             }
@@ -184,16 +184,16 @@ impl<S: Store> Table<S> {
     /// [`StoreError`] if the bucket cannot be read or written.
     pub fn rest(&self, key: SessionKey, lifespans: Lifespans, now: Timestamp) -> Result<(), StoreError> {
         self.restamp(key, now, |session| {
-            let others = session.holders.clone().left_by(self.root);
-            let held = others != session.holders;
+            let others = session.leaseholders.clone().left_by(self.root);
+            let held = others != session.leaseholders;
             if session.stamp > now && !others.is_empty() {
                 return held.then_some((session.stamp, others));
             }
             if held {
-                return Some((now, Holders::default()));
+                return Some((now, Leaseholders::default()));
             }
             let aged = now.since(session.stamp) >= lifespans.grain();
-            aged.then_some((now.max(session.stamp), Holders::default()))
+            aged.then_some((now.max(session.stamp), Leaseholders::default()))
         })
     }
 
@@ -336,32 +336,32 @@ impl<S: Store> Table<S> {
         &self,
         key: SessionKey,
         now: Timestamp,
-        stamp: impl Fn(&Session) -> Option<(Timestamp, Holders)>,
+        stamp: impl Fn(&Session) -> Option<(Timestamp, Leaseholders)>,
     ) -> Result<(), StoreError> {
         self.update_bucket(key, |bucket| {
             let Some(Entry::Session { session, offset }) = bucket.find(&key, now) else {
                 return Ok(Change::Nothing(()));
             };
-            let Some((stamp, holders)) = stamp(&session) else {
+            let Some((stamp, leaseholders)) = stamp(&session) else {
                 return Ok(Change::Nothing(()));
             };
-            bucket.rewrite(offset, &session.stamped(stamp, holders))?;
+            bucket.rewrite(offset, &session.stamped(stamp, leaseholders))?;
             Ok(Change::Write(()))
         })
     }
 
-    /// The stamp and holders a use at `now` leaves, or `None` if what is stored will do.
+    /// The stamp and leaseholders a use at `now` leaves, or `None` if what is stored will do.
     pub(super) fn stamp_of_use(
         &self,
         session: &Session,
         lifespans: Lifespans,
         now: Timestamp,
-    ) -> Option<(Timestamp, Holders)> {
+    ) -> Option<(Timestamp, Leaseholders)> {
         if lifespans.leases_every_use() {
             return Some(session.leased_by(self.root, lifespans, now));
         }
         let aged = now.since(session.stamp) >= lifespans.grain();
-        aged.then_some((now, Holders::default()))
+        aged.then_some((now, Leaseholders::default()))
     }
 
     fn create_buckets(&self) -> Result<(), StoreError> {

@@ -5,9 +5,9 @@
 
 use core::time::Duration;
 
-use crate::session::{SessionKey, Settlement, Timestamp};
+use crate::session::{DeleteOutcome, SessionKey, Timestamp};
 
-/// Farewells that wait here for their turn, for each endpoint. The others stay where they are; the sweep
+/// Pending DELETEs that wait here for their turn, for each endpoint. The others stay where they are; the sweep
 /// brings them when there is room.
 const MOST_WAITING: usize = 512;
 
@@ -28,7 +28,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What came back of a DELETE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reply {
+pub enum DeleteReply {
     /// The session is gone: any 2xx, 404, or 405 from a server that lets none be ended.
     Gone,
     /// 401 or 403: it wants a credential.
@@ -41,7 +41,7 @@ pub enum Reply {
     Unsent,
 }
 
-impl Reply {
+impl DeleteReply {
     /// What an answer means; status 0 is none.
     pub fn of_status(status: u16) -> Self {
         match status {
@@ -52,12 +52,12 @@ impl Reply {
         }
     }
 
-    /// What it means for the farewell.
-    pub fn settlement(self) -> Settlement {
+    /// What it means for the pending DELETE.
+    pub fn outcome(self) -> DeleteOutcome {
         match self {
-            Self::Gone | Self::Denied | Self::Refused => Settlement::Answered,
-            Self::Failed => Settlement::Failed,
-            Self::Unsent => Settlement::Unsent,
+            Self::Gone | Self::Denied | Self::Refused => DeleteOutcome::Answered,
+            Self::Failed => DeleteOutcome::Failed,
+            Self::Unsent => DeleteOutcome::Unsent,
         }
     }
 
@@ -72,7 +72,7 @@ impl Reply {
 
 /// What one root has to send, for each endpoint of its configuration.
 #[derive(Debug)]
-pub struct Outbox(Vec<Line>);
+pub struct DeleteQueue(Vec<Line>);
 
 #[derive(Debug, Default)]
 struct Line {
@@ -85,13 +85,13 @@ struct Line {
     in_window: u32,
 }
 
-impl Outbox {
+impl DeleteQueue {
     /// An empty one for so many endpoints.
     pub fn new(endpoints: usize) -> Self {
         Self((0..endpoints).map(|_| Line::default()).collect())
     }
 
-    /// Notes a farewell that can be sent, if there is room.
+    /// Notes a pending DELETE that can be sent, if there is room.
     pub fn add(&mut self, endpoint: usize, key: SessionKey) {
         if let Some(line) = self.0.get_mut(endpoint)
             && line.waiting.len() < MOST_WAITING
@@ -101,8 +101,8 @@ impl Outbox {
         }
     }
 
-    /// A farewell to be sent at `now`, if the pace allows one. It counts as in flight until
-    /// [`Outbox::returned`] or [`Outbox::skipped`].
+    /// A pending DELETE to be sent at `now`, if the pace allows one. It counts as in flight until
+    /// [`DeleteQueue::returned`] or [`DeleteQueue::skipped`].
     pub fn next(&mut self, endpoint: usize, now: Timestamp) -> Option<SessionKey> {
         let line = self.0.get_mut(endpoint)?;
         if !line.may_send(now) {
@@ -123,7 +123,7 @@ impl Outbox {
     }
 
     /// A DELETE has come back.
-    pub fn returned(&mut self, endpoint: usize, reply: Reply, now: Timestamp) {
+    pub fn returned(&mut self, endpoint: usize, reply: DeleteReply, now: Timestamp) {
         let Some(line) = self.0.get_mut(endpoint) else {
             return;
         };
@@ -188,37 +188,37 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
-    fn outbox(waiting: u32) -> Outbox {
+    fn delete_queue(waiting: u32) -> DeleteQueue {
         let table = Table::attach(Nothing, RootTag::from_random(1), [0; 16]).unwrap();
-        let mut outbox = Outbox::new(1);
+        let mut delete_queue = DeleteQueue::new(1);
         for number in 0..waiting {
-            outbox.add(0, table.key(EndpointTag::of("mcp"), &number.to_le_bytes()));
+            delete_queue.add(0, table.key(EndpointTag::of("mcp"), &number.to_le_bytes()));
         }
-        outbox
+        delete_queue
     }
 
     /// How many can be sent at `now` if no answer comes.
-    fn sent(outbox: &mut Outbox, now: Timestamp) -> usize {
-        core::iter::from_fn(|| outbox.next(0, now)).count()
+    fn sent(delete_queue: &mut DeleteQueue, now: Timestamp) -> usize {
+        core::iter::from_fn(|| delete_queue.next(0, now)).count()
     }
 
     #[test]
     fn no_more_than_sixteen_are_in_flight() {
-        let mut outbox = outbox(100);
-        assert_eq!(sent(&mut outbox, at(0)), 16);
-        assert_eq!(sent(&mut outbox, at(10_000)), 0);
-        outbox.returned(0, Reply::Gone, at(10_000));
-        outbox.skipped(0);
-        assert_eq!(sent(&mut outbox, at(10_000)), 2);
+        let mut delete_queue = delete_queue(100);
+        assert_eq!(sent(&mut delete_queue, at(0)), 16);
+        assert_eq!(sent(&mut delete_queue, at(10_000)), 0);
+        delete_queue.returned(0, DeleteReply::Gone, at(10_000));
+        delete_queue.skipped(0);
+        assert_eq!(sent(&mut delete_queue, at(10_000)), 2);
     }
 
     #[test]
     fn no_more_than_a_hundred_go_out_in_a_second() {
-        let mut outbox = outbox(512);
+        let mut delete_queue = delete_queue(512);
         let mut all_at = |now| {
             let mut all = 0;
-            while outbox.next(0, now).is_some() {
-                outbox.returned(0, Reply::Gone, now);
+            while delete_queue.next(0, now).is_some() {
+                delete_queue.returned(0, DeleteReply::Gone, now);
                 all += 1;
             }
             all
@@ -230,60 +230,60 @@ mod tests {
 
     #[test]
     fn no_more_wait_than_there_is_room_for_and_none_twice() {
-        let mut outbox = outbox(2_000);
-        assert_eq!(outbox.0[0].waiting.len(), MOST_WAITING);
-        let key = outbox.next(0, at(0)).unwrap();
-        outbox.add(0, key);
-        outbox.add(0, key);
-        assert_eq!(outbox.0[0].waiting.len(), MOST_WAITING);
-        outbox.add(7, key);
+        let mut delete_queue = delete_queue(2_000);
+        assert_eq!(delete_queue.0[0].waiting.len(), MOST_WAITING);
+        let key = delete_queue.next(0, at(0)).unwrap();
+        delete_queue.add(0, key);
+        delete_queue.add(0, key);
+        assert_eq!(delete_queue.0[0].waiting.len(), MOST_WAITING);
+        delete_queue.add(7, key);
     }
 
     #[test]
     fn a_server_that_fails_is_tried_once_after_ever_longer_pauses() {
-        let mut outbox = outbox(100);
-        assert_eq!(sent(&mut outbox, at(0)), 16);
+        let mut delete_queue = delete_queue(100);
+        assert_eq!(sent(&mut delete_queue, at(0)), 16);
         for _ in 0..16 {
-            outbox.returned(0, Reply::Failed, at(0));
+            delete_queue.returned(0, DeleteReply::Failed, at(0));
         }
         let mut now = 0;
         for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
             now += pause * 1000;
-            assert_eq!(sent(&mut outbox, at(now - 1)), 0);
-            assert_eq!(sent(&mut outbox, at(now)), 1);
-            outbox.returned(0, Reply::Unsent, at(now));
+            assert_eq!(sent(&mut delete_queue, at(now - 1)), 0);
+            assert_eq!(sent(&mut delete_queue, at(now)), 1);
+            delete_queue.returned(0, DeleteReply::Unsent, at(now));
         }
-        assert_eq!(sent(&mut outbox, at(now + 60_000)), 1);
-        outbox.returned(0, Reply::Denied, at(now + 60_000));
-        assert_eq!(sent(&mut outbox, at(now + 60_000)), 16);
+        assert_eq!(sent(&mut delete_queue, at(now + 60_000)), 1);
+        delete_queue.returned(0, DeleteReply::Denied, at(now + 60_000));
+        assert_eq!(sent(&mut delete_queue, at(now + 60_000)), 16);
     }
 
     #[test]
     fn answers_are_final_but_for_those_that_say_later() {
         let cases = [
             (
-                Reply::Gone,
-                Settlement::Answered,
+                DeleteReply::Gone,
+                DeleteOutcome::Answered,
                 &[200, 202, 204, 299, 404, 405][..],
             ),
-            (Reply::Denied, Settlement::Answered, &[401, 403]),
+            (DeleteReply::Denied, DeleteOutcome::Answered, &[401, 403]),
             (
-                Reply::Refused,
-                Settlement::Answered,
+                DeleteReply::Refused,
+                DeleteOutcome::Answered,
                 &[100, 301, 400, 406, 409, 421],
             ),
             (
-                Reply::Failed,
-                Settlement::Failed,
+                DeleteReply::Failed,
+                DeleteOutcome::Failed,
                 &[0, 408, 429, 500, 502, 503, 504],
             ),
         ];
-        for (reply, settlement, statuses) in cases {
+        for (reply, outcome, statuses) in cases {
             for status in statuses {
-                assert_eq!(Reply::of_status(*status), reply, "{status}");
-                assert_eq!(Reply::of_status(*status).settlement(), settlement);
+                assert_eq!(DeleteReply::of_status(*status), reply, "{status}");
+                assert_eq!(DeleteReply::of_status(*status).outcome(), outcome);
             }
         }
-        assert_eq!(Reply::Unsent.settlement(), Settlement::Unsent);
+        assert_eq!(DeleteReply::Unsent.outcome(), DeleteOutcome::Unsent);
     }
 }

@@ -117,8 +117,8 @@ impl InUse {
         mut failed: impl FnMut(&'static str, StoreError),
     ) -> Vec<u32> {
         self.ticks = self.ticks.wrapping_add(1);
-        if let Err(error) = table.keep_holdings(now) {
-            failed("keep_holdings", error);
+        if let Err(error) = table.keep_leases(now) {
+            failed("keep_leases", error);
         }
         self.unclosed
             .retain(|endpoint| match table.close_stream(*endpoint, now) {

@@ -376,7 +376,7 @@ impl Player {
             // What could not be given back comes back at its deadline.
             self.store.switch(true);
             self.now = self.now.after(Duration::from_secs(3600));
-            self.table.keep_holdings(self.now).unwrap();
+            self.table.keep_leases(self.now).unwrap();
         }
         let (counts, _) = self.table.counts().unwrap();
         let streams: u32 = counts.endpoints.iter().map(|endpoint| endpoint.streams).sum();

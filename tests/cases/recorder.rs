@@ -18,8 +18,8 @@ pub(crate) struct Recorder {
     endpoints: Vec<String>,
     pub(crate) counts: Vec<String>,
     pub(crate) ended: Vec<String>,
-    /// Endpoints whose servers are owed a farewell at once.
-    pub(crate) owed: Vec<String>,
+    /// Endpoints whose servers are owed a pending DELETE at once.
+    pub(crate) pending: Vec<String>,
     pub(crate) failed: Vec<String>,
     pub(crate) closes: Vec<String>,
     pub(crate) facts: Facts,
@@ -96,7 +96,7 @@ impl Recorder {
         for (what, list) in [
             ("counts", &self.counts),
             ("ended", &self.ended),
-            ("owed", &self.owed),
+            ("pending", &self.pending),
             ("closes", &self.closes),
             ("failed", &self.failed),
         ] {
@@ -120,8 +120,8 @@ impl Effects for Recorder {
         self.ended.push(ended.reason.as_str().to_owned());
     }
 
-    fn owed(&mut self, site: usize, _: SessionKey) {
-        self.owed.push(self.endpoints[site].clone());
+    fn delete_pending(&mut self, site: usize, _: SessionKey) {
+        self.pending.push(self.endpoints[site].clone());
     }
 
     fn counts_moved(&mut self) {

@@ -95,9 +95,9 @@ fn live(weather: Weather) {
 }
 
 fn work(world: &World, worker: &Worker, weather: Weather, since: Timestamp) {
-    let mut places = Vec::new();
+    let mut reservations = Vec::new();
     for _ in 0..OPERATIONS {
-        operate(world, worker, &mut places).unwrap_or_else(|error| {
+        operate(world, worker, &mut reservations).unwrap_or_else(|error| {
             assert!(worker.store.is_dead(), "{error:?}");
         });
         match weather {
@@ -118,21 +118,31 @@ fn pass_time(world: &World, most: u64, until: Timestamp) {
 }
 
 /// Does one thing, chosen at random.
-fn operate(world: &World, worker: &Worker, places: &mut Vec<(usize, Reservation)>) -> Result<(), StoreError> {
+fn operate(
+    world: &World,
+    worker: &Worker,
+    reservations: &mut Vec<(usize, Reservation)>,
+) -> Result<(), StoreError> {
     let endpoint = thread_rng().gen_range(0..2);
     let id = &ids(endpoint)[thread_rng().gen_range(0..4)];
     match thread_rng().gen_range(0..14) {
-        0..3 => places.extend(world.reserve(worker, id)?.ok().map(|place| (endpoint, place))),
+        0..3 => reservations.extend(
+            world
+                .reserve(worker, id)?
+                .ok()
+                .map(|reservation| (endpoint, reservation)),
+        ),
         3..6 => {
-            let place = places.pop();
-            let (endpoint, place) =
-                place.map_or((endpoint, None), |(endpoint, place)| (endpoint, Some(place)));
+            let reservation = reservations.pop();
+            let (endpoint, reservation) = reservation.map_or((endpoint, None), |(endpoint, reservation)| {
+                (endpoint, Some(reservation))
+            });
             let id = &ids(endpoint)[thread_rng().gen_range(0..4)];
-            world.open(worker, id, Origin::Minted(place))?;
+            world.open(worker, id, Origin::Minted(reservation))?;
         }
         6 => {
-            if let Some((_, place)) = places.pop() {
-                worker.release(place)?;
+            if let Some((_, reservation)) = reservations.pop() {
+                worker.release(reservation)?;
             }
         }
         7 => drop(world.open(worker, id, Origin::Adopted)?),

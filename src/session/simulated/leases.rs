@@ -148,9 +148,9 @@ fn the_idle_clock_starts_when_the_last_worker_leaves() {
 #[test]
 fn a_request_on_another_worker_does_not_end_a_lease() {
     for id in [long(), short()] {
-        let (world, [holder, other]) = world();
-        world.admit(&holder, id).unwrap();
-        world.renew(&holder, id).unwrap();
+        let (world, [leaseholder, other]) = world();
+        world.admit(&leaseholder, id).unwrap();
+        world.renew(&leaseholder, id).unwrap();
         world.use_session(&other, id).unwrap();
         world.rest(&other, id).unwrap();
         assert!(
@@ -252,7 +252,7 @@ fn streams_of_a_dead_worker_are_forgotten_and_those_of_a_live_one_are_not() {
     assert_eq!(streams(), 2);
     for _ in 0..20 {
         world.advance(secs(5));
-        live.keep_holdings(world.now()).unwrap();
+        live.keep_leases(world.now()).unwrap();
     }
     assert_eq!(streams(), 1);
     live.close_stream(long().tag(), world.now()).unwrap();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::super::values::bucket::Bucket;
-use super::super::values::ledger::{Held, Ledger};
+use super::super::values::ledger::{Leased, Ledger};
 use super::*;
 
 /// What all workers share: the values, the clock, and the books of the audit.
@@ -332,8 +332,8 @@ fn the_audit_sees_a_record_that_is_not_counted() {
     let forgets = |ledger: &mut Ledger| {
         ledger.uncount_session(ids(0)[0].tag(), 0);
         ledger.uncount_session(ids(0)[0].tag(), 1);
-        ledger.hold(
-            Held::Streams,
+        ledger.lease(
+            Leased::Streams,
             RootTag::from_random(1),
             ids(0)[0].tag(),
             Timestamp::NEVER,

@@ -49,7 +49,7 @@ impl Op {
 pub(super) struct Stage {
     pub(super) world: World,
     pub(super) workers: [Worker; 2],
-    places: [Reservation; 2],
+    reservations: [Reservation; 2],
 }
 
 pub(super) fn alive() -> &'static Id {
@@ -79,11 +79,11 @@ impl Stage {
         world.rest(&workers[0], overdue()).unwrap();
         world.advance(secs(6));
         world.admit(&workers[0], alive()).unwrap();
-        let places = [0, 1].map(|index| world.reserve(&workers[index], new()).unwrap().unwrap());
+        let reservations = [0, 1].map(|index| world.reserve(&workers[index], new()).unwrap().unwrap());
         Self {
             world,
             workers,
-            places,
+            reservations,
         }
     }
 
@@ -91,13 +91,13 @@ impl Stage {
         let world = self.world.fork();
         Self {
             workers: [world.worker(1), world.worker(2)],
-            places: [0, 1].map(|index| self.place(index)),
+            reservations: [0, 1].map(|index| self.reservation(index)),
             world,
         }
     }
 
-    fn place(&self, index: usize) -> Reservation {
-        let Reservation { endpoint, until, .. } = self.places[index];
+    fn reservation(&self, index: usize) -> Reservation {
+        let Reservation { endpoint, until, .. } = self.reservations[index];
         Reservation {
             endpoint,
             until,
@@ -110,14 +110,14 @@ impl Stage {
         let (world, worker) = (&self.world, &self.workers[index]);
         match op {
             Op::Reserve => world.reserve(worker, new()).map(|_| None),
-            Op::Release => worker.release(self.place(index)).map(|()| None),
+            Op::Release => worker.release(self.reservation(index)).map(|()| None),
             Op::Open => world
-                .open(worker, new(), Origin::Minted(Some(self.place(index))))
+                .open(worker, new(), Origin::Minted(Some(self.reservation(index))))
                 .map(Some),
             Op::OpenLate => world.open(worker, new(), Origin::Minted(None)).map(Some),
             Op::Adopt => world.open(worker, new(), Origin::Adopted).map(Some),
             Op::Remint => world
-                .open(worker, alive(), Origin::Minted(Some(self.place(index))))
+                .open(worker, alive(), Origin::Minted(Some(self.reservation(index))))
                 .map(Some),
             Op::End => world.end(worker, alive()).map(|_| None),
             Op::Renew => world.renew(worker, alive()).map(|()| None),
@@ -138,7 +138,7 @@ impl Stage {
 
     pub(super) fn assert_nothing_stays_reserved(&self) {
         self.world.advance(TIMEOUT);
-        self.workers[1].keep_holdings(self.world.now()).unwrap();
+        self.workers[1].keep_leases(self.world.now()).unwrap();
         assert_eq!(self.world.counts().reserved, 0);
     }
 }

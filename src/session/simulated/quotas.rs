@@ -33,7 +33,7 @@ fn open(world: &World, worker: &Worker, owner: Owner, id: &Id, origin: Origin) -
 
 fn admit(world: &World, worker: &Worker, owner: Owner, id: &Id) -> Result<Opened, StoreError> {
     match reserve(world, worker, owner)? {
-        Ok(place) => open(world, worker, owner, id, Origin::Minted(Some(place))),
+        Ok(reservation) => open(world, worker, owner, id, Origin::Minted(Some(reservation))),
         Err(_) => Ok(Opened::Full),
     }
 }
@@ -68,13 +68,13 @@ fn a_principal_has_its_quota_and_others_have_theirs() {
     }
     let first = &ids(0)[0];
     world.end(&worker, first).unwrap().unwrap();
-    let place = reserve(&world, &worker, ALICE).unwrap().unwrap();
+    let reservation = reserve(&world, &worker, ALICE).unwrap().unwrap();
     assert_eq!(
         reserve(&world, &worker, ALICE),
         Ok(Err(Refusal::Quota)),
-        "a place counts"
+        "a reservation counts"
     );
-    worker.release(place).unwrap();
+    worker.release(reservation).unwrap();
     assert_eq!(admit(&world, &worker, ALICE, first), Ok(Opened::Created));
     assert_eq!(admit(&world, &worker, ALICE, first), Ok(Opened::Full));
 }
@@ -83,8 +83,8 @@ fn a_principal_has_its_quota_and_others_have_theirs() {
 fn whom_the_endpoint_refuses_has_nothing_in_its_book() {
     let world = World::new(settings(1, 1, 1));
     let worker = world.worker(1);
-    let place = worker.reserve(ids(0)[0].tag(), None, TIMEOUT, world.now());
-    place.unwrap().unwrap();
+    let reservation = worker.reserve(ids(0)[0].tag(), None, TIMEOUT, world.now());
+    reservation.unwrap().unwrap();
     let before = bytes_of_books(&world);
     for _ in 0..9 {
         assert_eq!(reserve(&world, &worker, ALICE), Ok(Err(Refusal::Capacity)));

@@ -40,7 +40,7 @@ fn steps() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (worker.clone(), endpoint.clone()).prop_map(|(worker, endpoint)| Step::Reserve(worker, endpoint)),
         1 => (0..8_usize).prop_map(Step::Release),
-        4 => (0..8_usize, on.1.clone()).prop_map(|(place, name)| Step::Open(place, name)),
+        4 => (0..8_usize, on.1.clone()).prop_map(|(reservation, name)| Step::Open(reservation, name)),
         3 => on.clone().prop_map(|(worker, name)| Step::OpenLate(worker, name)),
         2 => on.clone().prop_map(|(worker, name)| Step::Adopt(worker, name)),
         4 => on.clone().prop_map(|(worker, name)| Step::Use(worker, name)),
@@ -77,9 +77,9 @@ proptest! {
 struct Alive {
     opened: Timestamp,
     used: Timestamp,
-    /// The lease that the holders share.
+    /// The lease that the leaseholders share.
     lease: Timestamp,
-    holders: BTreeSet<usize>,
+    leaseholders: BTreeSet<usize>,
 }
 
 struct Place {
@@ -93,7 +93,7 @@ struct Model {
     world: World,
     workers: [Worker; 2],
     alive: BTreeMap<Name, Alive>,
-    places: Vec<Place>,
+    reservations: Vec<Place>,
     ended: BTreeMap<Name, Timestamp>,
     streams: [[u32; 2]; 2],
 }
@@ -105,7 +105,7 @@ impl Model {
             workers: [world.worker(1), world.worker(2)],
             world,
             alive: BTreeMap::new(),
-            places: Vec::new(),
+            reservations: Vec::new(),
             ended: BTreeMap::new(),
             streams: [[0; 2]; 2],
         }
@@ -114,8 +114,8 @@ impl Model {
     fn take(&mut self, step: Step) {
         match step {
             Step::Reserve(worker, endpoint) => self.reserve(worker, endpoint),
-            Step::Release(place) => self.release(place),
-            Step::Open(place, name) => self.open_in_place(place, name),
+            Step::Release(reservation) => self.release(reservation),
+            Step::Open(reservation, name) => self.open_reserved(reservation, name),
             Step::OpenLate(worker, name) => self.mint(worker, name, None),
             Step::Adopt(worker, name) => self.adopt(worker, name),
             Step::Use(worker, name) => self.use_session(worker, name),
@@ -146,7 +146,7 @@ impl Model {
         assert_eq!(got.is_ok(), room);
         if let Ok(reservation) = got {
             let until = self.world.now().after(TIMEOUT);
-            self.places.push(Place {
+            self.reservations.push(Place {
                 worker,
                 endpoint,
                 until,
@@ -155,29 +155,34 @@ impl Model {
         }
     }
 
-    fn release(&mut self, place: usize) {
-        if place < self.places.len() {
-            let place = self.places.remove(place);
-            self.workers[place.worker].release(place.reservation).unwrap();
+    fn release(&mut self, reservation: usize) {
+        if reservation < self.reservations.len() {
+            let reservation = self.reservations.remove(reservation);
+            self.workers[reservation.worker]
+                .release(reservation.reservation)
+                .unwrap();
         }
     }
 
-    fn open_in_place(&mut self, place: usize, name: Name) {
-        let fits = |place: &Place| place.endpoint == name.0;
-        let Some(index) = (0..self.places.len())
-            .filter(|index| fits(&self.places[*index]))
-            .nth(place % 3)
+    fn open_reserved(&mut self, reservation: usize, name: Name) {
+        let fits = |reservation: &Place| reservation.endpoint == name.0;
+        let Some(index) = (0..self.reservations.len())
+            .filter(|index| fits(&self.reservations[*index]))
+            .nth(reservation % 3)
         else {
             return;
         };
-        let place = self.places.remove(index);
-        self.mint(place.worker, name, Some(place));
+        let reservation = self.reservations.remove(index);
+        self.mint(reservation.worker, name, Some(reservation));
     }
 
-    fn mint(&mut self, worker: usize, name: Name, place: Option<Place>) {
+    fn mint(&mut self, worker: usize, name: Name, reservation: Option<Place>) {
         let now = self.world.now();
-        let room = place.as_ref().is_some_and(|place| now < place.until) || self.has_room(name.0);
-        let origin = Origin::Minted(place.map(|place| place.reservation));
+        let room = reservation
+            .as_ref()
+            .is_some_and(|reservation| now < reservation.until)
+            || self.has_room(name.0);
+        let origin = Origin::Minted(reservation.map(|reservation| reservation.reservation));
         let opened = self.world.open(&self.workers[worker], id(name), origin).unwrap();
         let expected = match (self.alive.contains_key(&name), room) {
             (true, _) => Opened::Present,
@@ -245,14 +250,14 @@ impl Model {
         alive.used = now;
         alive.lapse(now);
         if short {
-            self.hold(worker, name);
+            self.lease(worker, name);
         }
     }
 
     fn renew(&mut self, worker: usize, name: Name) {
         self.world.renew(&self.workers[worker], id(name)).unwrap();
         if self.alive.contains_key(&name) {
-            self.hold(worker, name);
+            self.lease(worker, name);
         }
     }
 
@@ -260,7 +265,7 @@ impl Model {
         self.world.rest(&self.workers[worker], id(name)).unwrap();
         let now = self.world.now();
         if let Some(alive) = self.alive.get_mut(&name) {
-            alive.holders.remove(&worker);
+            alive.leaseholders.remove(&worker);
             alive.lapse(now);
             alive.used = now;
         }
@@ -281,7 +286,7 @@ impl Model {
             self.world.advance(secs(tick));
             seconds -= tick;
             for worker in &self.workers {
-                worker.keep_holdings(self.world.now()).unwrap();
+                worker.keep_leases(self.world.now()).unwrap();
             }
         }
     }
@@ -304,9 +309,12 @@ impl Model {
     fn check_counts(&self) {
         let (now, counts) = (self.world.now(), self.world.counts());
         for (endpoint, shown) in counts.endpoints.iter().enumerate() {
-            let kept = |place: &&Place| place.endpoint == endpoint && now < place.until;
+            let kept = |reservation: &&Place| reservation.endpoint == endpoint && now < reservation.until;
             assert_eq!(shown.active, self.active(endpoint));
-            assert_eq!(shown.reserved as usize, self.places.iter().filter(kept).count());
+            assert_eq!(
+                shown.reserved as usize,
+                self.reservations.iter().filter(kept).count()
+            );
             assert_eq!(
                 shown.streams,
                 self.streams[0][endpoint] + self.streams[1][endpoint]
@@ -321,22 +329,22 @@ impl Model {
             opened: now,
             used: now,
             lease: now,
-            holders: BTreeSet::new(),
+            leaseholders: BTreeSet::new(),
         };
         self.alive.insert(name, alive);
         self.ended.remove(&name);
         if self.lifespans(name).leases_every_use() {
-            self.hold(worker, name);
+            self.lease(worker, name);
         }
     }
 
-    fn hold(&mut self, worker: usize, name: Name) {
+    fn lease(&mut self, worker: usize, name: Name) {
         let (now, lifespans) = (self.world.now(), self.lifespans(name));
         let alive = self.alive.get_mut(&name).unwrap();
         alive.lapse(now);
         alive.used = now;
         alive.lease = alive.lease.max(now.after(lifespans.lease()));
-        alive.holders.insert(worker);
+        alive.leaseholders.insert(worker);
     }
 
     fn note_end(&mut self, name: Name, ended: &EndedSession) {
@@ -402,9 +410,9 @@ impl Model {
         let now = self.world.now();
         let taken = |endpoint| {
             let kept = self
-                .places
+                .reservations
                 .iter()
-                .filter(|place| place.endpoint == endpoint && now < place.until);
+                .filter(|reservation| reservation.endpoint == endpoint && now < reservation.until);
             self.active(endpoint) + u32::try_from(kept.count()).unwrap()
         };
         taken(endpoint) < CAPS[endpoint] && taken(0) + taken(1) < VM_CAP
@@ -412,16 +420,16 @@ impl Model {
 }
 
 impl Alive {
-    /// Forgets the holders of a lease that has run out, or that all have left.
+    /// Forgets the leaseholders of a lease that has run out, or that all have left.
     fn lapse(&mut self, now: Timestamp) {
-        if self.lease <= now || self.holders.is_empty() {
-            self.holders.clear();
+        if self.lease <= now || self.leaseholders.is_empty() {
+            self.leaseholders.clear();
             self.lease = self.lease.min(now);
         }
     }
 
     fn last_in_use(&self) -> Timestamp {
-        if self.holders.is_empty() {
+        if self.leaseholders.is_empty() {
             self.used
         } else {
             self.lease.max(self.used)

@@ -14,7 +14,7 @@ fn a_session_without_its_id_takes_under_52_bytes_at_a_million() {
 fn a_session_whose_end_the_server_is_to_hear_of_takes_under_140() {
     let owing = |key, endpoint| Session {
         id: vec![b'x'; 36],
-        farewell: Some(Farewell::new(None, b"")),
+        delete_request: Some(DeleteRequest::new(None, b"")),
         ..session(key, endpoint)
     };
     assert!(bytes_at_a_million(owing) < 140.0);
@@ -49,9 +49,9 @@ fn session(key: SessionKey, endpoint: EndpointTag) -> Session {
         digest: IdDigest::of(b"id"),
         opened: now,
         stamp: now,
-        holders: record::Holders::default(),
+        leaseholders: record::Leaseholders::default(),
         id: Vec::new(),
-        farewell: None,
+        delete_request: None,
     }
 }
 
@@ -132,7 +132,7 @@ fn of_a_million_sessions_one_of_the_longest_idle_goes() {
         let stamp = Timestamp::from_millis(u64::from(number));
         let bucket = &mut buckets[usize::from(key.bucket())];
         bucket
-            .insert(&session(key, tag).stamped(stamp, record::Holders::default()))
+            .insert(&session(key, tag).stamped(stamp, record::Leaseholders::default()))
             .unwrap();
     }
     for (index, bucket) in (0..).zip(buckets) {

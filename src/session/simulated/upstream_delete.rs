@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::values::bucket::Bucket;
-use super::super::values::upstream_delete::Farewell;
+use super::super::values::upstream_delete::DeleteRequest;
 use super::*;
 use crate::mcp::revision::Revision;
 
@@ -14,9 +14,9 @@ fn world() -> World {
 }
 
 fn open(world: &World, worker: &Worker, id: &Id) {
-    let farewell = Farewell::new(None, b"/path");
+    let delete_request = DeleteRequest::new(None, b"/path");
     let new = NewSession {
-        farewell: Some(&farewell),
+        delete_request: Some(&delete_request),
         ..world.new_session(id)
     };
     let opened = worker.open(&new, Origin::Minted(None), world.now());
@@ -34,12 +34,12 @@ fn owing() -> (World, Worker, &'static Id) {
     (world, worker, id)
 }
 
-fn take(world: &World, worker: &Worker, id: &Id) -> Option<Owed> {
-    worker.take_farewell(id.key, secs(5), world.now()).unwrap()
+fn take(world: &World, worker: &Worker, id: &Id) -> Option<PendingDelete> {
+    worker.take_pending_delete(id.key, secs(5), world.now()).unwrap()
 }
 
-fn settle(world: &World, worker: &Worker, id: &Id, settlement: Settlement) {
-    worker.settle_farewell(id.key, settlement, world.now()).unwrap();
+fn settle(world: &World, worker: &Worker, id: &Id, outcome: DeleteOutcome) {
+    worker.settle_delete(id.key, outcome, world.now()).unwrap();
 }
 
 #[test]
@@ -47,10 +47,13 @@ fn the_write_that_ends_a_session_leaves_what_the_server_is_owed() {
     let (world, worker, id) = owing();
     assert_eq!(world.counts().active, 0);
     assert_eq!(world.use_session(&worker, id), Ok(Standing::Ended));
-    let owed = take(&world, &worker, id).unwrap();
-    assert_eq!((owed.id, owed.endpoint), (id.text.clone().into_bytes(), id.tag()));
+    let pending = take(&world, &worker, id).unwrap();
     assert_eq!(
-        (owed.farewell.version(), owed.farewell.path()),
+        (pending.id, pending.endpoint),
+        (id.text.clone().into_bytes(), id.tag())
+    );
+    assert_eq!(
+        (pending.delete_request.version(), pending.delete_request.path()),
         (None, &b"/path"[..])
     );
 }
@@ -64,7 +67,7 @@ fn so_does_a_request_that_finds_its_session_overdue() {
     let Ok(Standing::Expired(ended)) = world.use_session(&worker, id) else {
         panic!("it has been idle for 40 s")
     };
-    assert!(ended.owes_farewell());
+    assert!(ended.leaves_pending_delete());
     assert!(take(&world, &worker, id).is_some());
 }
 
@@ -75,7 +78,7 @@ fn nothing_is_owed_for_an_end_that_the_server_knows_of() {
         let worker = world.worker(2);
         open(&world, &worker, id);
         let ended = worker.end(id.key, reason, world.lifespans(id), world.now());
-        assert!(!ended.unwrap().unwrap().owes_farewell());
+        assert!(!ended.unwrap().unwrap().leaves_pending_delete());
         assert_eq!(take(&world, &worker, id), None);
     }
 }
@@ -86,7 +89,7 @@ fn one_root_takes_it_and_nobody_after_an_answer() {
     let other = world.worker(3);
     assert!(take(&world, &worker, id).is_some());
     assert_eq!(take(&world, &other, id), None);
-    settle(&world, &worker, id, Settlement::Answered);
+    settle(&world, &worker, id, DeleteOutcome::Answered);
     world.advance(secs(30));
     assert_eq!(world.sweep(&other).ready, []);
     assert_eq!(take(&world, &other, id), None);
@@ -98,13 +101,13 @@ fn after_a_failure_it_waits_and_after_three_it_is_over() {
     let (world, worker, id) = owing();
     for wait in [5, 10] {
         assert!(take(&world, &worker, id).is_some());
-        settle(&world, &worker, id, Settlement::Failed);
+        settle(&world, &worker, id, DeleteOutcome::Failed);
         world.advance(secs(wait) - Duration::from_millis(1));
         assert_eq!(take(&world, &worker, id), None);
         world.advance(Duration::from_millis(1));
     }
     assert!(take(&world, &worker, id).is_some());
-    settle(&world, &worker, id, Settlement::Failed);
+    settle(&world, &worker, id, DeleteOutcome::Failed);
     world.advance(secs(31));
     let swept = world.sweep(&worker);
     assert_eq!((swept.ready.len(), swept.given_up), (0, 0));
@@ -116,7 +119,7 @@ fn what_was_not_sent_can_be_taken_at_once_and_as_often_as_before() {
     let (world, worker, id) = owing();
     for _ in 0..5 {
         assert!(take(&world, &worker, id).is_some());
-        settle(&world, &worker, id, Settlement::Unsent);
+        settle(&world, &worker, id, DeleteOutcome::Unsent);
     }
     assert!(take(&world, &worker, id).is_some());
 }
@@ -162,7 +165,7 @@ fn an_id_minted_again_is_not_deleted() {
     let (world, worker, id) = owing();
     open(&world, &worker, id);
     assert_eq!(take(&world, &worker, id), None);
-    settle(&world, &worker, id, Settlement::Answered);
+    settle(&world, &worker, id, DeleteOutcome::Answered);
     assert_eq!(world.counts().active, 1);
     assert!(matches!(world.use_session(&worker, id), Ok(Standing::Alive(_))));
 }
@@ -174,14 +177,20 @@ fn an_id_that_is_no_session_can_be_owed_and_one_that_is_cannot() {
     let (stray, alive) = (&ids(1)[1], &ids(1)[2]);
     open(&world, &worker, alive);
     let owe = |id: &Id| {
-        let farewell = Farewell::new(Some(VERSION), b"");
+        let delete_request = DeleteRequest::new(Some(VERSION), b"");
         let lifespans = world.lifespans(id);
-        worker.owe(id.tag(), id.text.as_bytes(), &farewell, lifespans, world.now())
+        worker.put_pending_delete(
+            id.tag(),
+            id.text.as_bytes(),
+            &delete_request,
+            lifespans,
+            world.now(),
+        )
     };
     assert_eq!(owe(alive), Ok(None));
     assert_eq!(owe(stray), Ok(Some(stray.key)));
-    let owed = take(&world, &worker, stray).unwrap();
-    assert_eq!(owed.farewell.version(), Some(VERSION));
+    let pending = take(&world, &worker, stray).unwrap();
+    assert_eq!(pending.delete_request.version(), Some(VERSION));
     assert_eq!(world.use_session(&worker, stray), Ok(Standing::Ended));
     assert!(matches!(
         world.use_session(&worker, alive),
@@ -199,8 +208,8 @@ fn the_first_revision_that_a_session_states_is_kept() {
     }
     world.advance(secs(6));
     world.sweep(&worker);
-    let owed = take(&world, &worker, id).unwrap();
-    assert_eq!(owed.farewell.version(), Some(VERSION));
+    let pending = take(&world, &worker, id).unwrap();
+    assert_eq!(pending.delete_request.version(), Some(VERSION));
 }
 
 /// A bucket keeps eight, and twice its share of the sessions.
@@ -267,7 +276,7 @@ fn each_is_sent_once_whoever_dies() {
                 }
                 _ => {
                     if let Some(id) = workers[at].1.pop() {
-                        settle(&world, &workers[at].0, id, Settlement::Answered);
+                        settle(&world, &workers[at].0, id, DeleteOutcome::Answered);
                     }
                 }
             }
@@ -297,7 +306,7 @@ fn a_bucket_with_farewells_survives_the_round_trip_and_any_cut() {
     assert_eq!(bucket.clone().into_value(), whole);
     for len in 0..whole.len() {
         let cut = Bucket::from_value(whole[..len].to_vec()).unwrap();
-        let owed = cut.owed(&id.key);
-        assert!(owed.is_none() || owed == bucket.owed(&id.key));
+        let pending = cut.pending(&id.key);
+        assert!(pending.is_none() || pending == bucket.pending(&id.key));
     }
 }

@@ -5,9 +5,9 @@ use crate::session::settings::{EndpointTag, Lifespans};
 use crate::session::store::{Key, SetError, Store, StoreError, Value};
 use crate::session::time::Timestamp;
 use crate::session::values::bucket::{Bucket, Entry};
-use crate::session::values::ledger::{Held, Reservation};
-use crate::session::values::record::{Holders, IdDigest, Owner, Session};
-use crate::session::values::upstream_delete::Farewell;
+use crate::session::values::ledger::{Leased, Reservation};
+use crate::session::values::record::{IdDigest, Leaseholders, Owner, Session};
+use crate::session::values::upstream_delete::DeleteRequest;
 
 /// A session to be entered.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,7 @@ pub struct NewSession<'a> {
     /// Whether the id itself must be kept.
     pub keep_id: bool,
     /// What the server is owed when the filter ends it, where that is configured.
-    pub farewell: Option<&'a Farewell>,
+    pub delete_request: Option<&'a DeleteRequest>,
 }
 
 /// Where a new session comes from.
@@ -66,12 +66,12 @@ impl<S: Store> Table<S> {
     /// [`StoreError`] if the table cannot be read or written; the session is then not in it.
     pub fn open(&self, new: &NewSession<'_>, origin: Origin, now: Timestamp) -> Result<Opened, StoreError> {
         let session = self.new_session(new, now);
-        let (adopted, place) = match origin {
+        let (adopted, reservation) = match origin {
             Origin::Adopted => (true, None),
-            Origin::Minted(place) => (false, place),
+            Origin::Minted(reservation) => (false, reservation),
         };
         let mut taken = Taken {
-            place,
+            reservation,
             counted: None,
             listed: false,
         };
@@ -106,10 +106,11 @@ impl<S: Store> Table<S> {
                     session: there,
                     offset,
                 }) if adopted => {
-                    let Some((stamp, holders)) = self.stamp_of_use(&there, lifespans, session.opened) else {
+                    let Some((stamp, leaseholders)) = self.stamp_of_use(&there, lifespans, session.opened)
+                    else {
                         return Ok(Opened::Present);
                     };
-                    bucket.rewrite(offset, &there.stamped(stamp, holders))?;
+                    bucket.rewrite(offset, &there.stamped(stamp, leaseholders))?;
                     Opened::Present
                 }
                 Some(Entry::Ended) if adopted => return Ok(Opened::Ended),
@@ -120,8 +121,8 @@ impl<S: Store> Table<S> {
                         return Ok(Opened::Full);
                     }
                     let stamp = self.stamp_of_use(&there, lifespans, session.opened);
-                    let (stamp, holders) = stamp.unwrap_or((there.stamp, there.holders));
-                    bucket.insert(&session.clone().stamped(stamp, holders))?;
+                    let (stamp, leaseholders) = stamp.unwrap_or((there.stamp, there.leaseholders));
+                    bucket.insert(&session.clone().stamped(stamp, leaseholders))?;
                     Opened::Present
                 }
                 Some(Entry::Ended) | None => {
@@ -132,7 +133,7 @@ impl<S: Store> Table<S> {
                     if taken.counted.is_none() {
                         return Ok(Opened::Full);
                     }
-                    taken.place = None;
+                    taken.reservation = None;
                     bucket.insert(session)?;
                     Opened::Created
                 }
@@ -149,7 +150,7 @@ impl<S: Store> Table<S> {
     /// Lists the session in its owner's book, where there is a quota; false if that is used up.
     fn list_new(&self, session: &Session, quota: Option<u32>, taken: &mut Taken) -> Result<bool, StoreError> {
         let Some(limit) = quota else { return Ok(true) };
-        let listed = self.list(session, limit, taken.place.as_mut())?;
+        let listed = self.list(session, limit, taken.reservation.as_mut())?;
         taken.listed |= listed;
         Ok(listed)
     }
@@ -169,13 +170,13 @@ impl<S: Store> Table<S> {
             digest,
             opened: now,
             stamp: now,
-            holders: Holders::default(),
+            leaseholders: Leaseholders::default(),
             id: if new.keep_id { new.id.to_vec() } else { Vec::new() },
-            farewell: new.farewell.cloned(),
+            delete_request: new.delete_request.cloned(),
         };
         if lifespans.leases_every_use() {
-            let (stamp, holders) = session.leased_by(self.root, lifespans, now);
-            return session.stamped(stamp, holders);
+            let (stamp, leaseholders) = session.leased_by(self.root, lifespans, now);
+            return session.stamped(stamp, leaseholders);
         }
         session
     }
@@ -196,10 +197,14 @@ impl<S: Store> Table<S> {
                 ledger.touch_group(group, due);
                 return Change::Write(taken.counted);
             }
-            let kept = taken
-                .place
-                .as_ref()
-                .is_some_and(|place| ledger.let_go(Held::Places, self.root, place.endpoint, place.until));
+            let kept = taken.reservation.as_ref().is_some_and(|reservation| {
+                ledger.give_back(
+                    Leased::Reservations,
+                    self.root,
+                    reservation.endpoint,
+                    reservation.until,
+                )
+            });
             if !kept {
                 ledger.reap(session.opened);
                 if ledger.refusal(session.endpoint).is_some() {
@@ -225,8 +230,8 @@ impl<S: Store> Table<S> {
         if taken.listed {
             self.strike(session)?;
         }
-        match taken.place {
-            Some(place) => self.release(place),
+        match taken.reservation {
+            Some(reservation) => self.release(reservation),
             None => Ok(()),
         }
     }
@@ -235,7 +240,7 @@ impl<S: Store> Table<S> {
 /// What a session on its way into the table has taken so far.
 struct Taken {
     /// Its place, until it is counted.
-    place: Option<Reservation>,
+    reservation: Option<Reservation>,
     /// It is counted, as long as this is the mark of the last recount.
     counted: Option<Timestamp>,
     /// Its owner's book lists it.

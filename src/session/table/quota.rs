@@ -16,7 +16,7 @@ use super::{Change, MAX_ATTEMPTS, Table};
 use crate::session::settings::EndpointTag;
 use crate::session::store::{Key, PRINCIPALS, SetError, Store, StoreError, Value};
 use crate::session::time::Timestamp;
-use crate::session::values::book::{Book, Books, Holder};
+use crate::session::values::book::{Book, BookOwner, Books};
 use crate::session::values::bucket::Bucket;
 use crate::session::values::ledger::Reservation;
 use crate::session::values::record::{Owner, Session, ShortKey};
@@ -61,25 +61,25 @@ impl<S: Store> Table<S> {
     }
 
     /// Keeps a place in the principal's book; false if its quota is used up.
-    pub(super) fn note_place(
+    pub(super) fn note_reservation(
         &self,
         endpoint: EndpointTag,
         quota: Quota,
         until: Timestamp,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.if_room(endpoint, quota, now, &|book| book.add_place(until))
+        self.if_room(endpoint, quota, now, &|book| book.add_reservation(until))
     }
 
     /// Gives a place in a principal's book back.
-    pub(super) fn strike_place(
+    pub(super) fn strike_reservation(
         &self,
         endpoint: EndpointTag,
         owner: Owner,
         until: Timestamp,
     ) -> Result<(), StoreError> {
-        let given_back = self.update_book(Holder { owner, endpoint }, &mut |book| {
-            Ok(match book.take_place(until) {
+        let given_back = self.update_book(BookOwner { owner, endpoint }, &mut |book| {
+            Ok(match book.take_reservation(until) {
                 true => Change::Write(true),
                 false => Change::Nothing(false),
             })
@@ -93,14 +93,14 @@ impl<S: Store> Table<S> {
         &self,
         session: &Session,
         limit: u32,
-        place: Option<&mut Reservation>,
+        reservation: Option<&mut Reservation>,
     ) -> Result<bool, StoreError> {
         let (owner, endpoint) = (session.owner, session.endpoint);
         let key = session.key.short();
-        let place = place.filter(|place| place.principal.is_some());
-        let until = place.as_ref().map(|place| place.until);
-        let listed = self.update_book(Holder { owner, endpoint }, &mut |book| {
-            let kept = until.is_some_and(|until| book.take_place(until));
+        let reservation = reservation.filter(|reservation| reservation.principal.is_some());
+        let until = reservation.as_ref().map(|reservation| reservation.until);
+        let listed = self.update_book(BookOwner { owner, endpoint }, &mut |book| {
+            let kept = until.is_some_and(|until| book.take_reservation(until));
             if !book.lists(key) {
                 if !kept {
                     return Ok(Change::Nothing(false));
@@ -109,8 +109,8 @@ impl<S: Store> Table<S> {
             }
             Ok(Change::Write(true))
         })?;
-        if listed && let Some(place) = place {
-            place.principal = None;
+        if listed && let Some(reservation) = reservation {
+            reservation.principal = None;
         }
         if listed {
             return Ok(true);
@@ -130,9 +130,9 @@ impl<S: Store> Table<S> {
         }
         let (owner, endpoint) = (session.owner, session.endpoint);
         let key = session.key.short();
-        let holder = Holder { owner, endpoint };
-        let struck = self.update_book(holder, &mut |book| {
-            if !book.lists(key) || !self.has_left(holder, key)? {
+        let book_owner = BookOwner { owner, endpoint };
+        let struck = self.update_book(book_owner, &mut |book| {
+            if !book.lists(key) || !self.has_left(book_owner, key)? {
                 return Ok(Change::Nothing(false));
             }
             book.strike(key);
@@ -155,9 +155,9 @@ impl<S: Store> Table<S> {
         most: usize,
         anywhere: u64,
     ) -> Result<Vec<Session>, StoreError> {
-        let holder = Holder { owner, endpoint };
-        let value = self.store.get(Key::Principals(holder.index()))?;
-        let keys = Books::from_value(value.bytes)?.find(holder).sessions;
+        let book_owner = BookOwner { owner, endpoint };
+        let value = self.store.get(Key::Principals(book_owner.index()))?;
+        let keys = Books::from_value(value.bytes)?.find(book_owner).sessions;
         let first = usize::try_from(anywhere).unwrap_or(0) % keys.len().max(1);
         let chosen = keys.iter().cycle().skip(first).take(keys.len().min(most));
         let mut sessions = Vec::new();
@@ -220,7 +220,7 @@ impl<S: Store> Table<S> {
         change: &dyn Fn(&mut Book),
     ) -> Result<bool, StoreError> {
         let owner = quota.owner;
-        self.update_book(Holder { owner, endpoint }, &mut |book| {
+        self.update_book(BookOwner { owner, endpoint }, &mut |book| {
             let is_full = |book: &Book| book.count() >= quota.limit;
             let mut changed = book.reap(now);
             if is_full(book) && now.since(book.checked) >= CHECK_EVERY {
@@ -240,11 +240,11 @@ impl<S: Store> Table<S> {
 
     /// Strikes off what is listed and not in the table, among the sessions checked longest ago.
     fn check(&self, book: &mut Book, now: Timestamp) -> Result<(), StoreError> {
-        let holder = book.holder;
+        let book_owner = book.book_owner;
         let unchecked = book.sessions.split_off(book.sessions.len().min(CHECKED_AT_ONCE));
         let checked = core::mem::replace(&mut book.sessions, unchecked);
         for key in checked {
-            if !self.has_left(holder, key)? {
+            if !self.has_left(book_owner, key)? {
                 book.sessions.push(key);
             }
         }
@@ -254,14 +254,17 @@ impl<S: Store> Table<S> {
 
     /// Whether the principal has no such session in the table. If so, whoever had read the bucket before can
     /// no longer write it.
-    fn has_left(&self, holder: Holder, key: ShortKey) -> Result<bool, StoreError> {
+    fn has_left(&self, book_owner: BookOwner, key: ShortKey) -> Result<bool, StoreError> {
         for _ in 0..MAX_ATTEMPTS {
             let Value { bytes, version } = self.store.get(Key::Bucket(key.bucket()))?;
             // What another version of the filter has written may hold it.
             let Ok(bucket) = Bucket::from_value(bytes) else {
                 return Ok(false);
             };
-            if bucket.session_of(holder.owner, holder.endpoint, key).is_some() {
+            if bucket
+                .session_of(book_owner.owner, book_owner.endpoint, key)
+                .is_some()
+            {
                 return Ok(false);
             }
             match self
@@ -279,12 +282,12 @@ impl<S: Store> Table<S> {
     /// Changes a principal's book as `change` says, trying anew as long as others change it at the same time.
     fn update_book(
         &self,
-        holder: Holder,
+        book_owner: BookOwner,
         change: &mut dyn FnMut(&mut Book) -> Result<Change<bool>, StoreError>,
     ) -> Result<bool, StoreError> {
-        self.update(Key::Principals(holder.index()), |bytes| {
+        self.update(Key::Principals(book_owner.index()), |bytes| {
             let mut books = Books::from_value(bytes)?;
-            let mut book = books.find(holder);
+            let mut book = books.find(book_owner);
             Ok(match change(&mut book)? {
                 Change::Write(result) => {
                     books.put(&book);

@@ -7,7 +7,7 @@ use super::{Change, Table};
 use crate::session::settings::{EndpointTag, LEASE_FLOOR};
 use crate::session::store::{Store, StoreError};
 use crate::session::time::Timestamp;
-use crate::session::values::ledger::{Held, Refusal, Reservation};
+use crate::session::values::ledger::{Leased, Refusal, Reservation};
 
 impl<S: Store> Table<S> {
     /// Keeps a place for an initialization until `timeout` is over at the latest: first in the principal's book
@@ -28,17 +28,17 @@ impl<S: Store> Table<S> {
         let Some(quota) = quota else {
             return self.reserve_until(endpoint, until, now);
         };
-        if !self.note_place(endpoint, quota, until, now)? {
+        if !self.note_reservation(endpoint, quota, until, now)? {
             return Ok(Err(Refusal::Quota));
         }
         let reserved = self.reserve_until(endpoint, until, now);
         match reserved {
-            Ok(Ok(place)) => Ok(Ok(Reservation {
+            Ok(Ok(reservation)) => Ok(Ok(Reservation {
                 principal: Some(quota.owner),
-                ..place
+                ..reservation
             })),
             Ok(Err(_)) | Err(_) => {
-                self.strike_place(endpoint, quota.owner, until)?;
+                self.strike_reservation(endpoint, quota.owner, until)?;
                 reserved
             }
         }
@@ -59,7 +59,7 @@ impl<S: Store> Table<S> {
                     Change::Nothing(Err(refusal))
                 };
             }
-            match ledger.hold(Held::Places, self.root, endpoint, until) {
+            match ledger.lease(Leased::Reservations, self.root, endpoint, until) {
                 true => Change::Write(Ok(Reservation {
                     endpoint,
                     until,
@@ -74,15 +74,20 @@ impl<S: Store> Table<S> {
     ///
     /// # Errors
     /// [`StoreError`] if the ledger cannot be read or written; the place then comes back at its deadline.
-    pub fn release(&self, place: Reservation) -> Result<(), StoreError> {
+    pub fn release(&self, reservation: Reservation) -> Result<(), StoreError> {
         self.update_ledger(|ledger| {
-            match ledger.let_go(Held::Places, self.root, place.endpoint, place.until) {
+            match ledger.give_back(
+                Leased::Reservations,
+                self.root,
+                reservation.endpoint,
+                reservation.until,
+            ) {
                 true => Change::Write(()),
                 false => Change::Nothing(()),
             }
         })?;
-        match place.principal {
-            Some(owner) => self.strike_place(place.endpoint, owner, place.until),
+        match reservation.principal {
+            Some(owner) => self.strike_reservation(reservation.endpoint, owner, reservation.until),
             None => Ok(()),
         }
     }
@@ -93,7 +98,7 @@ impl<S: Store> Table<S> {
     /// [`StoreError`] if the ledger cannot be read or written.
     pub fn open_stream(&self, endpoint: EndpointTag, now: Timestamp) -> Result<(), StoreError> {
         self.update_ledger(|ledger| {
-            match ledger.hold(Held::Streams, self.root, endpoint, now.after(2 * LEASE_FLOOR)) {
+            match ledger.lease(Leased::Streams, self.root, endpoint, now.after(2 * LEASE_FLOOR)) {
                 true => Change::Write(()),
                 false => Change::Nothing(()),
             }
@@ -106,7 +111,7 @@ impl<S: Store> Table<S> {
     /// [`StoreError`] if the ledger cannot be read or written; the count is then right at the lease's end.
     pub fn close_stream(&self, endpoint: EndpointTag, now: Timestamp) -> Result<(), StoreError> {
         self.update_ledger(
-            |ledger| match ledger.let_go(Held::Streams, self.root, endpoint, now) {
+            |ledger| match ledger.give_back(Leased::Streams, self.root, endpoint, now) {
                 true => Change::Write(()),
                 false => Change::Nothing(()),
             },
@@ -117,10 +122,10 @@ impl<S: Store> Table<S> {
     ///
     /// # Errors
     /// [`StoreError`] if the ledger cannot be read or written.
-    pub fn keep_holdings(&self, now: Timestamp) -> Result<(), StoreError> {
+    pub fn keep_leases(&self, now: Timestamp) -> Result<(), StoreError> {
         let (before, until) = (now.after(LEASE_FLOOR), now.after(2 * LEASE_FLOOR));
         self.update_ledger(|ledger| {
-            let renewed = ledger.renew(Held::Streams, self.root, before, until);
+            let renewed = ledger.renew(Leased::Streams, self.root, before, until);
             let reaped = ledger.reap(now);
             if renewed || reaped {
                 Change::Write(())

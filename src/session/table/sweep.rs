@@ -21,9 +21,9 @@ pub struct SweepReport {
     pub ended: Vec<EndedSession>,
     /// Counts that were wrong, after a fault, and are now right.
     pub repaired: u32,
-    /// Farewells that can be sent now.
+    /// Pending DELETEs that can be sent now.
     pub ready: Vec<(EndpointTag, SessionKey)>,
-    /// Farewells that were given up.
+    /// Pending DELETEs that were given up.
     pub given_up: u32,
 }
 
@@ -75,7 +75,9 @@ impl<S: Store> Table<S> {
             let Value { bytes, version } = self.store.get(Key::Bucket(index))?;
             let read_len = bytes.len();
             let mut bucket = Bucket::from_value(bytes)?;
-            let swept = bucket.sweep(now, ledger.max_owed(), |endpoint| ledger.lifespans(endpoint));
+            let swept = bucket.sweep(now, ledger.max_pending_deletes(), |endpoint| {
+                ledger.lifespans(endpoint)
+            });
             if let Some(mark) = claim.mark() {
                 bucket.leave_mark(mark);
             }

@@ -1,4 +1,4 @@
-//! What servers are owed: how farewells are entered, sent by one root only, and settled.
+//! What servers are owed: how deletes are entered, sent by one root only, and settled.
 
 use core::time::Duration;
 
@@ -9,11 +9,11 @@ use crate::session::store::{Store, StoreError};
 use crate::session::time::Timestamp;
 use crate::session::values::bucket::{Bucket, Entry};
 use crate::session::values::record::SessionKey;
-use crate::session::values::upstream_delete::{Farewell, Fate, Owed};
+use crate::session::values::upstream_delete::{DeleteRequest, NextStep, PendingDelete};
 
 /// What has become of a DELETE that was to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settlement {
+pub enum DeleteOutcome {
     /// The server has answered for good, whatever it said.
     Answered,
     /// No answer, or one that another attempt may change.
@@ -23,16 +23,16 @@ pub enum Settlement {
 }
 
 impl<S: Store> Table<S> {
-    /// Enters a farewell for an id that is no session here: the server made it, and nobody can use it.
+    /// Enters a pending DELETE for an id that is no session here: the server made it, and nobody can use it.
     /// `None` if there is a session of this id.
     ///
     /// # Errors
     /// [`StoreError`] if the bucket cannot be read or written; the server is then left to its own time-out.
-    pub fn owe(
+    pub fn put_pending_delete(
         &self,
         endpoint: EndpointTag,
         id: &[u8],
-        farewell: &Farewell,
+        delete_request: &DeleteRequest,
         lifespans: Lifespans,
         now: Timestamp,
     ) -> Result<Option<SessionKey>, StoreError> {
@@ -45,58 +45,67 @@ impl<S: Store> Table<S> {
                 Some(Entry::Ended) | None => Some(key),
             };
             if entered.is_some() {
-                bucket.owe(&Owed::new(key, endpoint, id, farewell.clone(), until, now))?;
+                bucket.put_pending_delete(&PendingDelete::new(
+                    key,
+                    endpoint,
+                    id,
+                    delete_request.clone(),
+                    until,
+                    now,
+                ))?;
             }
             Ok(entered.is_some())
         })?;
         Ok(entered)
     }
 
-    /// Takes a farewell to send it now: no other root will. `None` if another has, or it is not time.
+    /// Takes a pending DELETE to send it now: no other root will. `None` if another has, or it is not time.
     ///
     /// What dies between this and the DELETE leaves the server untold: sent twice would be worse.
     ///
     /// # Errors
     /// [`StoreError`] if the bucket cannot be read or written; nothing is then to be sent.
-    pub fn take_farewell(
+    pub fn take_pending_delete(
         &self,
         key: SessionKey,
         timeout: Duration,
         now: Timestamp,
-    ) -> Result<Option<Owed>, StoreError> {
+    ) -> Result<Option<PendingDelete>, StoreError> {
         let mut taken = None;
         self.change_bucket(key, &mut |bucket| {
-            let ready = bucket.owed(&key).filter(|owed| owed.fate(now) == Fate::Ready);
-            taken = ready.map(|owed| owed.sent(timeout, now));
-            taken
-                .as_ref()
-                .map_or(Ok(false), |owed| bucket.owe(owed).map(|()| true))
+            let ready = bucket
+                .pending(&key)
+                .filter(|pending| pending.next_step(now) == NextStep::Ready);
+            taken = ready.map(|pending| pending.sent(timeout, now));
+            taken.as_ref().map_or(Ok(false), |pending| {
+                bucket.put_pending_delete(pending).map(|()| true)
+            })
         })?;
         Ok(taken)
     }
 
-    /// Enters what has become of a farewell that was taken.
+    /// Enters what has become of a pending DELETE that was taken.
     ///
     /// # Errors
-    /// [`StoreError`] if the bucket cannot be read or written; the farewell is then given up some time later.
-    pub fn settle_farewell(
+    /// [`StoreError`] if the bucket cannot be read or written; the pending DELETE is then given up some time later.
+    pub fn settle_delete(
         &self,
         key: SessionKey,
-        settlement: Settlement,
+        outcome: DeleteOutcome,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.change_bucket(key, &mut |bucket| {
-            let Some(owed) = bucket.owed(&key).filter(Owed::is_sent) else {
+            let Some(pending) = bucket.pending(&key).filter(PendingDelete::is_sent) else {
                 return Ok(false);
             };
-            let until = owed.until;
-            let again = match settlement {
-                Settlement::Answered => None,
-                Settlement::Failed => owed.failed(now),
-                Settlement::Unsent => Some(owed.unsent(now)),
+            let until = pending.until;
+            let again = match outcome {
+                DeleteOutcome::Answered => None,
+                DeleteOutcome::Failed => pending.failed(now),
+                DeleteOutcome::Unsent => Some(pending.unsent(now)),
             };
             match again {
-                Some(owed) => bucket.owe(&owed)?,
+                Some(pending) => bucket.put_pending_delete(&pending)?,
                 None => bucket.end(&key, until),
             }
             Ok(true)
@@ -112,8 +121,10 @@ impl<S: Store> Table<S> {
             let Some(Entry::Session { mut session, offset }) = bucket.find(&key, now) else {
                 return Ok(false);
             };
-            match &mut session.farewell {
-                Some(farewell) if farewell.version().is_none() => farewell.set_version(version),
+            match &mut session.delete_request {
+                Some(delete_request) if delete_request.version().is_none() => {
+                    delete_request.set_version(version)
+                }
                 Some(_) | None => return Ok(false),
             }
             bucket.rewrite(offset, &session)?;

@@ -22,12 +22,12 @@ const PADDING_STEP: usize = 256;
 
 /// Whose book it is: a principal's at one endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::session) struct Holder {
+pub(in crate::session) struct BookOwner {
     pub(in crate::session) owner: Owner,
     pub(in crate::session) endpoint: EndpointTag,
 }
 
-impl Holder {
+impl BookOwner {
     /// Which value the book stands in. The owner is a keyed hash already, so nobody can choose it.
     pub(in crate::session) fn index(self) -> u16 {
         let [low, high, ..] = self.owner.0.to_le_bytes();
@@ -38,20 +38,20 @@ impl Holder {
 /// What one principal holds at one endpoint: places kept for initializations, and sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::session) struct Book {
-    pub(in crate::session) holder: Holder,
+    pub(in crate::session) book_owner: BookOwner,
     /// When sessions of it were last compared with the table.
     pub(in crate::session) checked: Timestamp,
-    places: Vec<(Timestamp, u32)>,
+    reservations: Vec<(Timestamp, u32)>,
     /// Those compared longest ago go first.
     pub(in crate::session) sessions: Vec<ShortKey>,
 }
 
 impl Book {
-    fn new(holder: Holder) -> Self {
+    fn new(book_owner: BookOwner) -> Self {
         Self {
-            holder,
+            book_owner,
             checked: Timestamp::default(),
-            places: Vec::new(),
+            reservations: Vec::new(),
             sessions: Vec::new(),
         }
     }
@@ -59,33 +59,33 @@ impl Book {
     /// Places and sessions.
     pub(in crate::session) fn count(&self) -> u32 {
         let sessions = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
-        let places = self.places.iter().map(|(_, count)| *count);
-        places.fold(sessions, u32::saturating_add)
+        let reservations = self.reservations.iter().map(|(_, count)| *count);
+        reservations.fold(sessions, u32::saturating_add)
     }
 
     /// Keeps a place until `until`.
-    pub(in crate::session) fn add_place(&mut self, until: Timestamp) {
-        match self.places.iter_mut().find(|(at, _)| *at == until) {
+    pub(in crate::session) fn add_reservation(&mut self, until: Timestamp) {
+        match self.reservations.iter_mut().find(|(at, _)| *at == until) {
             Some((_, count)) => *count = count.saturating_add(1),
-            None => self.places.push((until, 1)),
+            None => self.reservations.push((until, 1)),
         }
     }
 
     /// Gives back a place kept until `until`; false if none is there any more.
-    pub(in crate::session) fn take_place(&mut self, until: Timestamp) -> bool {
-        let Some((_, count)) = self.places.iter_mut().find(|(at, _)| *at == until) else {
+    pub(in crate::session) fn take_reservation(&mut self, until: Timestamp) -> bool {
+        let Some((_, count)) = self.reservations.iter_mut().find(|(at, _)| *at == until) else {
             return false;
         };
         *count = count.saturating_sub(1);
-        self.places.retain(|(_, count)| *count > 0);
+        self.reservations.retain(|(_, count)| *count > 0);
         true
     }
 
     /// Drops places that have passed their deadline; true if there was any.
     pub(in crate::session) fn reap(&mut self, now: Timestamp) -> bool {
-        let before = self.places.len();
-        self.places.retain(|(until, _)| now < *until);
-        self.places.len() != before
+        let before = self.reservations.len();
+        self.reservations.retain(|(until, _)| now < *until);
+        self.reservations.len() != before
     }
 
     /// Whether the session is listed.
@@ -99,33 +99,33 @@ impl Book {
     }
 
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let holder = Holder {
+        let book_owner = BookOwner {
             owner: Owner(reader.u64()?),
             endpoint: EndpointTag::from_bytes(reader.array()?),
         };
         let checked = reader.timestamp()?;
-        let (places, sessions) = (reader.u16()?, reader.u32()?);
-        let mut places = Reader::new(reader.bytes(usize::from(places) * PLACE_LEN)?);
+        let (reservations, sessions) = (reader.u16()?, reader.u32()?);
+        let mut reservations = Reader::new(reader.bytes(usize::from(reservations) * PLACE_LEN)?);
         let keys = reader.bytes(usize::try_from(sessions).ok()?.checked_mul(ShortKey::LEN)?)?;
         let (keys, _) = keys.as_chunks::<{ ShortKey::LEN }>();
-        let place = || Some((places.timestamp()?, places.u32()?));
+        let reservation = || Some((reservations.timestamp()?, reservations.u32()?));
         Some(Self {
-            holder,
+            book_owner,
             checked,
-            places: core::iter::from_fn(place).collect(),
+            reservations: core::iter::from_fn(reservation).collect(),
             sessions: keys.iter().copied().map(ShortKey).collect(),
         })
     }
 
     fn write(&self, out: &mut Vec<u8>) {
-        let places = u16::try_from(self.places.len()).unwrap_or(u16::MAX);
+        let reservations = u16::try_from(self.reservations.len()).unwrap_or(u16::MAX);
         let sessions = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
-        out.extend_from_slice(&self.holder.owner.0.to_le_bytes());
-        out.extend_from_slice(&self.holder.endpoint.to_bytes());
+        out.extend_from_slice(&self.book_owner.owner.0.to_le_bytes());
+        out.extend_from_slice(&self.book_owner.endpoint.to_bytes());
         out.extend_from_slice(&timestamp_bytes(self.checked));
-        out.extend_from_slice(&places.to_le_bytes());
+        out.extend_from_slice(&reservations.to_le_bytes());
         out.extend_from_slice(&sessions.to_le_bytes());
-        for (until, count) in self.places.iter().take(usize::from(places)) {
+        for (until, count) in self.reservations.iter().take(usize::from(reservations)) {
             out.extend_from_slice(&timestamp_bytes(*until));
             out.extend_from_slice(&count.to_le_bytes());
         }
@@ -173,16 +173,16 @@ impl Books {
         self.0
     }
 
-    /// The book of `holder`, an empty one if there is none.
-    pub(in crate::session) fn find(&self, holder: Holder) -> Book {
-        self.at(holder)
+    /// The book of `book_owner`, an empty one if there is none.
+    pub(in crate::session) fn find(&self, book_owner: BookOwner) -> Book {
+        self.at(book_owner)
             .and_then(|at| Book::read(&mut Reader::new(self.0.get(at)?)))
-            .unwrap_or_else(|| Book::new(holder))
+            .unwrap_or_else(|| Book::new(book_owner))
     }
 
     /// Puts a book in the place of the one there is; an empty one goes.
     pub(in crate::session) fn put(&mut self, book: &Book) {
-        if let Some(at) = self.at(book.holder) {
+        if let Some(at) = self.at(book.book_owner) {
             self.0.drain(at);
         }
         if book.count() > 0 {
@@ -196,12 +196,12 @@ impl Books {
         core::iter::from_fn(|| Book::read(&mut reader)).collect()
     }
 
-    /// Where the book of `holder` stands.
-    fn at(&self, holder: Holder) -> Option<core::ops::Range<usize>> {
+    /// Where the book of `book_owner` stands.
+    fn at(&self, book_owner: BookOwner) -> Option<core::ops::Range<usize>> {
         let mut start = HEADER_LEN;
         loop {
             let (found, end) = self.book_at(start)?;
-            if found == holder {
+            if found == book_owner {
                 return Some(start..end);
             }
             start = end;
@@ -209,21 +209,21 @@ impl Books {
     }
 
     /// Whose book begins at `start`, and where it ends; `None` at the end or where it is malformed.
-    fn book_at(&self, start: usize) -> Option<(Holder, usize)> {
+    fn book_at(&self, start: usize) -> Option<(BookOwner, usize)> {
         let mut reader = Reader::new(self.0.get(start..)?);
         let before = reader.remaining();
-        let holder = Holder {
+        let book_owner = BookOwner {
             owner: Owner(reader.u64()?),
             endpoint: EndpointTag::from_bytes(reader.array()?),
         };
         reader.timestamp()?;
-        let (places, sessions) = (usize::from(reader.u16()?), usize::try_from(reader.u32()?).ok()?);
+        let (reservations, sessions) = (usize::from(reader.u16()?), usize::try_from(reader.u32()?).ok()?);
         reader.bytes(
             sessions
                 .checked_mul(ShortKey::LEN)?
-                .checked_add(places * PLACE_LEN)?,
+                .checked_add(reservations * PLACE_LEN)?,
         )?;
-        Some((holder, start + before - reader.remaining()))
+        Some((book_owner, start + before - reader.remaining()))
     }
 
     /// Cuts off what cannot be read, so that what is added can.
@@ -246,15 +246,15 @@ mod tests {
         Timestamp::from_millis(secs * 1000)
     }
 
-    fn holder(owner: u64) -> Holder {
-        Holder {
+    fn book_owner(owner: u64) -> BookOwner {
+        BookOwner {
             owner: Owner(owner),
             endpoint: EndpointTag::of("mcp"),
         }
     }
 
     fn book(owner: u64, sessions: u8) -> Book {
-        let mut book = Book::new(holder(owner));
+        let mut book = Book::new(book_owner(owner));
         book.checked = at(3);
         book.sessions = (0..sessions).map(|number| ShortKey([number; 8])).collect();
         book
@@ -263,27 +263,27 @@ mod tests {
     #[test]
     fn books_survive_the_round_trip() {
         let mut placed = book(7, 2);
-        placed.add_place(at(9));
-        placed.add_place(at(9));
-        placed.add_place(at(10));
+        placed.add_reservation(at(9));
+        placed.add_reservation(at(9));
+        placed.add_reservation(at(10));
         let mut books = Books::empty();
         books.put(&book(1, 40));
         books.put(&placed);
         let copy = Books::from_value(books.into_value()).unwrap();
         assert_eq!(copy.all(), [book(1, 40), placed.clone()]);
-        assert_eq!((copy.find(holder(7)), placed.count()), (placed, 5));
-        assert_eq!(copy.find(holder(8)).count(), 0);
+        assert_eq!((copy.find(book_owner(7)), placed.count()), (placed, 5));
+        assert_eq!(copy.find(book_owner(8)).count(), 0);
     }
 
     #[test]
     fn a_principal_that_holds_nothing_leaves_nothing() {
         let mut books = Books::empty();
         for owner in 0..1000 {
-            let mut book = books.find(holder(owner));
-            book.add_place(at(9));
+            let mut book = books.find(book_owner(owner));
+            book.add_reservation(at(9));
             books.put(&book);
-            assert!(book.take_place(at(9)));
-            assert!(!book.take_place(at(9)), "given back twice");
+            assert!(book.take_reservation(at(9)));
+            assert!(!book.take_reservation(at(9)), "given back twice");
             books.put(&book);
         }
         assert_eq!(books, Books::empty());
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn a_place_ends_at_its_deadline() {
         let mut book = book(1, 1);
-        book.add_place(at(9));
+        book.add_reservation(at(9));
         assert!(!book.reap(at(8)));
         assert_eq!(book.count(), 2);
         assert!(book.reap(at(9)));
@@ -314,7 +314,7 @@ mod tests {
             let mut books = Books::from_value([vec![LAYOUT], rest].concat()).unwrap();
             books.put(&book(1, 1));
             let copy = Books::from_value(books.into_value()).unwrap();
-            prop_assert_eq!(copy.find(holder(1)), book(1, 1));
+            prop_assert_eq!(copy.find(book_owner(1)), book(1, 1));
         }
     }
 }

@@ -4,14 +4,14 @@
 //! ```text
 //! bucket    = version:u8 used:u16 mark:5 record* padding
 //! record    = 1 session | 2 tombstone | 3 owed
-//! session   = key:16 endpoint:4 digest:8 opened:5 stamp:5 parts:u8 owner:8? holders? id? farewell?
-//! holders   = count:u8 root:u32{count}
+//! session   = key:16 endpoint:4 digest:8 opened:5 stamp:5 parts:u8 owner:8? leaseholders? id? delete?
+//! leaseholders   = count:u8 root:u32{count}
 //! id        = len:u16 byte{len}
 //! tombstone = key:16 until:5
-//! owed      = key:16 until:5 endpoint:4 attempts:u8 due:5 id farewell
-//! farewell  = len:u16 version:10 path
+//! owed      = key:16 until:5 endpoint:4 attempts:u8 due:5 id delete
+//! delete  = len:u16 version:10 path
 //! ```
-//! A session's `parts` has a bit for each that follows: 1 owner, 2 holders, 4 id, 8 farewell. The highest bit of
+//! A session's `parts` has a bit for each that follows: 1 owner, 2 leaseholders, 4 id, 8 delete. The highest bit of
 //! `attempts` says that the last one is not answered yet.
 //!
 //! Values are padded to a few sizes, so that the host's allocator can reuse the memory of one bucket for
@@ -23,7 +23,7 @@ mod sweeping;
 use self::sweeping::Left;
 use super::codec::{Reader, timestamp_bytes};
 use super::record::{EndedSession, Owner, Session, SessionKey, ShortKey};
-use super::upstream_delete::Owed;
+use super::upstream_delete::PendingDelete;
 use crate::session::settings::{EndpointTag, Lifespans};
 use crate::session::store::StoreError;
 use crate::session::time::Timestamp;
@@ -34,7 +34,7 @@ const HEADER_LEN: usize = MARK_OFFSET + 5;
 const SESSION: u8 = 1;
 const TOMBSTONE: u8 = 2;
 const TOMBSTONE_LEN: usize = SessionKey::LEN + 5;
-const OWED: u8 = 3;
+const PENDING_DELETE: u8 = 3;
 
 /// Values are padded to one byte less than this, twice or three times it, four or six times, and so on; the host's
 /// strings add that byte. So few sizes let the host's allocator use again what a growing bucket has left,
@@ -58,7 +58,7 @@ pub(in crate::session) enum Entry {
 enum Record {
     Session(Session),
     Tombstone(SessionKey, Timestamp),
-    Owed(Owed),
+    PendingDelete(PendingDelete),
 }
 
 /// What one pass of the sweep found in a bucket and left of it.
@@ -66,9 +66,9 @@ enum Record {
 pub(in crate::session) struct Swept {
     pub(in crate::session) ended: Vec<EndedSession>,
     pub(in crate::session) alive: Vec<EndpointTag>,
-    /// Farewells that can be sent now.
+    /// Pending DELETEs that can be sent now.
     pub(in crate::session) ready: Vec<(EndpointTag, SessionKey)>,
-    /// Farewells that never will be.
+    /// Pending DELETEs that never will be.
     pub(in crate::session) given_up: u32,
     /// When something in the bucket is next due; [`Timestamp::NEVER`] if nothing is.
     pub(in crate::session) next_due: Timestamp,
@@ -182,11 +182,11 @@ impl Bucket {
     }
 
     /// Ends what is due at `now`, forgets what was remembered long enough, and counts the rest.
-    /// Of what servers are owed, no more than `max_owed` stay.
+    /// Of what servers are owed, no more than `max_pending_deletes` stay.
     pub(in crate::session) fn sweep(
         &mut self,
         now: Timestamp,
-        max_owed: usize,
+        max_pending_deletes: usize,
         lifespans: impl Fn(EndpointTag) -> Lifespans,
     ) -> Swept {
         let mut swept = Swept {
@@ -204,7 +204,7 @@ impl Bucket {
             match record {
                 Record::Tombstone(_, until) if until <= now => swept.changed = true,
                 Record::Tombstone(key, until) => left.tombstones.push((key, until)),
-                Record::Owed(owed) => left.meet(owed, &mut swept, now),
+                Record::PendingDelete(pending) => left.meet(pending, &mut swept, now),
                 Record::Session(session) => {
                     let lifespans = lifespans(session.endpoint);
                     if let Some(reason) = session.overdue(lifespans, now) {
@@ -219,7 +219,7 @@ impl Bucket {
                 }
             }
         }
-        left.give_way(max_owed, &mut swept);
+        left.give_way(max_pending_deletes, &mut swept);
         if swept.changed {
             left.write(&mut kept);
             *self = kept;
@@ -243,7 +243,7 @@ impl Bucket {
     pub(in crate::session) fn sessions(&self) -> impl Iterator<Item = Session> + '_ {
         self.records().filter_map(|record| match record {
             Record::Session(session) => Some(session),
-            Record::Tombstone(..) | Record::Owed(_) => None,
+            Record::Tombstone(..) | Record::PendingDelete(_) => None,
         })
     }
 
@@ -264,7 +264,7 @@ impl Bucket {
         match self.read_at(offset)?.0 {
             Record::Session(session) => Some(Entry::Session { session, offset }),
             Record::Tombstone(_, until) => (now < until).then_some(Entry::Ended),
-            Record::Owed(_) => Some(Entry::Ended),
+            Record::PendingDelete(_) => Some(Entry::Ended),
         }
     }
 
@@ -275,7 +275,7 @@ impl Bucket {
         let record = match kind {
             SESSION => Record::Session(Session::read(&mut reader)?),
             TOMBSTONE => Record::Tombstone(SessionKey::from_bytes(reader.array()?), reader.timestamp()?),
-            OWED => Record::Owed(Owed::read(&mut reader)?),
+            PENDING_DELETE => Record::PendingDelete(PendingDelete::read(&mut reader)?),
             _ => return None,
         };
         Some((record, offset + 1 + before - reader.remaining()))
@@ -297,7 +297,7 @@ impl Bucket {
             let found = match record {
                 Record::Session(session) => session.key == *key,
                 Record::Tombstone(ended, _) => ended == *key,
-                Record::Owed(owed) => owed.key == *key,
+                Record::PendingDelete(pending) => pending.key == *key,
             };
             if found {
                 self.bytes.drain(offset..next);
@@ -330,7 +330,7 @@ impl Bucket {
         loop {
             let tombstones = self.records().filter_map(|record| match record {
                 Record::Tombstone(key, until) => Some((until, key)),
-                Record::Session(_) | Record::Owed(_) => None,
+                Record::Session(_) | Record::PendingDelete(_) => None,
             });
             let (mut count, mut oldest) = (0, None::<(Timestamp, SessionKey)>);
             for (until, key) in tombstones {
@@ -359,7 +359,7 @@ fn record_len(kind: u8, rest: &[u8]) -> Option<usize> {
     match kind {
         SESSION => Some(1 + Session::encoded_len(rest)?),
         TOMBSTONE => Some(1 + TOMBSTONE_LEN),
-        OWED => Some(1 + Owed::encoded_len(rest)?),
+        PENDING_DELETE => Some(1 + PendingDelete::encoded_len(rest)?),
         _ => None,
     }
 }
@@ -370,7 +370,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::record::{Holders, IdDigest, RootTag};
+    use super::super::record::{IdDigest, Leaseholders, RootTag};
     use super::*;
 
     const NOW: Timestamp = Timestamp::NEVER;
@@ -391,17 +391,17 @@ mod tests {
             digest: IdDigest([number; 8]),
             opened: at(1),
             stamp: at(2),
-            holders: Holders::default(),
+            leaseholders: Leaseholders::default(),
             id: vec![b'x'; usize::from(number) * 5],
-            farewell: None,
+            delete_request: None,
         }
     }
 
     fn held_by(number: u8, roots: u32) -> Session {
-        let holders = (1..=roots)
+        let leaseholders = (1..=roots)
             .map(RootTag::from_random)
-            .fold(Holders::default(), Holders::joined_by);
-        session(number).stamped(at(30), holders)
+            .fold(Leaseholders::default(), Leaseholders::joined_by);
+        session(number).stamped(at(30), leaseholders)
     }
 
     fn bucket(sessions: &[Session]) -> Bucket {

@@ -2,13 +2,13 @@
 //! decided and written in one compare-and-set.
 
 mod groups;
-mod holdings;
 mod layout;
+mod leases;
 
 use self::groups::Group;
 pub(in crate::session) use self::groups::{Claim, GROUP_LEN, GROUPS, GroupTally};
-pub(in crate::session) use self::holdings::Held;
-use self::holdings::Holdings;
+pub(in crate::session) use self::leases::Leased;
+use self::leases::Leases;
 use super::record::{Owner, RootTag};
 use crate::session::settings::{EndpointSettings, EndpointTag, Lifespans, VmSettings};
 use crate::session::store::BUCKETS;
@@ -29,7 +29,7 @@ pub enum Refusal {
 
 /// A place kept for an initialization whose answer has not come yet.
 ///
-/// Held by the request that made it, which gives it back or turns it into a session, exactly once.
+/// Leased by the request that made it, which gives it back or turns it into a session, exactly once.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reservation {
     pub(in crate::session) endpoint: EndpointTag,
@@ -83,7 +83,7 @@ pub(in crate::session) struct Ledger {
     limit: u32,
     groups: Vec<Group>,
     rows: Vec<Row>,
-    holdings: Holdings,
+    leases: Leases,
 }
 
 impl Ledger {
@@ -93,12 +93,12 @@ impl Ledger {
             limit: 0,
             groups: vec![Group::default(); usize::from(GROUPS)],
             rows: Vec::new(),
-            holdings: Holdings::default(),
+            leases: Leases::default(),
         }
     }
 
-    /// Farewells that one bucket keeps: twice as many as its share of the sessions, and eight.
-    pub(in crate::session) fn max_owed(&self) -> usize {
+    /// Pending DELETEs that one bucket keeps: twice as many as its share of the sessions, and eight.
+    pub(in crate::session) fn max_pending_deletes(&self) -> usize {
         8 + (self.limit / u32::from(BUCKETS / 2)) as usize
     }
 
@@ -119,9 +119,9 @@ impl Ledger {
             row.settings = endpoint.clone();
             row.configured = true;
         }
-        let holdings = &self.holdings;
+        let leases = &self.leases;
         self.rows
-            .retain(|row| row.configured || row.active() > 0 || holdings.any_at(row.tag));
+            .retain(|row| row.configured || row.active() > 0 || leases.any_at(row.tag));
         self.rows.truncate(MAX_ROWS);
     }
 
@@ -141,7 +141,7 @@ impl Ledger {
     pub(in crate::session) fn refusal(&self, endpoint: EndpointTag) -> Option<Refusal> {
         let taken = |endpoint| {
             self.active(endpoint)
-                .saturating_add(self.holdings.count(Held::Places, endpoint))
+                .saturating_add(self.leases.count(Leased::Reservations, endpoint))
         };
         let limit = self
             .row(endpoint)
@@ -151,42 +151,42 @@ impl Ledger {
     }
 
     /// Counts one more reservation or stream of `root` until `until`; false if no more can be noted.
-    pub(in crate::session) fn hold(
+    pub(in crate::session) fn lease(
         &mut self,
-        held: Held,
+        leased: Leased,
         root: RootTag,
         endpoint: EndpointTag,
         until: Timestamp,
     ) -> bool {
         self.row_or_new(endpoint);
-        self.holdings.add(held, root, endpoint, until)
+        self.leases.add(leased, root, endpoint, until)
     }
 
     /// Gives back what [`Ledger::hold`] took; false if it is no longer there.
-    pub(in crate::session) fn let_go(
+    pub(in crate::session) fn give_back(
         &mut self,
-        held: Held,
+        leased: Leased,
         root: RootTag,
         endpoint: EndpointTag,
         until: Timestamp,
     ) -> bool {
-        self.holdings.take(held, root, endpoint, until)
+        self.leases.take(leased, root, endpoint, until)
     }
 
     /// Drops what has passed its deadline; true if there was any.
     pub(in crate::session) fn reap(&mut self, now: Timestamp) -> bool {
-        self.holdings.reap(now)
+        self.leases.reap(now)
     }
 
     /// Renews what `root` holds of `held` and would lose before `before`; true if anything changed.
     pub(in crate::session) fn renew(
         &mut self,
-        held: Held,
+        leased: Leased,
         root: RootTag,
         before: Timestamp,
         until: Timestamp,
     ) -> bool {
-        self.holdings.renew(held, root, before, until)
+        self.leases.renew(leased, root, before, until)
     }
 
     /// Counts one more session in `group`, where something is now due at `due`.
@@ -248,13 +248,13 @@ impl Ledger {
         let endpoints = self.rows.iter().map(|row| EndpointCounts {
             name: row.settings.name.clone(),
             active: row.active(),
-            reserved: self.holdings.count(Held::Places, Some(row.tag)),
+            reserved: self.leases.count(Leased::Reservations, Some(row.tag)),
             limit: row.settings.max_sessions,
-            streams: self.holdings.count(Held::Streams, Some(row.tag)),
+            streams: self.leases.count(Leased::Streams, Some(row.tag)),
         });
         Counts {
             active: self.active(None),
-            reserved: self.holdings.count(Held::Places, None),
+            reserved: self.leases.count(Leased::Reservations, None),
             limit: self.limit,
             table_bytes: self.groups.iter().map(|group| u64::from(group.bytes)).sum(),
             endpoints: endpoints.collect(),

@@ -3,7 +3,7 @@
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::codec::{Reader, put_long, timestamp_bytes};
-use super::upstream_delete::Farewell;
+use super::upstream_delete::DeleteRequest;
 use crate::session::settings::{EndpointTag, Lifespans};
 use crate::session::store::BUCKETS;
 use crate::session::time::Timestamp;
@@ -127,13 +127,13 @@ impl RootTag {
 /// While there are any, the stamp is the end of the lease they share. It ends early when the last of them
 /// leaves; what a dead root holds runs out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::session) struct Holders(Vec<RootTag>);
+pub(in crate::session) struct Leaseholders(Vec<RootTag>);
 
-impl Holders {
-    /// More roots than this that use one session at a time are counted as [`Holders::CROWD`].
+impl Leaseholders {
+    /// More roots than this that use one session at a time are counted as [`Leaseholders::CROWD`].
     const MOST: usize = 8;
 
-    /// Stands for roots beyond [`Holders::MOST`]. It never leaves: their lease runs out.
+    /// Stands for roots beyond [`Leaseholders::MOST`]. It never leaves: their lease runs out.
     const CROWD: RootTag = RootTag(u32::MAX);
 
     pub(in crate::session) fn is_empty(&self) -> bool {
@@ -155,7 +155,7 @@ impl Holders {
 
     /// These without `root`.
     pub(in crate::session) fn left_by(mut self, root: RootTag) -> Self {
-        self.0.retain(|holder| *holder != root);
+        self.0.retain(|leaseholder| *leaseholder != root);
         self
     }
 
@@ -164,18 +164,18 @@ impl Holders {
 
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let count = reader.u8()?;
-        let mut holders = Vec::with_capacity(usize::from(count));
+        let mut leaseholders = Vec::with_capacity(usize::from(count));
         for _ in 0..count {
-            holders.push(RootTag::from_bits(reader.u32()?));
+            leaseholders.push(RootTag::from_bits(reader.u32()?));
         }
-        Some(Self(holders))
+        Some(Self(leaseholders))
     }
 
     fn write(&self, out: &mut Vec<u8>) {
         let count = u8::try_from(self.0.len()).unwrap_or(u8::MAX);
         out.push(count);
-        for holder in self.0.iter().take(usize::from(count)) {
-            out.extend_from_slice(&holder.bits().to_le_bytes());
+        for leaseholder in self.0.iter().take(usize::from(count)) {
+            out.extend_from_slice(&leaseholder.bits().to_le_bytes());
         }
     }
 }
@@ -247,13 +247,13 @@ pub struct Session {
     pub digest: IdDigest,
     /// When the server's answer to `initialize` passed, or when it was adopted.
     pub opened: Timestamp,
-    /// The last use, or the end of the lease while there are holders.
+    /// The last use, or the end of the lease while there are leaseholders.
     pub(in crate::session) stamp: Timestamp,
-    pub(in crate::session) holders: Holders,
+    pub(in crate::session) leaseholders: Leaseholders,
     /// The id itself, where something will need it; else empty.
     pub id: Vec<u8>,
     /// What the server is owed when the filter ends the session, where that is configured.
-    pub farewell: Option<Farewell>,
+    pub delete_request: Option<DeleteRequest>,
 }
 
 /// What a record of a session has besides what all have: a bit for each, in the order in which they follow. Most
@@ -263,9 +263,9 @@ struct Parts(u8);
 
 impl Parts {
     const OWNER: u8 = 1;
-    const HOLDERS: u8 = 2;
+    const LEASEHOLDERS: u8 = 2;
     const ID: u8 = 4;
-    const FAREWELL: u8 = 8;
+    const DELETE: u8 = 8;
 
     fn has(self, part: u8) -> bool {
         self.0 & part != 0
@@ -283,15 +283,15 @@ impl Session {
         if parts.has(Parts::OWNER) {
             len += 8;
         }
-        if parts.has(Parts::HOLDERS) {
-            len += 1 + usize::from(*bytes.get(len)?) * Holders::EACH_LEN;
+        if parts.has(Parts::LEASEHOLDERS) {
+            len += 1 + usize::from(*bytes.get(len)?) * Leaseholders::EACH_LEN;
         }
         if parts.has(Parts::ID) {
             let id_len = bytes.get(len..)?.first_chunk()?;
             len += 2 + usize::from(u16::from_le_bytes(*id_len));
         }
-        if parts.has(Parts::FAREWELL) {
-            len += Farewell::encoded_len(bytes.get(len..)?)?;
+        if parts.has(Parts::DELETE) {
+            len += DeleteRequest::encoded_len(bytes.get(len..)?)?;
         }
         Some(len)
     }
@@ -304,23 +304,23 @@ impl Session {
             opened: reader.timestamp()?,
             stamp: reader.timestamp()?,
             owner: Owner::UNKNOWN,
-            holders: Holders::default(),
+            leaseholders: Leaseholders::default(),
             id: Vec::new(),
-            farewell: None,
+            delete_request: None,
         };
         let parts = Parts(reader.u8()?);
         if parts.has(Parts::OWNER) {
             session.owner = Owner(reader.u64()?);
         }
-        if parts.has(Parts::HOLDERS) {
-            session.holders = Holders::read(reader)?;
+        if parts.has(Parts::LEASEHOLDERS) {
+            session.leaseholders = Leaseholders::read(reader)?;
         }
         if parts.has(Parts::ID) {
             let len = reader.u16()?;
             session.id = reader.bytes(usize::from(len))?.to_vec();
         }
-        if parts.has(Parts::FAREWELL) {
-            session.farewell = Some(Farewell::read(reader)?);
+        if parts.has(Parts::DELETE) {
+            session.delete_request = Some(DeleteRequest::read(reader)?);
         }
         Some(session)
     }
@@ -336,14 +336,14 @@ impl Session {
         if parts.has(Parts::OWNER) {
             out.extend_from_slice(&self.owner.0.to_le_bytes());
         }
-        if parts.has(Parts::HOLDERS) {
-            self.holders.write(out);
+        if parts.has(Parts::LEASEHOLDERS) {
+            self.leaseholders.write(out);
         }
         if parts.has(Parts::ID) {
             put_long(out, &self.id);
         }
-        if let Some(farewell) = &self.farewell {
-            farewell.write(out);
+        if let Some(delete_request) = &self.delete_request {
+            delete_request.write(out);
         }
     }
 
@@ -351,30 +351,30 @@ impl Session {
         let if_there = |is_there: bool, part: u8| if is_there { part } else { 0 };
         Parts(
             if_there(self.owner != Owner::UNKNOWN, Parts::OWNER)
-                | if_there(!self.holders.is_empty(), Parts::HOLDERS)
+                | if_there(!self.leaseholders.is_empty(), Parts::LEASEHOLDERS)
                 | if_there(!self.id.is_empty(), Parts::ID)
-                | if_there(self.farewell.is_some(), Parts::FAREWELL),
+                | if_there(self.delete_request.is_some(), Parts::DELETE),
         )
     }
 
-    /// The session, used at `stamp` or, where there are holders, leased until then.
-    pub(in crate::session) fn stamped(mut self, stamp: Timestamp, holders: Holders) -> Self {
+    /// The session, used at `stamp` or, where there are leaseholders, leased until then.
+    pub(in crate::session) fn stamped(mut self, stamp: Timestamp, leaseholders: Leaseholders) -> Self {
         self.stamp = stamp;
-        self.holders = holders;
+        self.leaseholders = leaseholders;
         self
     }
 
-    /// The stamp and holders that a lease of `root` from `now` on leaves.
+    /// The stamp and leaseholders that a lease of `root` from `now` on leaves.
     pub(in crate::session) fn leased_by(
         &self,
         root: RootTag,
         lifespans: Lifespans,
         now: Timestamp,
-    ) -> (Timestamp, Holders) {
+    ) -> (Timestamp, Leaseholders) {
         let others = if self.in_use(now) {
-            self.holders.clone()
+            self.leaseholders.clone()
         } else {
-            Holders::default()
+            Leaseholders::default()
         };
         (
             now.after(lifespans.lease()).max(self.stamp),
@@ -426,7 +426,7 @@ impl Session {
 
     /// Whether somebody holds a lease on the session at `now`.
     pub fn in_use(&self, now: Timestamp) -> bool {
-        !self.holders.is_empty() && self.stamp > now
+        !self.leaseholders.is_empty() && self.stamp > now
     }
 }
 
@@ -442,8 +442,8 @@ pub struct EndedSession {
 }
 
 impl EndedSession {
-    /// Whether the server is owed a farewell now.
-    pub fn owes_farewell(&self) -> bool {
-        self.session.farewell.is_some() && self.reason.is_the_filters()
+    /// Whether the server is owed a pending DELETE now.
+    pub fn leaves_pending_delete(&self) -> bool {
+        self.session.delete_request.is_some() && self.reason.is_the_filters()
     }
 }

@@ -1,7 +1,7 @@
-//! The farewell: the DELETE that a server is owed when the filter ends a session (`terminate_upstream`).
+//! The pending DELETE: the DELETE that a server is owed when the filter ends a session (`terminate_upstream`).
 //!
 //! A session carries what it will take; the compare-and-set that ends the session turns its record into an
-//! [`Owed`], so that nothing lies between the two. It stands for the ended session like a tombstone, until the
+//! [`PendingDelete`], so that nothing lies between the two. It stands for the ended session like a tombstone, until the
 //! server has answered.
 
 use core::time::Duration;
@@ -18,7 +18,7 @@ const MAX_ATTEMPTS: u8 = 3;
 /// Pause after the first failure; after the second it is twice as long.
 const SPACING: Duration = Duration::from_secs(5);
 
-/// How long after the id is forgotten a farewell still waits for its turn.
+/// How long after the id is forgotten a pending DELETE still waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How long the answer of a DELETE may be late beyond its time-out, before it counts as lost.
@@ -26,20 +26,20 @@ const SLACK: Duration = Duration::from_secs(30);
 
 /// What the DELETE will say besides the id: the revision in ten bytes, zeros for none, then the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Farewell(Vec<u8>);
+pub struct DeleteRequest(Vec<u8>);
 
-impl Farewell {
+impl DeleteRequest {
     const VERSION_LEN: usize = 10;
 
     /// `version` is the revision that the session's requests state, if one has yet; `path` that of its
     /// `initialize` without the query, or empty for the endpoint's own.
     pub fn new(version: Option<Revision>, path: &[u8]) -> Self {
-        let mut farewell = Self(vec![0; Self::VERSION_LEN]);
-        farewell.0.extend_from_slice(path);
+        let mut delete_request = Self(vec![0; Self::VERSION_LEN]);
+        delete_request.0.extend_from_slice(path);
         if let Some(version) = version {
-            farewell.set_version(version);
+            delete_request.set_version(version);
         }
-        farewell
+        delete_request
     }
 
     /// The revision that the session's requests state.
@@ -63,7 +63,7 @@ impl Farewell {
         Some(Self(reader.bytes(len)?.to_vec()))
     }
 
-    /// How many of `bytes` the farewell takes that they begin with.
+    /// How many of `bytes` the pending DELETE takes that they begin with.
     pub(in crate::session) fn encoded_len(bytes: &[u8]) -> Option<usize> {
         Some(2 + usize::from(u16::from_le_bytes(*bytes.first_chunk()?)))
     }
@@ -73,9 +73,9 @@ impl Farewell {
     }
 }
 
-/// A farewell that has not been said, or not been answered.
+/// A pending DELETE that has not been said, or not been answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owed {
+pub struct PendingDelete {
     /// The hash of the session's endpoint and id.
     pub key: SessionKey,
     /// Where the session was.
@@ -83,7 +83,7 @@ pub struct Owed {
     /// The session's id.
     pub id: Vec<u8>,
     /// What else the DELETE says.
-    pub farewell: Farewell,
+    pub delete_request: DeleteRequest,
     /// Until when requests with the id are answered as those of an ended session.
     pub(in crate::session) until: Timestamp,
     state: State,
@@ -99,9 +99,9 @@ enum State {
     Sent(Timestamp),
 }
 
-/// What is to become of a farewell that a sweep meets.
+/// What is to become of a pending DELETE that a sweep meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::session) enum Fate {
+pub(in crate::session) enum NextStep {
     /// It can be sent.
     Ready,
     /// Nothing happens before this.
@@ -110,7 +110,7 @@ pub(in crate::session) enum Fate {
     GivenUp,
 }
 
-impl Owed {
+impl PendingDelete {
     /// Bytes before the length of the id.
     const FIXED_LEN: usize = SessionKey::LEN + 5 + 4 + 1 + 5;
 
@@ -122,7 +122,7 @@ impl Owed {
         key: SessionKey,
         endpoint: EndpointTag,
         id: &[u8],
-        farewell: Farewell,
+        delete_request: DeleteRequest,
         until: Timestamp,
         now: Timestamp,
     ) -> Self {
@@ -130,7 +130,7 @@ impl Owed {
             key,
             endpoint,
             id: id.to_vec(),
-            farewell,
+            delete_request,
             until,
             state: State::Waiting(now),
             attempts: 0,
@@ -144,25 +144,28 @@ impl Owed {
         until: Timestamp,
         now: Timestamp,
     ) -> Option<Self> {
-        let farewell = session.farewell.clone().filter(|_| reason.is_the_filters())?;
+        let delete_request = session
+            .delete_request
+            .clone()
+            .filter(|_| reason.is_the_filters())?;
         Some(Self::new(
             session.key,
             session.endpoint,
             &session.id,
-            farewell,
+            delete_request,
             until,
             now,
         ))
     }
 
     /// What is to become of it at `now`.
-    pub(in crate::session) fn fate(&self, now: Timestamp) -> Fate {
+    pub(in crate::session) fn next_step(&self, now: Timestamp) -> NextStep {
         match self.state {
-            State::Sent(due) if due <= now => Fate::GivenUp,
-            State::Sent(due) => Fate::Waits(due),
-            State::Waiting(_) if self.until.after(PATIENCE) <= now => Fate::GivenUp,
-            State::Waiting(due) if due <= now => Fate::Ready,
-            State::Waiting(due) => Fate::Waits(due),
+            State::Sent(due) if due <= now => NextStep::GivenUp,
+            State::Sent(due) => NextStep::Waits(due),
+            State::Waiting(_) if self.until.after(PATIENCE) <= now => NextStep::GivenUp,
+            State::Waiting(due) if due <= now => NextStep::Ready,
+            State::Waiting(due) => NextStep::Waits(due),
         }
     }
 
@@ -202,7 +205,7 @@ impl Owed {
             key,
             endpoint,
             id,
-            farewell: Farewell::read(reader)?,
+            delete_request: DeleteRequest::read(reader)?,
             until,
             state: match attempts & Self::SENT {
                 0 => State::Waiting(due),
@@ -223,13 +226,13 @@ impl Owed {
         put(out, &[self.attempts | sent]);
         put(out, &timestamp_bytes(due));
         put_long(out, &self.id);
-        self.farewell.write(out);
+        self.delete_request.write(out);
     }
 
     /// How many of `bytes` the record takes that they begin with.
     pub(in crate::session) fn encoded_len(bytes: &[u8]) -> Option<usize> {
         let id_len = u16::from_le_bytes(*bytes.get(Self::FIXED_LEN..)?.first_chunk()?);
         let len = Self::FIXED_LEN + 2 + usize::from(id_len);
-        Some(len + Farewell::encoded_len(bytes.get(len..)?)?)
+        Some(len + DeleteRequest::encoded_len(bytes.get(len..)?)?)
     }
 }

@@ -107,7 +107,7 @@ impl World {
                 assert!(!calm || rule == UnknownSession::Adopt, "an unknown id was let in");
             }
             (Letting::In, None) => {
-                stream.place = heard.counts_moved.then(|| self.new_place(stream.site));
+                stream.place = heard.counts_moved.then(|| self.new_reservation(stream.site));
             }
             (Letting::Refused(429), _) => {
                 let counts = before.counts.filter(|_| calm);
@@ -334,7 +334,7 @@ impl World {
         }
         let counts = self.ledger_counts().unwrap();
         self.audit_caps(&counts);
-        self.audit_places(&counts);
+        self.audit_reservations(&counts);
         if let Some(reported) = self.books.reported {
             assert_eq!(
                 i64::try_from(records.len()).unwrap(),
@@ -360,7 +360,7 @@ impl World {
     }
 
     /// Each place is kept once, and no place is kept that nobody has.
-    fn audit_places(&self, counts: &Counts) {
+    fn audit_reservations(&self, counts: &Counts) {
         if self.now < self.books.strange_places_until {
             return;
         }

@@ -13,7 +13,7 @@ pub struct Heard {
     pub untracked: u32,
     pub rejected: Option<Reason>,
     pub ended: Vec<EndedSession>,
-    pub owed: Vec<(usize, SessionKey)>,
+    pub pending: Vec<(usize, SessionKey)>,
     pub failed: Vec<(&'static str, StoreError)>,
     pub counts_moved: bool,
 }
@@ -33,8 +33,8 @@ impl Effects for Heard {
         self.ended.push(ended.clone());
     }
 
-    fn owed(&mut self, site: usize, key: SessionKey) {
-        self.owed.push((site, key));
+    fn delete_pending(&mut self, site: usize, key: SessionKey) {
+        self.pending.push((site, key));
     }
 
     fn counts_moved(&mut self) {

@@ -143,7 +143,7 @@ impl World {
     }
 
     /// The place that a request has taken, if it has.
-    pub(super) fn new_place(&self, site: usize) -> Place {
+    pub(super) fn new_reservation(&self, site: usize) -> Place {
         let timeout = self.configured.sites[site].rules.initialize_timeout;
         let timeout = u64::try_from(timeout.as_millis()).unwrap();
         Place {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mcp_session_filter::config::Config;
 use mcp_session_filter::exchange::{Exchange, Gate, Site, vm_settings};
 use mcp_session_filter::session::{
-    EndedSession, RootTag, SessionKey, Settlement, StoreError, Table, Timestamp,
+    DeleteOutcome, EndedSession, RootTag, SessionKey, StoreError, Table, Timestamp,
 };
 use mcp_session_filter::worker::in_use::InUse;
 
@@ -136,8 +136,8 @@ impl Worker {
 
 /// A server that answers at once.
 fn say_farewell(table: &Table<Handle>, key: SessionKey, now: Timestamp) -> Result<(), StoreError> {
-    match table.take_farewell(key, Duration::from_secs(5), now)? {
-        Some(_) => table.settle_farewell(key, Settlement::Answered, now),
+    match table.take_pending_delete(key, Duration::from_secs(5), now)? {
+        Some(_) => table.settle_delete(key, DeleteOutcome::Answered, now),
         None => Ok(()),
     }
 }

@@ -1,72 +1,72 @@
-//! The farewells in a bucket.
+//! The deletes in a bucket.
 
 use core::time::Duration;
 
 use super::super::record::{EndReason, EndedSession, Session, SessionKey};
-use super::super::upstream_delete::{Fate, Owed};
-use super::{Bucket, OWED, Record, Swept};
+use super::super::upstream_delete::{NextStep, PendingDelete};
+use super::{Bucket, PENDING_DELETE, Record, Swept};
 use crate::session::store::StoreError;
 use crate::session::time::Timestamp;
 
-/// A farewell that is ready belongs to the root that found it first; others look after this.
+/// A pending DELETE that is ready belongs to the root that found it first; others look after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// What ended sessions leave behind in a bucket.
 #[derive(Debug, Default)]
 pub(super) struct Left {
     pub(super) tombstones: Vec<(SessionKey, Timestamp)>,
-    owed: Vec<Owed>,
+    pending: Vec<PendingDelete>,
 }
 
 impl Left {
     /// A session has ended, and is remembered until `until`.
     pub(super) fn by(&mut self, ended: &EndedSession, until: Timestamp, swept: &mut Swept) {
         let session = &ended.session;
-        match Owed::left_by(session, ended.reason, until, ended.at) {
-            Some(owed) => {
+        match PendingDelete::left_by(session, ended.reason, until, ended.at) {
+            Some(pending) => {
                 swept.next_due = swept.next_due.min(ended.at.after(LOOK_AGAIN));
-                self.owed.push(owed);
+                self.pending.push(pending);
             }
             None => self.tombstones.push((session.key, until)),
         }
     }
 
-    /// Keeps a farewell that a sweep has met, or gives it up.
-    pub(super) fn meet(&mut self, owed: Owed, swept: &mut Swept, now: Timestamp) {
-        match owed.fate(now) {
-            Fate::GivenUp => return self.give_up(&owed, swept),
-            Fate::Waits(due) => swept.next_due = swept.next_due.min(due),
-            Fate::Ready => {
-                swept.ready.push((owed.endpoint, owed.key));
+    /// Keeps a pending DELETE that a sweep has met, or gives it up.
+    pub(super) fn meet(&mut self, pending: PendingDelete, swept: &mut Swept, now: Timestamp) {
+        match pending.next_step(now) {
+            NextStep::GivenUp => return self.give_up(&pending, swept),
+            NextStep::Waits(due) => swept.next_due = swept.next_due.min(due),
+            NextStep::Ready => {
+                swept.ready.push((pending.endpoint, pending.key));
                 swept.next_due = swept.next_due.min(now.after(LOOK_AGAIN));
             }
         }
-        self.owed.push(owed);
+        self.pending.push(pending);
     }
 
     /// Those that have waited longest give way until no more than `most` are left.
     pub(super) fn give_way(&mut self, most: usize, swept: &mut Swept) {
-        while self.owed.len() > most {
-            let Some(oldest) = self.owed.iter().position(|owed| !owed.is_sent()) else {
+        while self.pending.len() > most {
+            let Some(oldest) = self.pending.iter().position(|pending| !pending.is_sent()) else {
                 return;
             };
-            let owed = self.owed.remove(oldest);
-            self.give_up(&owed, swept);
+            let pending = self.pending.remove(oldest);
+            self.give_up(&pending, swept);
         }
     }
 
-    fn give_up(&mut self, owed: &Owed, swept: &mut Swept) {
+    fn give_up(&mut self, pending: &PendingDelete, swept: &mut Swept) {
         swept.changed = true;
         swept.given_up += 1;
-        self.tombstones.push((owed.key, owed.until));
+        self.tombstones.push((pending.key, pending.until));
     }
 
     pub(super) fn write(&self, bucket: &mut Bucket) {
         for (key, until) in &self.tombstones {
             bucket.push_tombstone(key, *until);
         }
-        for owed in &self.owed {
-            bucket.push_owed(owed);
+        for pending in &self.pending {
+            bucket.push_pending_delete(pending);
         }
         bucket.forget_oldest_tombstones();
     }
@@ -81,33 +81,36 @@ impl Bucket {
         until: Timestamp,
         now: Timestamp,
     ) {
-        match Owed::left_by(session, reason, until, now) {
+        match PendingDelete::left_by(session, reason, until, now) {
             // No longer than the session was, and it fitted.
-            Some(owed) => {
-                let _ = self.owe(&owed);
+            Some(pending) => {
+                let _ = self.put_pending_delete(&pending);
             }
             None => self.end(&session.key, until),
         }
     }
 
-    /// The farewell that is owed for `key`.
-    pub(in crate::session) fn owed(&self, key: &SessionKey) -> Option<Owed> {
+    /// The pending DELETE that is owed for `key`.
+    pub(in crate::session) fn pending(&self, key: &SessionKey) -> Option<PendingDelete> {
         self.records().find_map(|record| match record {
-            Record::Owed(owed) => (owed.key == *key).then_some(owed),
+            Record::PendingDelete(pending) => (pending.key == *key).then_some(pending),
             Record::Session(_) | Record::Tombstone(..) => None,
         })
     }
 
-    /// Enters a farewell in the place of whatever there is of its key.
-    pub(in crate::session) fn owe(&mut self, owed: &Owed) -> Result<(), StoreError> {
-        self.remove(&owed.key);
+    /// Enters a pending DELETE in the place of whatever there is of its key.
+    pub(in crate::session) fn put_pending_delete(
+        &mut self,
+        pending: &PendingDelete,
+    ) -> Result<(), StoreError> {
+        self.remove(&pending.key);
         self.truncate_to_readable();
-        self.push_owed(owed);
+        self.push_pending_delete(pending);
         self.fits()
     }
 
-    fn push_owed(&mut self, owed: &Owed) {
-        self.bytes.push(OWED);
-        owed.write(&mut self.bytes);
+    fn push_pending_delete(&mut self, pending: &PendingDelete) {
+        self.bytes.push(PENDING_DELETE);
+        pending.write(&mut self.bytes);
     }
 }

@@ -1,10 +1,10 @@
 //! The ledger as bytes.
 //!
 //! ```text
-//! ledger  = version:u8 limit:u32 group{64} rows:u8 row* holdings:u16 holding*
+//! ledger  = version:u8 limit:u32 group{64} rows:u8 row* leases:u16 lease*
 //! group   = flags:u8 due:5 claimed_until:5 changes:u16 recounted:5 bytes:u32
 //! row     = tag:4 flags:u8 limit:u32 idle:u64 lifetime:u64 name_len:u8 name active:u32{64}
-//! holding = root:u32 endpoint:4 held:u8 until:5 count:u32
+//! lease = root:u32 endpoint:4 held:u8 until:5 count:u32
 //! ```
 //! Of a group's flags, 1 is `claimed` and 2 is `suspect`; of a row's, 1 is `configured` and 2 is `evictable`. Lifespans are in milliseconds, 0 for none.
 
@@ -13,7 +13,7 @@ use core::time::Duration;
 use super::super::codec::{Reader, timestamp_bytes};
 use super::super::record::RootTag;
 use super::groups::{GROUPS, Group};
-use super::holdings::{Held, Holding, Holdings};
+use super::leases::{Lease, Leased, Leases};
 use super::{Ledger, MAX_ROWS, Row};
 use crate::session::settings::{EndpointSettings, EndpointTag, Lifespans};
 use crate::session::store::StoreError;
@@ -44,12 +44,12 @@ impl Ledger {
             row.write(&mut out);
         }
         out.extend_from_slice(
-            &u16::try_from(self.holdings.0.len())
+            &u16::try_from(self.leases.0.len())
                 .unwrap_or(u16::MAX)
                 .to_le_bytes(),
         );
-        for holding in &self.holdings.0 {
-            holding.write(&mut out);
+        for lease in &self.leases.0 {
+            lease.write(&mut out);
         }
         out
     }
@@ -64,14 +64,14 @@ impl Ledger {
         let rows = (0..reader.u8()?)
             .map(|_| Row::read(&mut reader))
             .collect::<Option<_>>()?;
-        let holdings = (0..reader.u16()?)
-            .map(|_| Holding::read(&mut reader))
+        let leases = (0..reader.u16()?)
+            .map(|_| Lease::read(&mut reader))
             .collect::<Option<_>>()?;
         Some(Self {
             limit,
             groups,
             rows,
-            holdings: Holdings(holdings),
+            leases: Leases(leases),
         })
     }
 }
@@ -155,14 +155,14 @@ impl Row {
     }
 }
 
-impl Holding {
+impl Lease {
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         Some(Self {
             root: RootTag::from_bits(reader.u32()?),
             endpoint: EndpointTag::from_bytes(reader.array()?),
-            held: match reader.u8()? {
-                0 => Held::Places,
-                _ => Held::Streams,
+            leased: match reader.u8()? {
+                0 => Leased::Reservations,
+                _ => Leased::Streams,
             },
             until: reader.timestamp()?,
             count: reader.u32()?,
@@ -172,9 +172,9 @@ impl Holding {
     fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.root.bits().to_le_bytes());
         out.extend_from_slice(&self.endpoint.to_bytes());
-        out.push(match self.held {
-            Held::Places => 0,
-            Held::Streams => 1,
+        out.push(match self.leased {
+            Leased::Reservations => 0,
+            Leased::Streams => 1,
         });
         out.extend_from_slice(&timestamp_bytes(self.until));
         out.extend_from_slice(&self.count.to_le_bytes());
@@ -218,14 +218,14 @@ mod tests {
         });
         let root = RootTag::from_random(3);
         ledger.add_session(EndpointTag::of("a"), 63, Timestamp::from_millis(77));
-        ledger.hold(
-            Held::Places,
+        ledger.lease(
+            Leased::Reservations,
             root,
             EndpointTag::of("b"),
             Timestamp::from_millis(88),
         );
-        ledger.hold(
-            Held::Streams,
+        ledger.lease(
+            Leased::Streams,
             root,
             EndpointTag::of("gone"),
             Timestamp::from_millis(99),

@@ -1,4 +1,4 @@
-//! What an exchange works with, and what it reports to.
+//! An endpoint as exchanges use it.
 
 use std::rc::Rc;
 
@@ -6,46 +6,10 @@ use super::RequestHead;
 use crate::config::{Config, LogSessionId, OnFull, Transport};
 use crate::endpoint::{Endpoint, without_query};
 use crate::mcp::revision::Era;
-use crate::session::{
-    EndedSession, EndpointSettings, EndpointTag, Farewell, Lifespans, SessionKey, StoreError, Table,
-    Timestamp, VmSettings,
-};
-use crate::telemetry::{Event, Fact};
-use crate::worker::in_use::InUse;
+use crate::session::{DeleteRequest, EndpointSettings, EndpointTag, Lifespans, VmSettings};
 
 /// Longest path that a session keeps for its DELETE, in bytes.
 const MAX_PATH_BYTES: usize = 1024;
-
-/// What an exchange makes happen besides its verdict; the host turns it into metrics, filter state and logs.
-pub trait Effects {
-    /// Something countable happened at the site with this index.
-    fn count(&mut self, site: usize, event: Event);
-    /// A session has ended.
-    fn ended(&mut self, ended: &EndedSession);
-    /// A farewell to the server of the site with this index can be sent.
-    fn owed(&mut self, site: usize, key: SessionKey);
-    /// The table's counts have moved; gauges are to follow.
-    fn counts_moved(&mut self);
-    /// Something has become known about the request.
-    fn note(&mut self, fact: Fact<'_>);
-    /// The table could not do `operation`.
-    fn failed(&mut self, operation: &'static str, error: StoreError);
-}
-
-/// Everything an exchange may ask or change at one moment.
-#[derive(Debug)]
-pub struct Gate<'a, S> {
-    /// The configuration.
-    pub config: &'a Config,
-    /// Its endpoints, in the same order.
-    pub sites: &'a [Rc<Site>],
-    /// The sessions.
-    pub table: &'a Table<S>,
-    /// What this root is busy with.
-    pub in_use: &'a mut InUse,
-    /// The moment.
-    pub now: Timestamp,
-}
 
 /// An endpoint, with what is computed of it once, when the configuration is loaded.
 #[derive(Debug)]
@@ -83,14 +47,14 @@ impl Site {
 
     /// What the server is owed when the filter ends the session that this request may begin. Nothing if that
     /// is not configured, or the path is too long to be kept.
-    pub(super) fn farewell(&self, head: &RequestHead<'_>) -> Option<Farewell> {
+    pub(super) fn delete_request(&self, head: &RequestHead<'_>) -> Option<DeleteRequest> {
         self.rules.terminate_upstream.as_ref()?;
         let path = match self.rules.path.is_exact() {
             true => &[],
             false => without_query(head.path),
         };
         let version = head.revision.filter(|revision| revision.era() == Era::Legacy);
-        (path.len() <= MAX_PATH_BYTES).then(|| Farewell::new(version, path))
+        (path.len() <= MAX_PATH_BYTES).then(|| DeleteRequest::new(version, path))
     }
 }
 
