@@ -11,11 +11,11 @@
 mod bounds;
 mod claims;
 mod duration;
-mod fields;
 mod json;
 mod mistakes;
 mod nearest;
 mod not_yet;
+mod object;
 mod place;
 mod read;
 

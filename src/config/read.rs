@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::bounds::{ENDPOINTS, SESSIONS, SWEEP_INTERVAL};
 use super::claims::{Claims, Requests};
-use super::fields::Fields;
+use super::object::Object;
 use super::place::{Place, one_of};
 use super::{Config, FilterState, LogSessionId, StatusPath};
 
@@ -22,11 +22,11 @@ const LOG_SESSION_ID: [(&str, LogSessionId); 3] = [
 /// Reads what can be read, with defaults for the rest; the result counts only if no mistake was noted.
 pub(super) fn config(root: &Place<'_>) -> Config {
     let mut config = Config::default();
-    let Some(fields) = Fields::of(root) else {
+    let Some(object) = Object::of(root) else {
         return config;
     };
     let mut claims = Claims::default();
-    let written = fields
+    let written = object
         .set("max_sessions", &mut config.max_sessions, |at| {
             at.whole_number(SESSIONS)
         })
@@ -35,19 +35,19 @@ pub(super) fn config(root: &Place<'_>) -> Config {
         sessions: config.max_sessions,
         written,
     };
-    config.endpoints = match fields.get("endpoints") {
+    config.endpoints = match object.get("endpoints") {
         Some(place) => endpoints(place, &vm, &mut claims),
         None => vec![Rc::new(default_endpoint(&vm, &mut claims))],
     };
-    fields.set("sweep_interval", &mut config.sweep_interval, |at| {
+    object.set("sweep_interval", &mut config.sweep_interval, |at| {
         at.duration(SWEEP_INTERVAL)
     });
-    fields.set("log_session_id", &mut config.log_session_id, |at| {
+    object.set("log_session_id", &mut config.log_session_id, |at| {
         at.choice(&LOG_SESSION_ID)
     });
-    fields.set("filter_state", &mut config.filter_state, filter_state);
-    config.status = fields.get("status").and_then(|place| status(place, &mut claims));
-    fields.finish();
+    object.set("filter_state", &mut config.filter_state, filter_state);
+    config.status = object.get("status").and_then(|place| status(place, &mut claims));
+    object.finish();
     config
 }
 
@@ -114,9 +114,9 @@ const FILTER_STATE: [(&str, TurnOn); 6] = [
 ];
 
 fn status(place: &Place<'_>, claims: &mut Claims) -> Option<StatusPath> {
-    let fields = Fields::of(place)?;
-    fields.require(&["path"]);
-    let path = fields.get("path").and_then(|at| {
+    let object = Object::of(place)?;
+    object.require(&["path"]);
+    let path = object.get("path").and_then(|at| {
         let path = at.parsed(StatusPath::parse)?;
         claims.requests(
             at,
@@ -127,7 +127,7 @@ fn status(place: &Place<'_>, claims: &mut Claims) -> Option<StatusPath> {
         );
         Some(path)
     });
-    fields.finish();
+    object.finish();
     path
 }
 

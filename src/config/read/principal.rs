@@ -1,7 +1,7 @@
 //! Reads `principal`: where the caller's identity comes from.
 
 use crate::config::PrincipalSource;
-use crate::config::fields::Fields;
+use crate::config::object::Object;
 use crate::config::place::Place;
 
 use super::header_name;
@@ -14,25 +14,25 @@ pub(super) fn sources(place: &Place<'_>) -> Option<Vec<PrincipalSource>> {
 
 /// An object with one field, which says what kind of source it is.
 fn source(place: &Place<'_>) -> Option<PrincipalSource> {
-    let fields = Fields::of(place)?;
+    let object = Object::of(place)?;
     let read = [
-        fields
+        object
             .get("header")
             .map(|at| at.parsed(header_name).map(PrincipalSource::Header)),
-        fields
+        object
             .get("jwt_claims")
             .map(|at| jwt_claims(at).map(PrincipalSource::JwtClaims)),
-        fields
+        object
             .get("mtls_peer")
             .map(|at| only_true(at).map(|()| PrincipalSource::MtlsPeer)),
-        fields
+        object
             .get("source_address")
             .map(|at| only_true(at).map(|()| PrincipalSource::SourceAddress)),
     ];
-    if fields.len() != 1 {
+    if object.len() != 1 {
         place.refuse("must have one field: \"header\", \"jwt_claims\", \"mtls_peer\" or \"source_address\"");
     }
-    fields.finish();
+    object.finish();
     read.into_iter().flatten().next().flatten()
 }
 

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use crate::config::TerminateUpstream;
 use crate::config::bounds::DURATION;
-use crate::config::fields::Fields;
+use crate::config::object::Object;
 use crate::config::place::Place;
 
 use super::header_name;
@@ -20,19 +20,19 @@ const RESERVED_HEADERS: [&str; 5] = [
 
 /// Reads what can be read; the result counts only if no mistake was noted.
 pub(super) fn terminate_upstream(place: &Place<'_>) -> Option<TerminateUpstream> {
-    let fields = Fields::of(place)?;
-    fields.require(&["cluster", "authority"]);
+    let object = Object::of(place)?;
+    object.require(&["cluster", "authority"]);
     let mut read = TerminateUpstream {
         cluster: String::new(),
         authority: String::new(),
         timeout: Duration::from_secs(5),
         headers: Vec::new(),
     };
-    fields.set("cluster", &mut read.cluster, |at| at.parsed(cluster));
-    fields.set("authority", &mut read.authority, |at| at.parsed(authority));
-    fields.set("timeout", &mut read.timeout, |at| at.duration(DURATION));
-    fields.set("headers", &mut read.headers, headers);
-    fields.finish();
+    object.set("cluster", &mut read.cluster, |at| at.parsed(cluster));
+    object.set("authority", &mut read.authority, |at| at.parsed(authority));
+    object.set("timeout", &mut read.timeout, |at| at.duration(DURATION));
+    object.set("headers", &mut read.headers, headers);
+    object.finish();
     Some(read)
 }
 

@@ -5,14 +5,14 @@ use core::cell::RefCell;
 use super::nearest::nearest;
 use super::place::{Place, one_of};
 
-/// The fields of one object. What was asked for is what is known; [`Fields::finish`] notes the rest as unknown.
-pub(super) struct Fields<'a, 'p> {
+/// The fields of one object. What was asked for is what is known; [`Object::finish`] notes the rest as unknown.
+pub(super) struct Object<'a, 'p> {
     place: &'p Place<'a>,
     entries: Vec<(&'a str, Place<'a>)>,
     known: RefCell<Vec<&'static str>>,
 }
 
-impl<'a, 'p> Fields<'a, 'p> {
+impl<'a, 'p> Object<'a, 'p> {
     /// Notes a mistake if the value here is no object.
     pub(super) fn of(place: &'p Place<'a>) -> Option<Self> {
         let entries = place.entries()?;
