@@ -12,11 +12,11 @@ mod bounds;
 mod claims;
 mod duration;
 mod json;
+mod located;
 mod mistakes;
 mod nearest;
 mod not_yet;
 mod object;
-mod place;
 mod read;
 
 use core::fmt;
@@ -27,8 +27,8 @@ pub use mistakes::{ConfigError, Mistake};
 
 use crate::endpoint::{self, Endpoint, PathPattern};
 use json::Json;
+use located::Located;
 use mistakes::Mistakes;
-use place::Place;
 
 /// Everything the operator decides. [`Config::default`] is what an empty configuration means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,10 +63,10 @@ impl Config {
         Self::parse_and(bytes, |_| ())
     }
 
-    fn parse_and(bytes: &[u8], refuse: impl Fn(&Place<'_>)) -> Result<Self, ConfigError> {
+    fn parse_and(bytes: &[u8], refuse: impl Fn(&Located<'_>)) -> Result<Self, ConfigError> {
         let json = Json::parse(bytes).map_err(ConfigError::unreadable)?;
         let mistakes = Mistakes::default();
-        let root = Place::root(&json, &mistakes);
+        let root = Located::root(&json, &mistakes);
         let config = read::config(&root);
         refuse(&root);
         mistakes.none_or_error().map(|()| config)

@@ -2,7 +2,7 @@
 
 use crate::endpoint::{Authority, EndpointName, PathPattern};
 
-use super::place::Place;
+use super::located::Located;
 
 /// The names and requests claimed so far, each with the place of its claim.
 #[derive(Default)]
@@ -26,23 +26,23 @@ impl Requests {
 
 impl Claims {
     /// Notes a mistake if an earlier endpoint has the name.
-    pub(super) fn name(&mut self, place: &Place<'_>, name: &EndpointName) {
+    pub(super) fn name(&mut self, at: &Located<'_>, name: &EndpointName) {
         if let Some((_, earlier)) = self.names.iter().find(|(claimed, _)| claimed == name) {
-            place.refuse_value(format_args!("must differ from {earlier}"));
+            at.refuse_value(format_args!("must differ from {earlier}"));
         }
-        self.names.push((name.clone(), place.path().to_owned()));
+        self.names.push((name.clone(), at.path().to_owned()));
     }
 
     /// Notes a mistake if some request would belong here and to an earlier claim as well.
-    pub(super) fn requests(&mut self, place: &Place<'_>, requests: Requests) {
+    pub(super) fn requests(&mut self, at: &Located<'_>, requests: Requests) {
         if let Some((_, earlier)) = self
             .requests
             .iter()
             .find(|(claimed, _)| claimed.overlap(&requests))
         {
-            place.refuse(format!("overlaps {earlier}"));
+            at.refuse(format!("overlaps {earlier}"));
         }
-        self.requests.push((requests, place.path().to_owned()));
+        self.requests.push((requests, at.path().to_owned()));
     }
 
     /// The claim of the endpoint that nobody wrote.

@@ -1,11 +1,11 @@
 //! What the configuration knows and the filter does not do yet. Shrinks to nothing.
 
-use super::place::Place;
+use super::located::Located;
 
 /// Notes a mistake wherever it is written.
-pub(super) fn refuse(root: &Place<'_>) {
-    if let Some(place) = root.at("status") {
-        place.refuse("not supported yet");
+pub(super) fn refuse(root: &Located<'_>) {
+    if let Some(at) = root.at("status") {
+        at.refuse("not supported yet");
     }
 }
 

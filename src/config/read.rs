@@ -9,8 +9,8 @@ use std::rc::Rc;
 
 use super::bounds::{ENDPOINTS, SESSIONS, SWEEP_INTERVAL};
 use super::claims::{Claims, Requests};
+use super::located::{Located, one_of};
 use super::object::Object;
-use super::place::{Place, one_of};
 use super::{Config, FilterState, LogSessionId, StatusPath};
 
 const LOG_SESSION_ID: [(&str, LogSessionId); 3] = [
@@ -20,7 +20,7 @@ const LOG_SESSION_ID: [(&str, LogSessionId); 3] = [
 ];
 
 /// Reads what can be read, with defaults for the rest; the result counts only if no mistake was noted.
-pub(super) fn config(root: &Place<'_>) -> Config {
+pub(super) fn config(root: &Located<'_>) -> Config {
     let mut config = Config::default();
     let Some(object) = Object::of(root) else {
         return config;
@@ -36,7 +36,7 @@ pub(super) fn config(root: &Place<'_>) -> Config {
         written,
     };
     config.endpoints = match object.get("endpoints") {
-        Some(place) => endpoints(place, &vm, &mut claims),
+        Some(at) => endpoints(at, &vm, &mut claims),
         None => vec![Rc::new(default_endpoint(&vm, &mut claims))],
     };
     object.set("sweep_interval", &mut config.sweep_interval, |at| {
@@ -46,7 +46,7 @@ pub(super) fn config(root: &Place<'_>) -> Config {
         at.choice(&LOG_SESSION_ID)
     });
     object.set("filter_state", &mut config.filter_state, filter_state);
-    config.status = object.get("status").and_then(|place| status(place, &mut claims));
+    config.status = object.get("status").and_then(|at| status(at, &mut claims));
     object.finish();
     config
 }
@@ -57,13 +57,13 @@ struct VmCap {
     written: bool,
 }
 
-fn endpoints(place: &Place<'_>, vm: &VmCap, claims: &mut Claims) -> Vec<Rc<Endpoint>> {
-    let Some(items) = place.items() else {
+fn endpoints(at: &Located<'_>, vm: &VmCap, claims: &mut Claims) -> Vec<Rc<Endpoint>> {
+    let Some(items) = at.items() else {
         return Vec::new();
     };
     if !ENDPOINTS.contains(&items.len()) {
         let (least, most) = (ENDPOINTS.start(), ENDPOINTS.end());
-        place.refuse(format!(
+        at.refuse(format!(
             "must have {least} to {most} entries, got {}",
             items.len()
         ));
@@ -85,9 +85,9 @@ fn default_endpoint(vm: &VmCap, claims: &mut Claims) -> Endpoint {
 }
 
 /// Names are accepted with and without the prefix under which Envoy keeps a Wasm filter's state.
-fn filter_state(place: &Place<'_>) -> Option<FilterState> {
+fn filter_state(at: &Located<'_>) -> Option<FilterState> {
     let mut state = FilterState::NONE;
-    for item in place.items()? {
+    for item in at.items()? {
         let name = item
             .as_text()
             .map(|name| name.strip_prefix("wasm.").unwrap_or(name));
@@ -113,8 +113,8 @@ const FILTER_STATE: [(&str, TurnOn); 6] = [
     ("mcp.outcome", |state| state.outcome = true),
 ];
 
-fn status(place: &Place<'_>, claims: &mut Claims) -> Option<StatusPath> {
-    let object = Object::of(place)?;
+fn status(at: &Located<'_>, claims: &mut Claims) -> Option<StatusPath> {
+    let object = Object::of(at)?;
     object.require(&["path"]);
     let path = object.get("path").and_then(|at| {
         let path = at.parsed(StatusPath::parse)?;

@@ -3,8 +3,8 @@
 use crate::config::bounds::{DURATION, REQUEST_BYTES, RETRY_AFTER, SESSIONS, SESSIONS_PER_PRINCIPAL};
 use crate::config::claims::{Claims, Requests};
 use crate::config::duration::Words;
+use crate::config::located::Located;
 use crate::config::object::Object;
-use crate::config::place::Place;
 use crate::config::{Admission, CapacityStatus, OnFull, Transport, UnknownSession};
 use crate::endpoint::{Authority, Endpoint, EndpointName, PathPattern};
 
@@ -20,12 +20,12 @@ const ADMISSION: [(&str, Admission); 2] = [("headers", Admission::Headers), ("bo
 const TRANSPORT: [(&str, bool); 2] = [("streamable_http", false), ("http_sse", true)];
 
 /// Reads what can be read, with defaults for the rest; the result counts only if no mistake was noted.
-pub(super) fn endpoint(place: &Place<'_>, vm: &VmCap, claims: &mut Claims) -> Endpoint {
+pub(super) fn endpoint(at: &Located<'_>, vm: &VmCap, claims: &mut Claims) -> Endpoint {
     let mut endpoint = Endpoint {
         max_sessions: vm.sessions,
         ..Endpoint::default()
     };
-    if let Some(object) = Object::of(place) {
+    if let Some(object) = Object::of(at) {
         identity(&object, &mut endpoint, claims);
         caps(&object, &mut endpoint, vm);
         principals(&object, &mut endpoint);
@@ -72,8 +72,8 @@ fn transport(object: &Object<'_, '_>) -> Option<Transport> {
 }
 
 fn claim_requests(
-    path: Option<&Place<'_>>,
-    message_path: Option<&Place<'_>>,
+    path: Option<&Located<'_>>,
+    message_path: Option<&Located<'_>>,
     endpoint: &Endpoint,
     claims: &mut Claims,
 ) {
@@ -115,8 +115,8 @@ fn caps(object: &Object<'_, '_>, endpoint: &mut Endpoint, vm: &VmCap) {
 }
 
 /// Zero is no cap.
-fn quota(place: &Place<'_>) -> Option<Option<u32>> {
-    let sessions = place.whole_number(SESSIONS_PER_PRINCIPAL)?;
+fn quota(at: &Located<'_>) -> Option<Option<u32>> {
+    let sessions = at.whole_number(SESSIONS_PER_PRINCIPAL)?;
     Some((sessions > 0).then_some(sessions))
 }
 
@@ -126,7 +126,7 @@ fn principals(object: &Object<'_, '_>, endpoint: &mut Endpoint) {
         .is_none_or(|at| at.as_items().is_some_and(|sources| sources.is_empty()));
     object.set("principal", &mut endpoint.principal, principal::sources);
     endpoint.bind_sessions = !endpoint.principal.is_empty();
-    object.set("bind_sessions", &mut endpoint.bind_sessions, Place::flag);
+    object.set("bind_sessions", &mut endpoint.bind_sessions, Located::flag);
     if let Some(at) = object.get("max_sessions_per_principal")
         && endpoint.max_sessions_per_principal.is_some()
         && nobody
@@ -167,12 +167,12 @@ fn refusals(object: &Object<'_, '_>, endpoint: &mut Endpoint) {
     });
 }
 
-fn capacity_status(place: &Place<'_>) -> Option<CapacityStatus> {
-    match place.as_whole_number() {
+fn capacity_status(at: &Located<'_>) -> Option<CapacityStatus> {
+    match at.as_whole_number() {
         Some(429) => Some(CapacityStatus::TooManyRequests),
         Some(503) => Some(CapacityStatus::ServiceUnavailable),
         Some(_) | None => {
-            place.refuse_value("must be 429 or 503");
+            at.refuse_value("must be 429 or 503");
             None
         }
     }
@@ -180,7 +180,7 @@ fn capacity_status(place: &Place<'_>) -> Option<CapacityStatus> {
 
 fn bodies(object: &Object<'_, '_>, endpoint: &mut Endpoint) {
     object.set("admission", &mut endpoint.admission, |at| at.choice(&ADMISSION));
-    let strict = object.set("strict_json_rpc", &mut endpoint.strict_json_rpc, Place::flag);
+    let strict = object.set("strict_json_rpc", &mut endpoint.strict_json_rpc, Located::flag);
     if let Some(at) = strict.filter(|_| endpoint.strict_json_rpc && endpoint.admission == Admission::Headers)
     {
         at.refuse("needs admission \"body\"");
@@ -189,7 +189,7 @@ fn bodies(object: &Object<'_, '_>, endpoint: &mut Endpoint) {
         at.whole_number(REQUEST_BYTES)
             .and_then(|bytes| usize::try_from(bytes).ok())
     });
-    object.set("verify_headers", &mut endpoint.verify_headers, Place::flag);
+    object.set("verify_headers", &mut endpoint.verify_headers, Located::flag);
 }
 
 fn termination(object: &Object<'_, '_>, endpoint: &mut Endpoint) {

@@ -1,20 +1,20 @@
 //! Reads `principal`: where the caller's identity comes from.
 
 use crate::config::PrincipalSource;
+use crate::config::located::Located;
 use crate::config::object::Object;
-use crate::config::place::Place;
 
 use super::header_name;
 
 /// A list of sources, empty for none.
-pub(super) fn sources(place: &Place<'_>) -> Option<Vec<PrincipalSource>> {
-    let read: Vec<_> = place.items()?.iter().map(source).collect();
+pub(super) fn sources(at: &Located<'_>) -> Option<Vec<PrincipalSource>> {
+    let read: Vec<_> = at.items()?.iter().map(source).collect();
     read.into_iter().collect()
 }
 
 /// An object with one field, which says what kind of source it is.
-fn source(place: &Place<'_>) -> Option<PrincipalSource> {
-    let object = Object::of(place)?;
+fn source(at: &Located<'_>) -> Option<PrincipalSource> {
+    let object = Object::of(at)?;
     let read = [
         object
             .get("header")
@@ -30,16 +30,16 @@ fn source(place: &Place<'_>) -> Option<PrincipalSource> {
             .map(|at| only_true(at).map(|()| PrincipalSource::SourceAddress)),
     ];
     if object.len() != 1 {
-        place.refuse("must have one field: \"header\", \"jwt_claims\", \"mtls_peer\" or \"source_address\"");
+        at.refuse("must have one field: \"header\", \"jwt_claims\", \"mtls_peer\" or \"source_address\"");
     }
     object.finish();
     read.into_iter().flatten().next().flatten()
 }
 
-fn jwt_claims(place: &Place<'_>) -> Option<Vec<String>> {
-    let items = place.items()?;
+fn jwt_claims(at: &Located<'_>) -> Option<Vec<String>> {
+    let items = at.items()?;
     if items.is_empty() {
-        place.refuse("must name at least one claim");
+        at.refuse("must name at least one claim");
     }
     let claims: Vec<_> = items.iter().map(|item| item.parsed(claim)).collect();
     claims.into_iter().collect()
@@ -53,10 +53,10 @@ fn claim(text: &str) -> Result<String, &'static str> {
     }
 }
 
-fn only_true(place: &Place<'_>) -> Option<()> {
-    let flag = place.flag()?;
+fn only_true(at: &Located<'_>) -> Option<()> {
+    let flag = at.flag()?;
     if !flag {
-        place.refuse_value("must be true");
+        at.refuse_value("must be true");
     }
     flag.then_some(())
 }

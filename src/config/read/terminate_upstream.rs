@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use crate::config::TerminateUpstream;
 use crate::config::bounds::DURATION;
+use crate::config::located::Located;
 use crate::config::object::Object;
-use crate::config::place::Place;
 
 use super::header_name;
 
@@ -19,8 +19,8 @@ const RESERVED_HEADERS: [&str; 5] = [
 ];
 
 /// Reads what can be read; the result counts only if no mistake was noted.
-pub(super) fn terminate_upstream(place: &Place<'_>) -> Option<TerminateUpstream> {
-    let object = Object::of(place)?;
+pub(super) fn terminate_upstream(at: &Located<'_>) -> Option<TerminateUpstream> {
+    let object = Object::of(at)?;
     object.require(&["cluster", "authority"]);
     let mut read = TerminateUpstream {
         cluster: String::new(),
@@ -53,24 +53,20 @@ fn authority(text: &str) -> Result<String, &'static str> {
     }
 }
 
-fn headers(place: &Place<'_>) -> Option<Vec<(String, String)>> {
-    let read: Vec<_> = place
-        .entries()?
-        .iter()
-        .map(|(name, at)| header(name, at))
-        .collect();
+fn headers(at: &Located<'_>) -> Option<Vec<(String, String)>> {
+    let read: Vec<_> = at.entries()?.iter().map(|(name, at)| header(name, at)).collect();
     read.into_iter().collect()
 }
 
 /// Quotes no value: it may be a credential.
-fn header(name: &str, place: &Place<'_>) -> Option<(String, String)> {
-    let name = header_name(name).map_err(|wanted| place.refuse(wanted)).ok()?;
+fn header(name: &str, at: &Located<'_>) -> Option<(String, String)> {
+    let name = header_name(name).map_err(|wanted| at.refuse(wanted)).ok()?;
     if RESERVED_HEADERS.contains(&name.as_str()) {
-        place.refuse("set by the filter itself");
+        at.refuse("set by the filter itself");
     }
-    let value = place.as_text().filter(|text| text.bytes().all(is_value_byte));
+    let value = at.as_text().filter(|text| text.bytes().all(is_value_byte));
     if value.is_none() {
-        place.refuse("must be a string of visible ASCII characters, spaces and tabs");
+        at.refuse("must be a string of visible ASCII characters, spaces and tabs");
     }
     Some((name, value?.to_owned()))
 }
