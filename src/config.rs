@@ -9,7 +9,7 @@
 //! [`Endpoint::default`] and [`Config::default`] hold every default, `bounds` every range.
 
 mod bounds;
-mod claims;
+
 mod duration;
 mod json;
 mod located;
@@ -17,6 +17,7 @@ mod mistakes;
 mod nearest;
 mod not_yet;
 mod object;
+mod overlaps;
 mod read;
 
 use core::fmt;

@@ -8,9 +8,9 @@ use crate::endpoint::Endpoint;
 use std::rc::Rc;
 
 use super::bounds::{ENDPOINTS, SESSIONS, SWEEP_INTERVAL};
-use super::claims::{Claims, Requests};
 use super::located::{Located, one_of};
 use super::object::Object;
+use super::overlaps::{Overlaps, Requests};
 use super::{Config, FilterState, LogSessionId, StatusPath};
 
 const LOG_SESSION_ID: [(&str, LogSessionId); 3] = [
@@ -25,7 +25,7 @@ pub(super) fn config(root: &Located<'_>) -> Config {
     let Some(object) = Object::of(root) else {
         return config;
     };
-    let mut claims = Claims::default();
+    let mut overlaps = Overlaps::default();
     let written = object
         .set("max_sessions", &mut config.max_sessions, |at| {
             at.whole_number(SESSIONS)
@@ -36,8 +36,8 @@ pub(super) fn config(root: &Located<'_>) -> Config {
         written,
     };
     config.endpoints = match object.get("endpoints") {
-        Some(at) => endpoints(at, &vm, &mut claims),
-        None => vec![Rc::new(default_endpoint(&vm, &mut claims))],
+        Some(at) => endpoints(at, &vm, &mut overlaps),
+        None => vec![Rc::new(default_endpoint(&vm, &mut overlaps))],
     };
     object.set("sweep_interval", &mut config.sweep_interval, |at| {
         at.duration(SWEEP_INTERVAL)
@@ -46,7 +46,7 @@ pub(super) fn config(root: &Located<'_>) -> Config {
         at.choice(&LOG_SESSION_ID)
     });
     object.set("filter_state", &mut config.filter_state, filter_state);
-    config.status = object.get("status").and_then(|at| status(at, &mut claims));
+    config.status = object.get("status").and_then(|at| status(at, &mut overlaps));
     object.finish();
     config
 }
@@ -57,7 +57,7 @@ struct VmCap {
     written: bool,
 }
 
-fn endpoints(at: &Located<'_>, vm: &VmCap, claims: &mut Claims) -> Vec<Rc<Endpoint>> {
+fn endpoints(at: &Located<'_>, vm: &VmCap, overlaps: &mut Overlaps) -> Vec<Rc<Endpoint>> {
     let Some(items) = at.items() else {
         return Vec::new();
     };
@@ -71,16 +71,16 @@ fn endpoints(at: &Located<'_>, vm: &VmCap, claims: &mut Claims) -> Vec<Rc<Endpoi
     items
         .iter()
         .take(*ENDPOINTS.end())
-        .map(|item| Rc::new(endpoint::endpoint(item, vm, claims)))
+        .map(|item| Rc::new(endpoint::endpoint(item, vm, overlaps)))
         .collect()
 }
 
-fn default_endpoint(vm: &VmCap, claims: &mut Claims) -> Endpoint {
+fn default_endpoint(vm: &VmCap, overlaps: &mut Overlaps) -> Endpoint {
     let endpoint = Endpoint {
         max_sessions: vm.sessions,
         ..Endpoint::default()
     };
-    claims.default_endpoint(endpoint.path.clone());
+    overlaps.default_endpoint(endpoint.path.clone());
     endpoint
 }
 
@@ -113,12 +113,12 @@ const FILTER_STATE: [(&str, TurnOn); 6] = [
     ("mcp.outcome", |state| state.outcome = true),
 ];
 
-fn status(at: &Located<'_>, claims: &mut Claims) -> Option<StatusPath> {
+fn status(at: &Located<'_>, overlaps: &mut Overlaps) -> Option<StatusPath> {
     let object = Object::of(at)?;
     object.require(&["path"]);
     let path = object.get("path").and_then(|at| {
         let path = at.parsed(StatusPath::parse)?;
-        claims.requests(
+        overlaps.requests(
             at,
             Requests {
                 authority: None,

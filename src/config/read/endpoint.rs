@@ -1,10 +1,10 @@
 //! Reads one entry of `endpoints`.
 
 use crate::config::bounds::{DURATION, REQUEST_BYTES, RETRY_AFTER, SESSIONS, SESSIONS_PER_PRINCIPAL};
-use crate::config::claims::{Claims, Requests};
 use crate::config::duration::Words;
 use crate::config::located::Located;
 use crate::config::object::Object;
+use crate::config::overlaps::{Overlaps, Requests};
 use crate::config::{Admission, CapacityStatus, OnFull, Transport, UnknownSession};
 use crate::endpoint::{Authority, Endpoint, EndpointName, PathPattern};
 
@@ -20,13 +20,13 @@ const ADMISSION: [(&str, Admission); 2] = [("headers", Admission::Headers), ("bo
 const TRANSPORT: [(&str, bool); 2] = [("streamable_http", false), ("http_sse", true)];
 
 /// Reads what can be read, with defaults for the rest; the result counts only if no mistake was noted.
-pub(super) fn endpoint(at: &Located<'_>, vm: &VmCap, claims: &mut Claims) -> Endpoint {
+pub(super) fn endpoint(at: &Located<'_>, vm: &VmCap, overlaps: &mut Overlaps) -> Endpoint {
     let mut endpoint = Endpoint {
         max_sessions: vm.sessions,
         ..Endpoint::default()
     };
     if let Some(object) = Object::of(at) {
-        identity(&object, &mut endpoint, claims);
+        identity(&object, &mut endpoint, overlaps);
         caps(&object, &mut endpoint, vm);
         principals(&object, &mut endpoint);
         timeouts(&object, &mut endpoint);
@@ -38,10 +38,10 @@ pub(super) fn endpoint(at: &Located<'_>, vm: &VmCap, claims: &mut Claims) -> End
     endpoint
 }
 
-fn identity(object: &Object<'_, '_>, endpoint: &mut Endpoint, claims: &mut Claims) {
+fn identity(object: &Object<'_, '_>, endpoint: &mut Endpoint, overlaps: &mut Overlaps) {
     object.require(&["name", "path"]);
     if let Some(at) = object.set("name", &mut endpoint.name, |at| at.parsed(EndpointName::parse)) {
-        claims.name(at, &endpoint.name);
+        overlaps.name(at, &endpoint.name);
     }
     let path = object.set("path", &mut endpoint.path, |at| at.parsed(PathPattern::parse));
     let written = object.get("authority").is_some();
@@ -51,9 +51,9 @@ fn identity(object: &Object<'_, '_>, endpoint: &mut Endpoint, claims: &mut Claim
     if let Some(transport) = transport(object) {
         endpoint.transport = transport;
     }
-    // A wrong authority is no claim on every host.
+    // A wrong authority does not stand for every host.
     if !written || endpoint.authority.is_some() {
-        claim_requests(path, object.get("message_path"), endpoint, claims);
+        add_requests(path, object.get("message_path"), endpoint, overlaps);
     }
 }
 
@@ -71,21 +71,21 @@ fn transport(object: &Object<'_, '_>) -> Option<Transport> {
     }
 }
 
-fn claim_requests(
+fn add_requests(
     path: Option<&Located<'_>>,
     message_path: Option<&Located<'_>>,
     endpoint: &Endpoint,
-    claims: &mut Claims,
+    overlaps: &mut Overlaps,
 ) {
     let requests = |path: &PathPattern| Requests {
         authority: endpoint.authority.clone(),
         path: path.clone(),
     };
     if let Some(at) = path {
-        claims.requests(at, requests(&endpoint.path));
+        overlaps.requests(at, requests(&endpoint.path));
     }
     if let (Some(at), Transport::HttpSse { message_path }) = (message_path, &endpoint.transport) {
-        claims.requests(at, requests(message_path));
+        overlaps.requests(at, requests(message_path));
     }
 }
 
