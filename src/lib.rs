@@ -13,7 +13,8 @@ pub mod answer;
 pub mod config;
 pub mod endpoint;
 pub mod exchange;
-pub mod fields;
+
+pub mod header_map;
 #[cfg(feature = "host")]
 mod host;
 pub mod in_use;
