@@ -36,12 +36,11 @@ use crate::mcp::json_rpc;
 use crate::mcp::method::Method;
 use crate::mcp::revision::{Era, Revision};
 use crate::mcp::session_id::{PresentedId, SessionId};
-use crate::naming::SessionName;
 use crate::principal::identify;
 use crate::session::{
     Farewell, IdDigest, Owner, Reservation, Session, SessionKey, Standing, Store, Timestamp,
 };
-use crate::telemetry::{Event, Fact};
+use crate::telemetry::{Event, Fact, SessionName};
 
 /// How much of a body that streams by is looked at for its method and tool.
 const GLIMPSE_BYTES: usize = 4096;

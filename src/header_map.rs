@@ -1,7 +1,7 @@
 //! A header map, or a map of properties, in the form in which the host hands it over.
 
 /// A map in the host's bytes: a count, two lengths for each field, then names and values, each with a zero byte after
-/// it (proxy-wasm's `serializePairs`).
+/// it (`PairsUtil::marshalPairs` of proxy-wasm-cpp-host).
 #[derive(Debug)]
 pub struct HeaderMap(Vec<u8>);
 

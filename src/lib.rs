@@ -19,7 +19,6 @@ pub mod header_map;
 mod host;
 pub mod in_use;
 pub mod mcp;
-pub mod naming;
 pub mod outbox;
 pub mod principal;
 pub mod session;

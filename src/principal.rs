@@ -18,12 +18,12 @@ const PEER_NAMES: [&[u8]; 3] = [
     b"subject_peer_certificate",
 ];
 
-/// What the host knows of whoever sent a request. Asked only where an endpoint has sources.
+/// What the host knows about the sender of a request. The filter asks only where an endpoint has sources.
 pub trait Caller: core::fmt::Debug {
     /// The fields of the request's head, names in lower case.
     fn fields(&self) -> &HeaderMap;
-    /// A property of the request or its connection; empty if there is none. A map comes as [`HeaderMap`] do, and so
-    /// do the maps in it (`serializeValue` in Envoy's `source/extensions/common/wasm/context.cc`).
+    /// A property of the request or its connection; empty if there is none. A map has the bytes of a [`HeaderMap`],
+    /// and so have the maps in it (`serializeValue` in Envoy's `source/extensions/common/wasm/context.cc`).
     fn property(&self, path: &[&[u8]]) -> Vec<u8>;
 }
 

@@ -80,8 +80,8 @@ fn buffer(buffer: u32, len: usize) -> Vec<u8> {
     returned(|data, size| unsafe { proxy_get_buffer_bytes(buffer, 0, len, data, size) })
 }
 
-/// A property of the stream in effect, or of its connection; empty if there is none. One that is a map comes
-/// as [`HeaderMap`] do.
+/// A property of the stream in effect, or of its connection; empty if there is none. A map has the bytes of a
+/// [`HeaderMap`].
 pub(super) fn property(path: &[&[u8]]) -> Vec<u8> {
     let mut joined = Vec::new();
     for part in path {

@@ -12,9 +12,9 @@ use super::shared_data::SharedData;
 use crate::config::Config;
 use crate::exchange::{Gate, Site, have_quotas, vm_settings};
 use crate::in_use::InUse;
-use crate::naming::SessionName;
 use crate::outbox::Outbox;
 use crate::session::{EndedSession, RootTag, Session, StoreError, Table, Timestamp, Version, VmSettings};
+use crate::telemetry::SessionName;
 
 /// At most this often are the gauges written anew because others changed the counts meanwhile.
 const MAX_SHOWS: usize = 4;
