@@ -30,7 +30,7 @@ use std::rc::Rc;
 use self::http_sse::Announcement;
 use self::mirrors::Mirrors;
 use crate::answer::Answer;
-use crate::config::{Admission, UnknownSession};
+use crate::endpoint::{Admission, UnknownSession};
 use crate::in_use::InUse;
 use crate::mcp::json_rpc;
 use crate::mcp::method::Method;

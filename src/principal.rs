@@ -3,7 +3,7 @@
 //! A source with no value, an empty one, or more than one yields nothing. A caller whom no source names is
 //! [`Owner::NOBODY`], whom no name can be.
 
-use crate::config::PrincipalSource;
+use crate::endpoint::PrincipalSource;
 use crate::header_map::HeaderMap;
 use crate::session::{Owner, Store, Table};
 

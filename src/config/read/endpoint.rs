@@ -5,8 +5,10 @@ use crate::config::duration::Words;
 use crate::config::located::Located;
 use crate::config::object::Object;
 use crate::config::overlaps::{Overlaps, Requests};
-use crate::config::{Admission, CapacityStatus, OnFull, Transport, UnknownSession};
-use crate::endpoint::{Authority, Endpoint, EndpointName, PathPattern};
+use crate::endpoint::{
+    Admission, Authority, CapacityStatus, Endpoint, EndpointName, OnFull, PathPattern, Transport,
+    UnknownSession,
+};
 
 use super::{VmCap, principal, terminate_upstream};
 
@@ -208,7 +210,7 @@ mod tests {
 
     use super::*;
     use crate::config::testing::{endpoint_with, mistakes_with};
-    use crate::config::{PrincipalSource, TerminateUpstream};
+    use crate::endpoint::{PrincipalSource, TerminateUpstream};
 
     #[test]
     fn reads_http_sse_with_its_message_path() {

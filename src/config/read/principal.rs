@@ -1,8 +1,8 @@
 //! Reads `principal`: where the caller's identity comes from.
 
-use crate::config::PrincipalSource;
 use crate::config::located::Located;
 use crate::config::object::Object;
+use crate::endpoint::PrincipalSource;
 
 use super::header_name;
 

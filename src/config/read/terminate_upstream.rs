@@ -2,10 +2,10 @@
 
 use core::time::Duration;
 
-use crate::config::TerminateUpstream;
 use crate::config::bounds::DURATION;
 use crate::config::located::Located;
 use crate::config::object::Object;
+use crate::endpoint::TerminateUpstream;
 
 use super::header_name;
 
