@@ -9,17 +9,17 @@
 //! [`Endpoint::default`] and [`Config::default`] hold every default, `bounds` every range.
 
 mod bounds;
-mod claims;
+
 mod duration;
-mod fields;
 mod json;
+mod located;
 mod mistakes;
 mod nearest;
 mod not_yet;
-mod place;
+mod object;
+mod overlaps;
 mod read;
 
-use core::fmt;
 use core::time::Duration;
 use std::rc::Rc;
 
@@ -27,8 +27,8 @@ pub use mistakes::{ConfigError, Mistake};
 
 use crate::endpoint::{self, Endpoint, PathPattern};
 use json::Json;
+use located::Located;
 use mistakes::Mistakes;
-use place::Place;
 
 /// Everything the operator decides. [`Config::default`] is what an empty configuration means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,10 +63,10 @@ impl Config {
         Self::parse_and(bytes, |_| ())
     }
 
-    fn parse_and(bytes: &[u8], refuse: impl Fn(&Place<'_>)) -> Result<Self, ConfigError> {
+    fn parse_and(bytes: &[u8], refuse: impl Fn(&Located<'_>)) -> Result<Self, ConfigError> {
         let json = Json::parse(bytes).map_err(ConfigError::unreadable)?;
         let mistakes = Mistakes::default();
-        let root = Place::root(&json, &mistakes);
+        let root = Located::root(&json, &mistakes);
         let config = read::config(&root);
         refuse(&root);
         mistakes.none_or_error().map(|()| config)
@@ -218,93 +218,6 @@ impl StatusPath {
     /// Whether it is this path, given without its query ([`endpoint::without_query`]).
     pub fn matches(&self, path: &[u8]) -> bool {
         self.0.matches(path)
-    }
-}
-
-/// Which of MCP's HTTP transports an endpoint speaks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// MCP 2025-03-26 and later: one path for everything.
-    StreamableHttp,
-    /// MCP 2024-11-05: a GET for events, POSTs to a second path.
-    HttpSse {
-        /// Where the POSTs go.
-        message_path: PathPattern,
-    },
-}
-
-/// What happens to a session id that the table does not hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownSession {
-    /// It passes, and is tracked once the server has answered 2xx.
-    Adopt,
-    /// It is answered 404.
-    Reject,
-}
-
-/// What happens to a newcomer at a cap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFull {
-    /// The newcomer is refused.
-    Reject,
-    /// The session that has been idle longest ends; the newcomer is refused only if all are in use.
-    EvictIdle,
-}
-
-/// Where a POST without a session is judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// At its headers: nothing is held, and no JSON-RPC id can be echoed.
-    Headers,
-    /// At its JSON-RPC message, which is held until it is read.
-    Body,
-}
-
-/// The status of a refusal at the VM's or the endpoint's cap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CapacityStatus {
-    /// 429
-    TooManyRequests,
-    /// 503, for a front tier that retries at another gateway.
-    ServiceUnavailable,
-}
-
-/// A place where the caller's identity may be found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PrincipalSource {
-    /// A request header, its name in lower case.
-    Header(String),
-    /// These claims, in this order, of the payload that `jwt_authn` verified; at least one.
-    JwtClaims(Vec<String>),
-    /// The identity in the client's verified certificate.
-    MtlsPeer,
-    /// The client's address without its port.
-    SourceAddress,
-}
-
-/// How the server hears that the filter ended a session: a DELETE of the filter's own.
-#[derive(Clone, PartialEq, Eq)]
-pub struct TerminateUpstream {
-    /// The Envoy cluster it goes to.
-    pub cluster: String,
-    /// Its `:authority`.
-    pub authority: String,
-    /// How long an answer is waited for, 1s to 720h; 5s by default.
-    pub timeout: Duration,
-    /// Further headers, names in lower case. They may hold credentials and must not be logged.
-    pub headers: Vec<(String, String)>,
-}
-
-/// Leaves the headers' values out.
-impl fmt::Debug for TerminateUpstream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
-        f.debug_struct("TerminateUpstream")
-            .field("cluster", &self.cluster)
-            .field("authority", &self.authority)
-            .field("timeout", &self.timeout)
-            .field("headers", &names)
-            .finish()
     }
 }
 

@@ -32,17 +32,16 @@ use std::rc::Rc;
 use self::http_sse::Announcement;
 use self::verify_headers::Mirrors;
 use crate::answer::Answer;
-use crate::config::{Admission, UnknownSession};
+use crate::endpoint::{Admission, UnknownSession};
 use crate::mcp::json_rpc;
 use crate::mcp::method::Method;
 use crate::mcp::revision::{Era, Revision};
 use crate::mcp::session_id::{PresentedId, SessionId};
-use crate::naming::SessionName;
 use crate::principal::identify;
 use crate::session::{
     DeleteRequest, IdDigest, Owner, Reservation, Session, SessionKey, Standing, Store, Timestamp,
 };
-use crate::telemetry::{Event, Fact};
+use crate::telemetry::{Event, Fact, SessionName};
 use crate::worker::in_use::InUse;
 
 /// How much of a body that streams by is looked at for its method and tool.

@@ -13,11 +13,10 @@ pub mod answer;
 pub mod config;
 pub mod endpoint;
 pub mod exchange;
-pub mod fields;
+pub mod header_map;
 #[cfg(feature = "host")]
 mod host;
 pub mod mcp;
-pub mod naming;
 pub mod principal;
 pub mod session;
 pub mod telemetry;

@@ -3,8 +3,8 @@
 //! A source with no value, an empty one, or more than one yields nothing. A caller whom no source names is
 //! [`Owner::NOBODY`], whom no name can be.
 
-use crate::config::PrincipalSource;
-use crate::fields::Fields;
+use crate::endpoint::PrincipalSource;
+use crate::header_map::HeaderMap;
 use crate::session::{Owner, Store, Table};
 
 /// Dynamic metadata of Envoy's `jwt_authn` filter: one map of claims for each `payload_in_metadata`, the name of
@@ -18,12 +18,12 @@ const PEER_NAMES: [&[u8]; 3] = [
     b"subject_peer_certificate",
 ];
 
-/// What the host knows of whoever sent a request. Asked only where an endpoint has sources.
+/// What the host knows about the sender of a request. The filter asks only where an endpoint has sources.
 pub trait Caller: core::fmt::Debug {
     /// The fields of the request's head, names in lower case.
-    fn fields(&self) -> &Fields;
-    /// A property of the request or its connection; empty if there is none. A map comes as [`Fields`] do, and so
-    /// do the maps in it (`serializeValue` in Envoy's `source/extensions/common/wasm/context.cc`).
+    fn fields(&self) -> &HeaderMap;
+    /// A property of the request or its connection; empty if there is none. A map has the bytes of a [`HeaderMap`],
+    /// and so have the maps in it (`serializeValue` in Envoy's `source/extensions/common/wasm/context.cc`).
     fn property(&self, path: &[&[u8]]) -> Vec<u8>;
 }
 
@@ -83,8 +83,8 @@ fn from_header(name: &[u8], caller: &dyn Caller) -> Option<Name> {
 /// The claims of the one payload that has them all.
 fn from_claims(claims: &[String], caller: &dyn Caller) -> Option<Name> {
     let mut named = None;
-    for (_, payload) in Fields::new(caller.property(&JWT_PAYLOADS)).iter() {
-        if let Some(name) = name_of_claims(claims, &Fields::new(payload.to_vec())) {
+    for (_, payload) in HeaderMap::new(caller.property(&JWT_PAYLOADS)).iter() {
+        if let Some(name) = name_of_claims(claims, &HeaderMap::new(payload.to_vec())) {
             if named.is_some() {
                 return None;
             }
@@ -94,7 +94,7 @@ fn from_claims(claims: &[String], caller: &dyn Caller) -> Option<Name> {
     named
 }
 
-fn name_of_claims(claims: &[String], payload: &Fields) -> Option<Name> {
+fn name_of_claims(claims: &[String], payload: &HeaderMap) -> Option<Name> {
     let mut name = Name::new(b"jwt");
     for claim in claims {
         let (_, value) = payload.iter().find(|(name, _)| *name == claim.as_bytes())?;
@@ -134,12 +134,12 @@ mod tests {
     /// A caller with these headers and properties; `/` is between the parts of a path.
     #[derive(Debug)]
     struct Told {
-        fields: Fields,
+        fields: HeaderMap,
         properties: Vec<(&'static str, Vec<u8>)>,
     }
 
     impl Caller for Told {
-        fn fields(&self) -> &Fields {
+        fn fields(&self) -> &HeaderMap {
             &self.fields
         }
 
@@ -169,7 +169,7 @@ mod tests {
     ) -> Option<Name> {
         let properties = told.iter().map(|(name, value)| (*name, value.to_vec()));
         let caller = Told {
-            fields: Fields::new(map(headers)),
+            fields: HeaderMap::new(map(headers)),
             properties: properties.collect(),
         };
         name_from(&source, &caller)

@@ -291,7 +291,7 @@ fn says_what_is_wrong_with_a_top_level_field() {
         ),
         (
             r#""status": {"path": "/s"}"#,
-            "status: not supported yet".to_owned(),
+            "status: not supported in this version".to_owned(),
         ),
     ];
     for (field, mistake) in cases {
@@ -663,7 +663,7 @@ mod schema {
         {
             let refused = mistakes(&endpoint_with(&format!(r#""{field}": null"#)));
             assert!(
-                refused.contains(&format!("endpoints[0].{field}: not supported yet")),
+                refused.contains(&format!("endpoints[0].{field}: not supported in this version")),
                 "{field}"
             );
         }

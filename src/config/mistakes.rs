@@ -57,7 +57,7 @@ impl fmt::Display for ConfigError {
 
 impl core::error::Error for ConfigError {}
 
-/// Collects mistakes while a configuration is read; shared by all its [`Place`](super::place::Place)s.
+/// Collects mistakes while a configuration is read; shared by all its [`Located`](super::located::Located)s.
 #[derive(Debug, Default)]
 pub(super) struct Mistakes(RefCell<Vec<Mistake>>);
 

@@ -1,11 +1,11 @@
-//! What the configuration knows and the filter does not do yet. Shrinks to nothing.
+//! Fields that the reader knows and this version of the filter does not support.
 
-use super::place::Place;
+use super::located::Located;
 
-/// Notes a mistake wherever it is written.
-pub(super) fn refuse(root: &Place<'_>) {
-    if let Some(place) = root.at("status") {
-        place.refuse("not supported yet");
+/// Notes a mistake at each of them that was written.
+pub(super) fn refuse(root: &Located<'_>) {
+    if let Some(at) = root.at("status") {
+        at.refuse("not supported in this version");
     }
 }
 
@@ -22,7 +22,7 @@ mod tests {
         };
         assert_eq!(
             (mistake.path.as_str(), mistake.problem.as_str()),
-            ("status", "not supported yet")
+            ("status", "not supported in this version")
         );
         assert!(Config::parse_all(text).is_ok());
     }

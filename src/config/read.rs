@@ -8,9 +8,9 @@ use crate::endpoint::Endpoint;
 use std::rc::Rc;
 
 use super::bounds::{ENDPOINTS, SESSIONS, SWEEP_INTERVAL};
-use super::claims::{Claims, Requests};
-use super::fields::Fields;
-use super::place::{Place, one_of};
+use super::located::{Located, one_of};
+use super::object::Object;
+use super::overlaps::{Overlaps, Requests};
 use super::{Config, FilterState, LogSessionId, StatusPath};
 
 const LOG_SESSION_ID: [(&str, LogSessionId); 3] = [
@@ -20,13 +20,13 @@ const LOG_SESSION_ID: [(&str, LogSessionId); 3] = [
 ];
 
 /// Reads what can be read, with defaults for the rest; the result counts only if no mistake was noted.
-pub(super) fn config(root: &Place<'_>) -> Config {
+pub(super) fn config(root: &Located<'_>) -> Config {
     let mut config = Config::default();
-    let Some(fields) = Fields::of(root) else {
+    let Some(object) = Object::of(root) else {
         return config;
     };
-    let mut claims = Claims::default();
-    let written = fields
+    let mut overlaps = Overlaps::default();
+    let written = object
         .set("max_sessions", &mut config.max_sessions, |at| {
             at.whole_number(SESSIONS)
         })
@@ -35,19 +35,19 @@ pub(super) fn config(root: &Place<'_>) -> Config {
         sessions: config.max_sessions,
         written,
     };
-    config.endpoints = match fields.get("endpoints") {
-        Some(place) => endpoints(place, &vm, &mut claims),
-        None => vec![Rc::new(default_endpoint(&vm, &mut claims))],
+    config.endpoints = match object.get("endpoints") {
+        Some(at) => endpoints(at, &vm, &mut overlaps),
+        None => vec![Rc::new(default_endpoint(&vm, &mut overlaps))],
     };
-    fields.set("sweep_interval", &mut config.sweep_interval, |at| {
+    object.set("sweep_interval", &mut config.sweep_interval, |at| {
         at.duration(SWEEP_INTERVAL)
     });
-    fields.set("log_session_id", &mut config.log_session_id, |at| {
+    object.set("log_session_id", &mut config.log_session_id, |at| {
         at.choice(&LOG_SESSION_ID)
     });
-    fields.set("filter_state", &mut config.filter_state, filter_state);
-    config.status = fields.get("status").and_then(|place| status(place, &mut claims));
-    fields.finish();
+    object.set("filter_state", &mut config.filter_state, filter_state);
+    config.status = object.get("status").and_then(|at| status(at, &mut overlaps));
+    object.finish();
     config
 }
 
@@ -57,13 +57,13 @@ struct VmCap {
     written: bool,
 }
 
-fn endpoints(place: &Place<'_>, vm: &VmCap, claims: &mut Claims) -> Vec<Rc<Endpoint>> {
-    let Some(items) = place.items() else {
+fn endpoints(at: &Located<'_>, vm: &VmCap, overlaps: &mut Overlaps) -> Vec<Rc<Endpoint>> {
+    let Some(items) = at.items() else {
         return Vec::new();
     };
     if !ENDPOINTS.contains(&items.len()) {
         let (least, most) = (ENDPOINTS.start(), ENDPOINTS.end());
-        place.refuse(format!(
+        at.refuse(format!(
             "must have {least} to {most} entries, got {}",
             items.len()
         ));
@@ -71,23 +71,23 @@ fn endpoints(place: &Place<'_>, vm: &VmCap, claims: &mut Claims) -> Vec<Rc<Endpo
     items
         .iter()
         .take(*ENDPOINTS.end())
-        .map(|item| Rc::new(endpoint::endpoint(item, vm, claims)))
+        .map(|item| Rc::new(endpoint::endpoint(item, vm, overlaps)))
         .collect()
 }
 
-fn default_endpoint(vm: &VmCap, claims: &mut Claims) -> Endpoint {
+fn default_endpoint(vm: &VmCap, overlaps: &mut Overlaps) -> Endpoint {
     let endpoint = Endpoint {
         max_sessions: vm.sessions,
         ..Endpoint::default()
     };
-    claims.default_endpoint(endpoint.path.clone());
+    overlaps.default_endpoint(endpoint.path.clone());
     endpoint
 }
 
 /// Names are accepted with and without the prefix under which Envoy keeps a Wasm filter's state.
-fn filter_state(place: &Place<'_>) -> Option<FilterState> {
+fn filter_state(at: &Located<'_>) -> Option<FilterState> {
     let mut state = FilterState::NONE;
-    for item in place.items()? {
+    for item in at.items()? {
         let name = item
             .as_text()
             .map(|name| name.strip_prefix("wasm.").unwrap_or(name));
@@ -113,12 +113,12 @@ const FILTER_STATE: [(&str, TurnOn); 6] = [
     ("mcp.outcome", |state| state.outcome = true),
 ];
 
-fn status(place: &Place<'_>, claims: &mut Claims) -> Option<StatusPath> {
-    let fields = Fields::of(place)?;
-    fields.require(&["path"]);
-    let path = fields.get("path").and_then(|at| {
+fn status(at: &Located<'_>, overlaps: &mut Overlaps) -> Option<StatusPath> {
+    let object = Object::of(at)?;
+    object.require(&["path"]);
+    let path = object.get("path").and_then(|at| {
         let path = at.parsed(StatusPath::parse)?;
-        claims.requests(
+        overlaps.requests(
             at,
             Requests {
                 authority: None,
@@ -127,7 +127,7 @@ fn status(place: &Place<'_>, claims: &mut Claims) -> Option<StatusPath> {
         );
         Some(path)
     });
-    fields.finish();
+    object.finish();
     path
 }
 

@@ -3,8 +3,7 @@
 
 use super::{Effects, Exchange, Gate, RequestHead, ResponseHead, Site, State, Verb, Verdict};
 use crate::answer::Answer;
-use crate::config::Transport;
-use crate::endpoint::without_query;
+use crate::endpoint::{Transport, without_query};
 use crate::mcp::query::{self, QueryId};
 use crate::mcp::session_id::SessionId;
 use crate::mcp::sse::{EndpointFinder, Search};

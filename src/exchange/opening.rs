@@ -2,7 +2,7 @@
 
 use super::{Effects, Exchange, Gate, State, Verdict, is_modern};
 use crate::answer::{Answer, whole_seconds};
-use crate::config::CapacityStatus;
+use crate::endpoint::CapacityStatus;
 use crate::mcp::json_rpc::{self, Batch, Body, Kind, Message, RequestId};
 use crate::mcp::method::Method;
 use crate::mcp::revision::Revision;

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use super::RequestHead;
-use crate::config::{Config, LogSessionId, OnFull, Transport};
-use crate::endpoint::{Endpoint, without_query};
+use crate::config::{Config, LogSessionId};
+use crate::endpoint::{Endpoint, OnFull, Transport, without_query};
 use crate::mcp::revision::Era;
 use crate::session::{DeleteRequest, EndpointSettings, EndpointTag, Lifespans, VmSettings};
 

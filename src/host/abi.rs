@@ -8,7 +8,7 @@
 
 use core::ptr::null_mut;
 
-use crate::fields::Fields;
+use crate::header_map::HeaderMap;
 
 /// Which header map of the stream in effect.
 #[derive(Clone, Copy, Debug)]
@@ -47,9 +47,9 @@ unsafe extern "C" {
 }
 
 /// All fields of a header map.
-pub(super) fn fields(map: Headers) -> Fields {
+pub(super) fn fields(map: Headers) -> HeaderMap {
     // SAFETY: the host writes to `data` and `size` before it returns.
-    Fields::new(returned(|data, size| unsafe {
+    HeaderMap::new(returned(|data, size| unsafe {
         proxy_get_header_map_pairs(map as u32, data, size)
     }))
 }
@@ -80,8 +80,8 @@ fn buffer(buffer: u32, len: usize) -> Vec<u8> {
     returned(|data, size| unsafe { proxy_get_buffer_bytes(buffer, 0, len, data, size) })
 }
 
-/// A property of the stream in effect, or of its connection; empty if there is none. One that is a map comes
-/// as [`Fields`] do.
+/// A property of the stream in effect, or of its connection; empty if there is none. A map has the bytes of a
+/// [`HeaderMap`].
 pub(super) fn property(path: &[&[u8]]) -> Vec<u8> {
     let mut joined = Vec::new();
     for part in path {

@@ -1,13 +1,13 @@
 use super::abi;
-use crate::fields::Fields;
+use crate::header_map::HeaderMap;
 use crate::principal::Caller;
 
 /// Whoever sent the request of the stream in effect.
 #[derive(Debug)]
-pub(super) struct Sender<'a>(pub(super) &'a Fields);
+pub(super) struct Sender<'a>(pub(super) &'a HeaderMap);
 
 impl Caller for Sender<'_> {
-    fn fields(&self) -> &Fields {
+    fn fields(&self) -> &HeaderMap {
         self.0
     }
 

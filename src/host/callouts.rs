@@ -6,7 +6,7 @@ use proxy_wasm::types::Status;
 use super::abi::{self, Headers};
 use super::clock;
 use super::shared::Shared;
-use crate::config::TerminateUpstream;
+use crate::endpoint::TerminateUpstream;
 use crate::exchange::{ResponseHead, Site};
 use crate::session::{EndpointTag, PendingDelete, SessionKey, Timestamp};
 use crate::telemetry::Delete;

@@ -11,8 +11,8 @@ use super::reporter::Reporter;
 use super::shared_data::SharedData;
 use crate::config::Config;
 use crate::exchange::{Gate, Site, have_quotas, vm_settings};
-use crate::naming::SessionName;
 use crate::session::{EndedSession, RootTag, Session, StoreError, Table, Timestamp, Version, VmSettings};
+use crate::telemetry::SessionName;
 use crate::worker::delete_queue::DeleteQueue;
 use crate::worker::in_use::InUse;
 

@@ -1,12 +1,14 @@
 //! Reads one entry of `endpoints`.
 
 use crate::config::bounds::{DURATION, REQUEST_BYTES, RETRY_AFTER, SESSIONS, SESSIONS_PER_PRINCIPAL};
-use crate::config::claims::{Claims, Requests};
 use crate::config::duration::Words;
-use crate::config::fields::Fields;
-use crate::config::place::Place;
-use crate::config::{Admission, CapacityStatus, OnFull, Transport, UnknownSession};
-use crate::endpoint::{Authority, Endpoint, EndpointName, PathPattern};
+use crate::config::located::Located;
+use crate::config::object::Object;
+use crate::config::overlaps::{Overlaps, Requests};
+use crate::endpoint::{
+    Admission, Authority, CapacityStatus, Endpoint, EndpointName, OnFull, PathPattern, Transport,
+    UnknownSession,
+};
 
 use super::{VmCap, principal, terminate_upstream};
 
@@ -20,48 +22,48 @@ const ADMISSION: [(&str, Admission); 2] = [("headers", Admission::Headers), ("bo
 const TRANSPORT: [(&str, bool); 2] = [("streamable_http", false), ("http_sse", true)];
 
 /// Reads what can be read, with defaults for the rest; the result counts only if no mistake was noted.
-pub(super) fn endpoint(place: &Place<'_>, vm: &VmCap, claims: &mut Claims) -> Endpoint {
+pub(super) fn endpoint(at: &Located<'_>, vm: &VmCap, overlaps: &mut Overlaps) -> Endpoint {
     let mut endpoint = Endpoint {
         max_sessions: vm.sessions,
         ..Endpoint::default()
     };
-    if let Some(fields) = Fields::of(place) {
-        identity(&fields, &mut endpoint, claims);
-        caps(&fields, &mut endpoint, vm);
-        principals(&fields, &mut endpoint);
-        timeouts(&fields, &mut endpoint);
-        refusals(&fields, &mut endpoint);
-        bodies(&fields, &mut endpoint);
-        termination(&fields, &mut endpoint);
-        fields.finish();
+    if let Some(object) = Object::of(at) {
+        identity(&object, &mut endpoint, overlaps);
+        caps(&object, &mut endpoint, vm);
+        principals(&object, &mut endpoint);
+        timeouts(&object, &mut endpoint);
+        refusals(&object, &mut endpoint);
+        bodies(&object, &mut endpoint);
+        termination(&object, &mut endpoint);
+        object.finish();
     }
     endpoint
 }
 
-fn identity(fields: &Fields<'_, '_>, endpoint: &mut Endpoint, claims: &mut Claims) {
-    fields.require(&["name", "path"]);
-    if let Some(at) = fields.set("name", &mut endpoint.name, |at| at.parsed(EndpointName::parse)) {
-        claims.name(at, &endpoint.name);
+fn identity(object: &Object<'_, '_>, endpoint: &mut Endpoint, overlaps: &mut Overlaps) {
+    object.require(&["name", "path"]);
+    if let Some(at) = object.set("name", &mut endpoint.name, |at| at.parsed(EndpointName::parse)) {
+        overlaps.name(at, &endpoint.name);
     }
-    let path = fields.set("path", &mut endpoint.path, |at| at.parsed(PathPattern::parse));
-    let written = fields.get("authority").is_some();
-    fields.set("authority", &mut endpoint.authority, |at| {
+    let path = object.set("path", &mut endpoint.path, |at| at.parsed(PathPattern::parse));
+    let written = object.get("authority").is_some();
+    object.set("authority", &mut endpoint.authority, |at| {
         at.parsed(Authority::parse).map(Some)
     });
-    if let Some(transport) = transport(fields) {
+    if let Some(transport) = transport(object) {
         endpoint.transport = transport;
     }
-    // A wrong authority is no claim on every host.
+    // A wrong authority does not stand for every host.
     if !written || endpoint.authority.is_some() {
-        claim_requests(path, fields.get("message_path"), endpoint, claims);
+        add_requests(path, object.get("message_path"), endpoint, overlaps);
     }
 }
 
-fn transport(fields: &Fields<'_, '_>) -> Option<Transport> {
-    let (written, message_path) = (fields.get("transport"), fields.get("message_path"));
+fn transport(object: &Object<'_, '_>) -> Option<Transport> {
+    let (written, message_path) = (object.get("transport"), object.get("message_path"));
     let has_message_path = written.map_or(Some(false), |at| at.choice(&TRANSPORT))?;
     if has_message_path {
-        fields.require(&["message_path"]);
+        object.require(&["message_path"]);
         message_path?
             .parsed(PathPattern::parse)
             .map(|message_path| Transport::HttpSse { message_path })
@@ -71,26 +73,26 @@ fn transport(fields: &Fields<'_, '_>) -> Option<Transport> {
     }
 }
 
-fn claim_requests(
-    path: Option<&Place<'_>>,
-    message_path: Option<&Place<'_>>,
+fn add_requests(
+    path: Option<&Located<'_>>,
+    message_path: Option<&Located<'_>>,
     endpoint: &Endpoint,
-    claims: &mut Claims,
+    overlaps: &mut Overlaps,
 ) {
     let requests = |path: &PathPattern| Requests {
         authority: endpoint.authority.clone(),
         path: path.clone(),
     };
     if let Some(at) = path {
-        claims.requests(at, requests(&endpoint.path));
+        overlaps.requests(at, requests(&endpoint.path));
     }
     if let (Some(at), Transport::HttpSse { message_path }) = (message_path, &endpoint.transport) {
-        claims.requests(at, requests(message_path));
+        overlaps.requests(at, requests(message_path));
     }
 }
 
-fn caps(fields: &Fields<'_, '_>, endpoint: &mut Endpoint, vm: &VmCap) {
-    let cap = fields.set("max_sessions", &mut endpoint.max_sessions, |at| {
+fn caps(object: &Object<'_, '_>, endpoint: &mut Endpoint, vm: &VmCap) {
+    let cap = object.set("max_sessions", &mut endpoint.max_sessions, |at| {
         at.whole_number(SESSIONS)
     });
     if let Some(at) = cap.filter(|_| vm.written && endpoint.max_sessions > vm.sessions) {
@@ -99,7 +101,7 @@ fn caps(fields: &Fields<'_, '_>, endpoint: &mut Endpoint, vm: &VmCap) {
             vm.sessions
         ));
     }
-    let quota = fields.set(
+    let quota = object.set(
         "max_sessions_per_principal",
         &mut endpoint.max_sessions_per_principal,
         quota,
@@ -115,19 +117,19 @@ fn caps(fields: &Fields<'_, '_>, endpoint: &mut Endpoint, vm: &VmCap) {
 }
 
 /// Zero is no cap.
-fn quota(place: &Place<'_>) -> Option<Option<u32>> {
-    let sessions = place.whole_number(SESSIONS_PER_PRINCIPAL)?;
+fn quota(at: &Located<'_>) -> Option<Option<u32>> {
+    let sessions = at.whole_number(SESSIONS_PER_PRINCIPAL)?;
     Some((sessions > 0).then_some(sessions))
 }
 
-fn principals(fields: &Fields<'_, '_>, endpoint: &mut Endpoint) {
-    let nobody = fields
+fn principals(object: &Object<'_, '_>, endpoint: &mut Endpoint) {
+    let nobody = object
         .get("principal")
         .is_none_or(|at| at.as_items().is_some_and(|sources| sources.is_empty()));
-    fields.set("principal", &mut endpoint.principal, principal::sources);
+    object.set("principal", &mut endpoint.principal, principal::sources);
     endpoint.bind_sessions = !endpoint.principal.is_empty();
-    fields.set("bind_sessions", &mut endpoint.bind_sessions, Place::flag);
-    if let Some(at) = fields.get("max_sessions_per_principal")
+    object.set("bind_sessions", &mut endpoint.bind_sessions, Located::flag);
+    if let Some(at) = object.get("max_sessions_per_principal")
         && endpoint.max_sessions_per_principal.is_some()
         && nobody
     {
@@ -135,11 +137,11 @@ fn principals(fields: &Fields<'_, '_>, endpoint: &mut Endpoint) {
     }
 }
 
-fn timeouts(fields: &Fields<'_, '_>, endpoint: &mut Endpoint) {
-    let idle = fields.set("idle_timeout", &mut endpoint.idle_timeout, |at| {
+fn timeouts(object: &Object<'_, '_>, endpoint: &mut Endpoint) {
+    let idle = object.set("idle_timeout", &mut endpoint.idle_timeout, |at| {
         at.timeout(DURATION)
     });
-    let lifetime = fields.set("max_lifetime", &mut endpoint.max_lifetime, |at| {
+    let lifetime = object.set("max_lifetime", &mut endpoint.max_lifetime, |at| {
         at.timeout(DURATION)
     });
     if let (Some(at), Some(_)) = (idle, lifetime)
@@ -151,53 +153,53 @@ fn timeouts(fields: &Fields<'_, '_>, endpoint: &mut Endpoint) {
             Words(lifetime)
         ));
     }
-    fields.set("initialize_timeout", &mut endpoint.initialize_timeout, |at| {
+    object.set("initialize_timeout", &mut endpoint.initialize_timeout, |at| {
         at.duration(DURATION)
     });
 }
 
-fn refusals(fields: &Fields<'_, '_>, endpoint: &mut Endpoint) {
-    fields.set("unknown_session", &mut endpoint.unknown_session, |at| {
+fn refusals(object: &Object<'_, '_>, endpoint: &mut Endpoint) {
+    object.set("unknown_session", &mut endpoint.unknown_session, |at| {
         at.choice(&UNKNOWN_SESSION)
     });
-    fields.set("on_full", &mut endpoint.on_full, |at| at.choice(&ON_FULL));
-    fields.set("capacity_status", &mut endpoint.capacity_status, capacity_status);
-    fields.set("retry_after", &mut endpoint.retry_after, |at| {
+    object.set("on_full", &mut endpoint.on_full, |at| at.choice(&ON_FULL));
+    object.set("capacity_status", &mut endpoint.capacity_status, capacity_status);
+    object.set("retry_after", &mut endpoint.retry_after, |at| {
         at.duration(RETRY_AFTER)
     });
 }
 
-fn capacity_status(place: &Place<'_>) -> Option<CapacityStatus> {
-    match place.as_whole_number() {
+fn capacity_status(at: &Located<'_>) -> Option<CapacityStatus> {
+    match at.as_whole_number() {
         Some(429) => Some(CapacityStatus::TooManyRequests),
         Some(503) => Some(CapacityStatus::ServiceUnavailable),
         Some(_) | None => {
-            place.refuse_value("must be 429 or 503");
+            at.refuse_value("must be 429 or 503");
             None
         }
     }
 }
 
-fn bodies(fields: &Fields<'_, '_>, endpoint: &mut Endpoint) {
-    fields.set("admission", &mut endpoint.admission, |at| at.choice(&ADMISSION));
-    let strict = fields.set("strict_json_rpc", &mut endpoint.strict_json_rpc, Place::flag);
+fn bodies(object: &Object<'_, '_>, endpoint: &mut Endpoint) {
+    object.set("admission", &mut endpoint.admission, |at| at.choice(&ADMISSION));
+    let strict = object.set("strict_json_rpc", &mut endpoint.strict_json_rpc, Located::flag);
     if let Some(at) = strict.filter(|_| endpoint.strict_json_rpc && endpoint.admission == Admission::Headers)
     {
         at.refuse("needs admission \"body\"");
     }
-    fields.set("max_request_bytes", &mut endpoint.max_request_bytes, |at| {
+    object.set("max_request_bytes", &mut endpoint.max_request_bytes, |at| {
         at.whole_number(REQUEST_BYTES)
             .and_then(|bytes| usize::try_from(bytes).ok())
     });
-    fields.set("verify_headers", &mut endpoint.verify_headers, Place::flag);
+    object.set("verify_headers", &mut endpoint.verify_headers, Located::flag);
 }
 
-fn termination(fields: &Fields<'_, '_>, endpoint: &mut Endpoint) {
+fn termination(object: &Object<'_, '_>, endpoint: &mut Endpoint) {
     let slot = &mut endpoint.terminate_upstream;
-    fields.set("terminate_upstream", slot, |at| {
+    object.set("terminate_upstream", slot, |at| {
         terminate_upstream::terminate_upstream(at).map(Some)
     });
-    if let (Some(at), Transport::HttpSse { .. }) = (fields.get("terminate_upstream"), &endpoint.transport) {
+    if let (Some(at), Transport::HttpSse { .. }) = (object.get("terminate_upstream"), &endpoint.transport) {
         at.refuse("not with transport \"http_sse\"");
     }
 }
@@ -208,7 +210,7 @@ mod tests {
 
     use super::*;
     use crate::config::testing::{endpoint_with, mistakes_with};
-    use crate::config::{PrincipalSource, TerminateUpstream};
+    use crate::endpoint::{PrincipalSource, TerminateUpstream};
 
     #[test]
     fn reads_http_sse_with_its_message_path() {

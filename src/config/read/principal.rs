@@ -1,45 +1,45 @@
 //! Reads `principal`: where the caller's identity comes from.
 
-use crate::config::PrincipalSource;
-use crate::config::fields::Fields;
-use crate::config::place::Place;
+use crate::config::located::Located;
+use crate::config::object::Object;
+use crate::endpoint::PrincipalSource;
 
 use super::header_name;
 
 /// A list of sources, empty for none.
-pub(super) fn sources(place: &Place<'_>) -> Option<Vec<PrincipalSource>> {
-    let read: Vec<_> = place.items()?.iter().map(source).collect();
+pub(super) fn sources(at: &Located<'_>) -> Option<Vec<PrincipalSource>> {
+    let read: Vec<_> = at.items()?.iter().map(source).collect();
     read.into_iter().collect()
 }
 
 /// An object with one field, which says what kind of source it is.
-fn source(place: &Place<'_>) -> Option<PrincipalSource> {
-    let fields = Fields::of(place)?;
+fn source(at: &Located<'_>) -> Option<PrincipalSource> {
+    let object = Object::of(at)?;
     let read = [
-        fields
+        object
             .get("header")
             .map(|at| at.parsed(header_name).map(PrincipalSource::Header)),
-        fields
+        object
             .get("jwt_claims")
             .map(|at| jwt_claims(at).map(PrincipalSource::JwtClaims)),
-        fields
+        object
             .get("mtls_peer")
             .map(|at| only_true(at).map(|()| PrincipalSource::MtlsPeer)),
-        fields
+        object
             .get("source_address")
             .map(|at| only_true(at).map(|()| PrincipalSource::SourceAddress)),
     ];
-    if fields.len() != 1 {
-        place.refuse("must have one field: \"header\", \"jwt_claims\", \"mtls_peer\" or \"source_address\"");
+    if object.len() != 1 {
+        at.refuse("must have one field: \"header\", \"jwt_claims\", \"mtls_peer\" or \"source_address\"");
     }
-    fields.finish();
+    object.finish();
     read.into_iter().flatten().next().flatten()
 }
 
-fn jwt_claims(place: &Place<'_>) -> Option<Vec<String>> {
-    let items = place.items()?;
+fn jwt_claims(at: &Located<'_>) -> Option<Vec<String>> {
+    let items = at.items()?;
     if items.is_empty() {
-        place.refuse("must name at least one claim");
+        at.refuse("must name at least one claim");
     }
     let claims: Vec<_> = items.iter().map(|item| item.parsed(claim)).collect();
     claims.into_iter().collect()
@@ -53,10 +53,10 @@ fn claim(text: &str) -> Result<String, &'static str> {
     }
 }
 
-fn only_true(place: &Place<'_>) -> Option<()> {
-    let flag = place.flag()?;
+fn only_true(at: &Located<'_>) -> Option<()> {
+    let flag = at.flag()?;
     if !flag {
-        place.refuse_value("must be true");
+        at.refuse_value("must be true");
     }
     flag.then_some(())
 }

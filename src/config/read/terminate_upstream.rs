@@ -2,10 +2,10 @@
 
 use core::time::Duration;
 
-use crate::config::TerminateUpstream;
 use crate::config::bounds::DURATION;
-use crate::config::fields::Fields;
-use crate::config::place::Place;
+use crate::config::located::Located;
+use crate::config::object::Object;
+use crate::endpoint::TerminateUpstream;
 
 use super::header_name;
 
@@ -19,20 +19,20 @@ const RESERVED_HEADERS: [&str; 5] = [
 ];
 
 /// Reads what can be read; the result counts only if no mistake was noted.
-pub(super) fn terminate_upstream(place: &Place<'_>) -> Option<TerminateUpstream> {
-    let fields = Fields::of(place)?;
-    fields.require(&["cluster", "authority"]);
+pub(super) fn terminate_upstream(at: &Located<'_>) -> Option<TerminateUpstream> {
+    let object = Object::of(at)?;
+    object.require(&["cluster", "authority"]);
     let mut read = TerminateUpstream {
         cluster: String::new(),
         authority: String::new(),
         timeout: Duration::from_secs(5),
         headers: Vec::new(),
     };
-    fields.set("cluster", &mut read.cluster, |at| at.parsed(cluster));
-    fields.set("authority", &mut read.authority, |at| at.parsed(authority));
-    fields.set("timeout", &mut read.timeout, |at| at.duration(DURATION));
-    fields.set("headers", &mut read.headers, headers);
-    fields.finish();
+    object.set("cluster", &mut read.cluster, |at| at.parsed(cluster));
+    object.set("authority", &mut read.authority, |at| at.parsed(authority));
+    object.set("timeout", &mut read.timeout, |at| at.duration(DURATION));
+    object.set("headers", &mut read.headers, headers);
+    object.finish();
     Some(read)
 }
 
@@ -53,24 +53,20 @@ fn authority(text: &str) -> Result<String, &'static str> {
     }
 }
 
-fn headers(place: &Place<'_>) -> Option<Vec<(String, String)>> {
-    let read: Vec<_> = place
-        .entries()?
-        .iter()
-        .map(|(name, at)| header(name, at))
-        .collect();
+fn headers(at: &Located<'_>) -> Option<Vec<(String, String)>> {
+    let read: Vec<_> = at.entries()?.iter().map(|(name, at)| header(name, at)).collect();
     read.into_iter().collect()
 }
 
 /// Quotes no value: it may be a credential.
-fn header(name: &str, place: &Place<'_>) -> Option<(String, String)> {
-    let name = header_name(name).map_err(|wanted| place.refuse(wanted)).ok()?;
+fn header(name: &str, at: &Located<'_>) -> Option<(String, String)> {
+    let name = header_name(name).map_err(|wanted| at.refuse(wanted)).ok()?;
     if RESERVED_HEADERS.contains(&name.as_str()) {
-        place.refuse("set by the filter itself");
+        at.refuse("set by the filter itself");
     }
-    let value = place.as_text().filter(|text| text.bytes().all(is_value_byte));
+    let value = at.as_text().filter(|text| text.bytes().all(is_value_byte));
     if value.is_none() {
-        place.refuse("must be a string of visible ASCII characters, spaces and tabs");
+        at.refuse("must be a string of visible ASCII characters, spaces and tabs");
     }
     Some((name, value?.to_owned()))
 }

@@ -173,7 +173,7 @@ async fn all_mistakes_come_in_one_message() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_yet_is_refused_not_ignored() {
     let log = refusal(json!({"status": {"path": "/mcp-sessions"}}), Encoding::Struct).await;
-    assert!(log.contains("not supported yet"), "{log}");
+    assert!(log.contains("not supported in this version"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use mcp_session_filter::config::UnknownSession;
+use mcp_session_filter::endpoint::UnknownSession;
 use mcp_session_filter::exchange::AnswerInterest;
 use mcp_session_filter::session::{Counts, EndReason, EndedSession, EndpointCounts, RootTag, Table};
 

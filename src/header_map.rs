@@ -1,17 +1,17 @@
-//! Names and values as the host hands them over.
+//! A header map, or a map of properties, in the form in which the host hands it over.
 
-/// A header map as the host serialises it: a count, two lengths for each field, then names and values, each
-/// ended by a zero byte.
+/// A map in the host's bytes: a count, two lengths for each field, then names and values, each with a zero byte after
+/// it (`PairsUtil::marshalPairs` of proxy-wasm-cpp-host).
 #[derive(Debug)]
-pub struct Fields(Vec<u8>);
+pub struct HeaderMap(Vec<u8>);
 
-impl Fields {
-    /// The fields in these bytes.
+impl HeaderMap {
+    /// Takes the bytes as they came; [`Self::iter`] reads them.
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
 
-    /// Names, in lower case, and values. Ends early where the bytes do not add up.
+    /// Names, in lower case, and values. It ends early if a length runs past the bytes.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let (count, sizes) = self
             .0

@@ -2,22 +2,22 @@
 
 use core::cell::RefCell;
 
+use super::located::{Located, one_of};
 use super::nearest::nearest;
-use super::place::{Place, one_of};
 
-/// The fields of one object. What was asked for is what is known; [`Fields::finish`] notes the rest as unknown.
-pub(super) struct Fields<'a, 'p> {
-    place: &'p Place<'a>,
-    entries: Vec<(&'a str, Place<'a>)>,
+/// The fields of one object. What was asked for is what is known; [`Object::finish`] notes the rest as unknown.
+pub(super) struct Object<'a, 'p> {
+    at: &'p Located<'a>,
+    entries: Vec<(&'a str, Located<'a>)>,
     known: RefCell<Vec<&'static str>>,
 }
 
-impl<'a, 'p> Fields<'a, 'p> {
+impl<'a, 'p> Object<'a, 'p> {
     /// Notes a mistake if the value here is no object.
-    pub(super) fn of(place: &'p Place<'a>) -> Option<Self> {
-        let entries = place.entries()?;
+    pub(super) fn of(at: &'p Located<'a>) -> Option<Self> {
+        let entries = at.entries()?;
         Some(Self {
-            place,
+            at,
             entries,
             known: RefCell::default(),
         })
@@ -31,38 +31,38 @@ impl<'a, 'p> Fields<'a, 'p> {
     /// Notes a mistake for each of these that was not written.
     pub(super) fn require(&self, names: &[&'static str]) {
         for name in names.iter().filter(|name| self.get(name).is_none()) {
-            self.place.refuse_missing(name);
+            self.at.refuse_missing(name);
         }
     }
 
     /// The field, if it was written.
-    pub(super) fn get(&self, name: &'static str) -> Option<&Place<'a>> {
+    pub(super) fn get(&self, name: &'static str) -> Option<&Located<'a>> {
         if !self.known.borrow().contains(&name) {
             self.known.borrow_mut().push(name);
         }
         self.entries
             .iter()
             .find(|(written, _)| *written == name)
-            .map(|(_, place)| place)
+            .map(|(_, at)| at)
     }
 
-    /// Reads the field over its default. Returns its place if it was written and is right.
+    /// Reads the field over its default. Returns where it stands, if it was written and is right.
     pub(super) fn set<T>(
         &self,
         name: &'static str,
         slot: &mut T,
-        read: impl FnOnce(&Place<'a>) -> Option<T>,
-    ) -> Option<&Place<'a>> {
-        let place = self.get(name)?;
-        *slot = read(place)?;
-        Some(place)
+        read: impl FnOnce(&Located<'a>) -> Option<T>,
+    ) -> Option<&Located<'a>> {
+        let at = self.get(name)?;
+        *slot = read(at)?;
+        Some(at)
     }
 
     /// Notes every field that nobody asked for.
     pub(super) fn finish(self) {
         let known = self.known.into_inner();
-        for (name, place) in self.entries.iter().filter(|(name, _)| !known.contains(name)) {
-            place.refuse(unknown(name, &known));
+        for (name, at) in self.entries.iter().filter(|(name, _)| !known.contains(name)) {
+            at.refuse(unknown(name, &known));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A value of the configuration together with where it stands, so that a mistake can name its place.
+//! A value of the configuration together with where it stands, so that a mistake can name its at.
 
 use core::fmt::Display;
 use core::ops::RangeInclusive;
@@ -9,13 +9,13 @@ use super::json::{Json, Quoted};
 use super::mistakes::Mistakes;
 
 /// A value and its path. Each reader returns `None` after noting the mistake, so that reading can go on.
-pub(super) struct Place<'a> {
+pub(super) struct Located<'a> {
     path: String,
     value: &'a Json,
     mistakes: &'a Mistakes,
 }
 
-impl<'a> Place<'a> {
+impl<'a> Located<'a> {
     /// The configuration as a whole, whose path is empty.
     pub(super) fn root(value: &'a Json, mistakes: &'a Mistakes) -> Self {
         Self {
@@ -170,11 +170,11 @@ impl<'a> Place<'a> {
         };
         let mut entries: Vec<(&str, Self)> = Vec::new();
         for (name, value) in object {
-            let place = self.inside(self.path_of(name), value);
+            let at = self.inside(self.path_of(name), value);
             if entries.iter().any(|(earlier, _)| earlier == name) {
-                place.refuse("written twice");
+                at.refuse("written twice");
             } else {
-                entries.push((name, place));
+                entries.push((name, at));
             }
         }
         Some(entries)
