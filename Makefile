@@ -72,28 +72,30 @@ player: rust
 # Tests
 
 .PHONY: test
-test: test-core test-gateway test-load ## every test, those against a real Envoy included
+test: test-core test-gateway ## every test, those against a real Envoy included
 
 .PHONY: test-core
 test-core: rust ## the tests that need no host
 	cargo test --locked --no-default-features
 	cargo test --locked --test shell
 
-.PHONY: test-load
-test-load: rust ## the tests of the load generator and the report
-	cargo test --locked --manifest-path $(GATEWAY) --package load
+# The tests against a real Envoy wait more than they work. Both packages in one command share what they stand on.
+GATEWAY_TESTS := cargo test --locked --manifest-path $(GATEWAY) --package gateway --package load
 
 .PHONY: test-gateway
-test-gateway: build build-trap $(ENVOY_NEEDED) ## the tests against a real Envoy
-	@# They wait more than they work.
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --locked --manifest-path $(GATEWAY)
+test-gateway: rust ## the tests against a real Envoy, and those of the load generator
+	@$(MAKE) --no-print-directory --jobs=4 build build-trap gateway-tests envoy
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(GATEWAY_TESTS)
+
+.PHONY: gateway-tests
+gateway-tests: rust
+	$(GATEWAY_TESTS) --no-run
 
 # Every Envoy the whole of the end-to-end tests runs on. PyPI's 1.38.3 was built without V8.
 MATRIX := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
 
 .PHONY: test-matrix
-test-matrix: build build-trap $(MATRIX:%=.cache/envoy-%/envoy) ## the tests against a real Envoy, on each version it supports
-	cargo test --locked --manifest-path $(GATEWAY) --no-run
+test-matrix: build build-trap gateway-tests $(MATRIX:%=.cache/envoy-%/envoy) ## the tests against a real Envoy, on each version it supports
 	@MATRIX="$(MATRIX)" tests/gateway/matrix $(TESTS)
 
 .PHONY: conformance
@@ -186,18 +188,18 @@ spell: $(TYPOS) ## the spelling of everything in the repository; .typos.toml has
 	$(TYPOS)
 
 # What ships is held to deny.toml, what only tests it to tests/deny.toml.
+deny_everywhere = for workspace in . tests/gateway fuzz; do \
+  $(DENY) --manifest-path $$workspace/Cargo.toml --config tests/deny.toml check $(1); done
+
 .PHONY: deny
-deny: $(DENY) ## the licences, sources and doubles of all crates
+deny: $(DENY) ## the licences and sources of all crates
 	$(DENY) check bans licenses sources
-	$(DENY) --manifest-path $(GATEWAY) check --config tests/deny.toml bans licenses sources
-	$(DENY) --manifest-path fuzz/Cargo.toml check --config tests/deny.toml bans licenses sources
+	@$(call deny_everywhere,bans licenses sources)
 
 .PHONY: audit
 audit: $(DENY) ## known vulnerabilities of all crates; needs the network, so that `make ci` leaves it out
 	@tests/set-up advisories $(DENY)
-	$(DENY) check advisories
-	$(DENY) --manifest-path $(GATEWAY) check --config tests/deny.toml advisories
-	$(DENY) --manifest-path fuzz/Cargo.toml check --config tests/deny.toml advisories
+	@$(call deny_everywhere,advisories)
 
 .PHONY: size
 size: build ## the module's size against its limit
