@@ -214,6 +214,7 @@ rust:
 
 .PHONY: envoy
 envoy: $(ENVOY_NEEDED) ## have an Envoy: the one there is, or one of our own
+	@:
 
 .cache/envoy-%/envoy:
 	@tests/set-up envoy $*
