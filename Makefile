@@ -114,8 +114,8 @@ report: bench-tools ## draw the report anew from the results there are, in targe
 	@exec tests/gateway/target/release/bench report
 
 .PHONY: micro
-micro: ## what each operation of the table costs, without a host
-	cargo bench --locked --no-default-features --bench table --bench exchange
+micro: ## what each operation of the table, and the reading of a body, costs without a host
+	cargo bench --locked --no-default-features --bench table --bench exchange --bench json_rpc
 
 .PHONY: bench-tools
 bench-tools: build $(ENVOY_NEEDED) $(SDKS_NEEDED)
