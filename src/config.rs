@@ -17,6 +17,7 @@ mod mistakes;
 mod nearest;
 mod not_yet;
 mod place;
+mod protobuf;
 mod read;
 
 use core::fmt;
