@@ -152,8 +152,8 @@ bench-tools: build $(ENVOY_NEEDED) $(SDKS_NEEDED)
 	cargo build --release --locked --manifest-path $(GATEWAY) --package load
 
 .PHONY: micro
-micro: rust ## what each operation of the table costs, without a host
-	cargo bench --locked --no-default-features --bench table --bench exchange
+micro: rust ## what each operation of the table, and the reading of a body, costs without a host
+	cargo bench --locked --no-default-features --bench table --bench exchange --bench json_rpc
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Gates

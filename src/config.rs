@@ -18,6 +18,7 @@ mod nearest;
 mod not_yet;
 mod object;
 mod overlaps;
+mod protobuf;
 mod read;
 
 use core::time::Duration;

@@ -5,15 +5,10 @@
 
 use core::fmt;
 
-use hifijson::num::LexWrite as _;
-use hifijson::str::LexAlloc as _;
-use hifijson::token::Lex as _;
-use hifijson::{Read as _, SliceLexer};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::bounds::ECHOED_CHARS;
-
-/// Deepest nesting of lists and objects that is read, in either form.
-const MAX_DEPTH: usize = 127;
+use super::protobuf::read_struct;
 
 /// A JSON value. Its display is a bounded quotation on one line for error messages.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,8 +29,7 @@ impl Json {
         if bytes.trim_ascii().is_empty() {
             return Ok(Self::Object(Vec::new()));
         }
-        let text = read_text(bytes);
-        text.or_else(|mistake| {
+        serde_json::from_slice(bytes).or_else(|mistake| {
             read_struct(bytes).ok_or_else(|| format!("must be JSON or a Struct: {mistake}"))
         })
     }
@@ -54,20 +48,17 @@ impl fmt::Display for Json {
     }
 }
 
-/// To three decimals. The standard library's exact printing of doubles would add 20 KB to the module.
+/// To three decimals.
 fn quote_number(value: f64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if value.is_nan() || value.abs() >= 1e15 {
         return f.write_str("a huge number");
     }
-    let sign = if value < 0.0 { "-" } else { "" };
-    let (whole, thousandths) = (value.abs().trunc(), value.abs().fract() * 1_000.0);
-    let exact = whole + thousandths.round() / 1_000.0 == value.abs();
-    let decimals = if exact { thousandths.round() } else { thousandths };
-    let number = format!("{sign}{}.{:03}", whole as u64, decimals as u64);
-    if exact {
-        f.write_str(number.trim_end_matches('0').trim_end_matches('.'))
-    } else {
-        write!(f, "{number}...")
+    // -0 and 0 add up to 0.
+    let number = (value + 0.0).to_string();
+    let third_decimal = number.find('.').map_or(number.len(), |point| point + 3);
+    match number.get(..=third_decimal) {
+        Some(start) if start.len() < number.len() => write!(f, "{start}..."),
+        _ => f.write_str(&number),
     }
 }
 
@@ -88,290 +79,60 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// Why bytes are no JSON, and where: the place of the byte that does not fit, or the end.
-#[derive(Debug)]
-struct Mistake {
-    what: &'static str,
-    line: usize,
-    column: usize,
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at line {} column {}", self.what, self.line, self.column)
+/// Any value that JSON has. The recursion limit of serde_json bounds the depth.
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_any(Tree)
     }
 }
 
-/// Reads JSON text (RFC 8259): one value, and but for it only white space.
-fn read_text(bytes: &[u8]) -> Result<Json, Mistake> {
-    let mut lexer = SliceLexer::new(bytes);
-    let value = value(&mut lexer, MAX_DEPTH).and_then(|value| match lexer.ws_peek() {
-        None => Ok(value),
-        Some(_) => Err("trailing characters"),
-    });
-    value.map_err(|what| mistake(what, bytes, lexer.as_slice().len()))
-}
+struct Tree;
 
-/// A mistake at the first of the last `left` bytes. Lines and columns count from one, columns in bytes.
-fn mistake(what: &'static str, bytes: &[u8], left: usize) -> Mistake {
-    let end = bytes.len().min(bytes.len().saturating_sub(left) + 1);
-    let read = bytes.get(..end).unwrap_or_default();
-    let column = read.iter().rev().take_while(|byte| **byte != b'\n').count();
-    let line = read.iter().filter(|byte| **byte == b'\n').count() + 1;
-    Mistake { what, line, column }
-}
+impl<'de> Visitor<'de> for Tree {
+    type Value = Json;
 
-fn value(lexer: &mut SliceLexer<'_>, depth: usize) -> Result<Json, &'static str> {
-    match lexer.ws_peek().ok_or("EOF while parsing a value")? {
-        b'n' | b't' | b'f' => {
-            let word = lexer.null_or_bool().ok_or("expected ident")?;
-            Ok(word.map_or(Json::Null, Json::Bool))
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Bool(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Json, E> {
+        Ok(Json::Number(value as f64))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Json, E> {
+        Ok(Json::Number(value as f64))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Json, E> {
+        Ok(Json::Number(value))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Json, E> {
+        Ok(Json::String(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
         }
-        b'-' | b'0'..=b'9' => {
-            let (token, _) = lexer.num_string().validated().map_err(|_| "invalid number")?;
-            double(token).map(Json::Number).ok_or("number out of range")
+        Ok(Json::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Json, A::Error> {
+        let mut object = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            object.push(entry);
         }
-        b'"' => string(lexer).map(Json::String),
-        b'[' => list(lexer.discarded(), inside(depth)?),
-        b'{' => object(lexer.discarded(), inside(depth)?),
-        _ => Err("expected value"),
-    }
-}
-
-fn inside(depth: usize) -> Result<usize, &'static str> {
-    depth.checked_sub(1).ok_or("recursion limit exceeded")
-}
-
-fn string(lexer: &mut SliceLexer<'_>) -> Result<String, &'static str> {
-    let text = lexer.discarded().str_string();
-    text.map(|text| text.into_owned()).map_err(|error| match error {
-        hifijson::str::Error::Control => "control character in a string",
-        hifijson::str::Error::Escape(_) => "invalid escape",
-        hifijson::str::Error::Eof => "EOF while parsing a string",
-        hifijson::str::Error::Utf8(_) => "invalid unicode code point",
-    })
-}
-
-/// The items up to the bracket `close`; the one that opens is read.
-fn items<T>(
-    lexer: &mut SliceLexer<'_>,
-    close: u8,
-    cut: &'static str,
-    item: impl Fn(&mut SliceLexer<'_>) -> Result<T, &'static str>,
-) -> Result<Vec<T>, &'static str> {
-    let mut items = Vec::new();
-    if lexer.ws_peek().ok_or(cut)? == close {
-        lexer.take_next();
-        return Ok(items);
-    }
-    loop {
-        items.push(item(lexer)?);
-        let next = lexer.ws_peek().ok_or(cut)?;
-        if next != b',' && next != close {
-            return Err("expected `,` or a closing bracket");
-        }
-        lexer.take_next();
-        if next == close {
-            return Ok(items);
-        }
-        if lexer.ws_peek() == Some(close) {
-            return Err("trailing comma");
-        }
-    }
-}
-
-fn list(lexer: &mut SliceLexer<'_>, depth: usize) -> Result<Json, &'static str> {
-    let item = |lexer: &mut SliceLexer<'_>| value(lexer, depth);
-    items(lexer, b']', "EOF while parsing a list", item).map(Json::List)
-}
-
-const CUT_OBJECT: &str = "EOF while parsing an object";
-
-fn object(lexer: &mut SliceLexer<'_>, depth: usize) -> Result<Json, &'static str> {
-    let entry = |lexer: &mut SliceLexer<'_>| entry(lexer, depth);
-    items(lexer, b'}', CUT_OBJECT, entry).map(Json::Object)
-}
-
-fn entry(lexer: &mut SliceLexer<'_>, depth: usize) -> Result<(String, Json), &'static str> {
-    let name = match lexer.ws_peek().ok_or(CUT_OBJECT)? {
-        b'"' => string(lexer)?,
-        _ => return Err("key must be a string"),
-    };
-    match lexer.ws_peek().ok_or(CUT_OBJECT)? {
-        b':' => Ok((name, value(lexer.discarded(), depth)?)),
-        _ => Err("expected `:`"),
-    }
-}
-
-/// The double that a number token stands for; `None` for one too large.
-///
-/// The nearest there is for up to 15 digits and small exponents, hence for everything that means something in a
-/// configuration; near it for others. The standard library is exact for all, with 16 KB of tables and code.
-fn double(token: &str) -> Option<f64> {
-    let (digits, exponent) = token.split_once(['e', 'E']).unwrap_or((token, "0"));
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let (sign, whole) = whole
-        .strip_prefix('-')
-        .map_or((1.0, whole), |whole| (-1.0, whole));
-    let mut exponent = exponent_of(exponent).saturating_sub_unsigned(u32::try_from(fraction.len()).ok()?);
-    let mut significand: u64 = 0;
-    for digit in whole.bytes().chain(fraction.bytes()) {
-        if significand < u64::MAX / 10 {
-            significand = significand * 10 + u64::from(digit - b'0');
-        } else {
-            exponent = exponent.saturating_add(1);
-        }
-    }
-    let value = match (significand, exponent) {
-        (0, _) => 0.0,
-        (_, 0..) => significand as f64 * 10_f64.powi(exponent),
-        _ => significand as f64 / 10_f64.powi(exponent.saturating_neg()),
-    };
-    value.is_finite().then_some(sign * value)
-}
-
-/// The exponent, or one so far out that it makes any number 0 or infinite.
-fn exponent_of(digits: &str) -> i32 {
-    let far = if digits.starts_with('-') {
-        -1_000_000
-    } else {
-        1_000_000
-    };
-    digits.parse().unwrap_or(far)
-}
-
-/// Reads a `google.protobuf.Struct`, which Envoy hands over as its bytes (`MessageUtil::anyToBytes`). The messages of
-/// `struct.proto` are few, and fields they do not know are passed over, as by every reader of protobuf.
-///
-/// The bytes begin with the tag of its only field: without that check, passing over unknown fields
-/// would make an empty Struct out of many a text.
-fn read_struct(bytes: &[u8]) -> Option<Json> {
-    const TAG_OF_FIELDS: u8 = 0x0A;
-    let tagged = bytes.first() == Some(&TAG_OF_FIELDS);
-    tagged.then(|| struct_of(bytes, MAX_DEPTH)).flatten()
-}
-
-/// `Struct { map<string, Value> fields = 1; }`. A map has no order: the entries are put in that of their names, and
-/// of two with one name the later counts.
-fn struct_of(bytes: &[u8], depth: usize) -> Option<Json> {
-    let mut entries: Vec<(String, Json)> = Vec::new();
-    for field in Fields(bytes) {
-        match field? {
-            (1, Payload::Bytes(entry)) => {
-                let (name, value) = entry_of(entry, depth)?;
-                match entries.binary_search_by(|(known, _)| known.cmp(&name)) {
-                    Ok(at) => entries.get_mut(at)?.1 = value,
-                    Err(at) => entries.insert(at, (name, value)),
-                }
-            }
-            (1, _) => return None,
-            _ => {}
-        }
-    }
-    Some(Json::Object(entries))
-}
-
-/// `{ string key = 1; Value value = 2; }`
-fn entry_of(bytes: &[u8], depth: usize) -> Option<(String, Json)> {
-    let (mut name, mut value) = (String::new(), Json::Null);
-    for field in Fields(bytes) {
-        match field? {
-            (1, Payload::Bytes(text)) => name = string_of(text)?,
-            (2, Payload::Bytes(bytes)) => value = value_of(bytes, depth)?,
-            (1 | 2, _) => return None,
-            _ => {}
-        }
-    }
-    Some((name, value))
-}
-
-/// `Value { oneof kind { NullValue null = 1; double number = 2; string string = 3; bool bool = 4; Struct struct = 5;
-/// ListValue list = 6; } }`, where none is null and the last of several counts.
-fn value_of(bytes: &[u8], depth: usize) -> Option<Json> {
-    let mut value = Json::Null;
-    for field in Fields(bytes) {
-        value = match field? {
-            (1, Payload::Varint(_)) => Json::Null,
-            (2, Payload::Fixed64(bytes)) => Json::Number(f64::from_le_bytes(bytes)),
-            (3, Payload::Bytes(text)) => Json::String(string_of(text)?),
-            (4, Payload::Varint(bit)) => Json::Bool(bit != 0),
-            (5, Payload::Bytes(bytes)) => struct_of(bytes, depth.checked_sub(1)?)?,
-            (6, Payload::Bytes(bytes)) => list_of(bytes, depth.checked_sub(1)?)?,
-            (1..=6, _) => return None,
-            _ => value,
-        };
-    }
-    Some(value)
-}
-
-/// `ListValue { repeated Value values = 1; }`
-fn list_of(bytes: &[u8], depth: usize) -> Option<Json> {
-    let mut values = Vec::new();
-    for field in Fields(bytes) {
-        match field? {
-            (1, Payload::Bytes(bytes)) => values.push(value_of(bytes, depth)?),
-            (1, _) => return None,
-            _ => {}
-        }
-    }
-    Some(Json::List(values))
-}
-
-fn string_of(bytes: &[u8]) -> Option<String> {
-    core::str::from_utf8(bytes).map(str::to_owned).ok()
-}
-
-/// What a field holds, by its wire type. Groups are long deprecated, and none of ours.
-enum Payload<'a> {
-    Varint(u64),
-    Fixed64([u8; 8]),
-    Bytes(&'a [u8]),
-    Fixed32,
-}
-
-/// The fields of a message, by number; `None` for bytes that are no message, after which nothing sensible follows.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = Option<(u64, Payload<'a>)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        (!self.0.is_empty()).then(|| self.field())
-    }
-}
-
-impl<'a> Fields<'a> {
-    fn field(&mut self) -> Option<(u64, Payload<'a>)> {
-        let tag = self.varint()?;
-        let payload = match tag & 7 {
-            0 => Payload::Varint(self.varint()?),
-            1 => Payload::Fixed64(self.take(8)?.try_into().ok()?),
-            2 => {
-                let len = usize::try_from(self.varint()?).ok()?;
-                Payload::Bytes(self.take(len)?)
-            }
-            5 => self.take(4).map(|_| Payload::Fixed32)?,
-            _ => return None,
-        };
-        Some((tag >> 3, payload))
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = *self.take(1)?.first()?;
-            value |= u64::from(byte & 0x7F) << shift;
-            if byte < 0x80 {
-                return Some(value);
-            }
-        }
-        None
-    }
-
-    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(taken)
+        Ok(Json::Object(object))
     }
 }
 

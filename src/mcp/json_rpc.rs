@@ -2,11 +2,16 @@
 //!
 //! It looks at the few members that say what a message is and skips the rest, in linear time and without
 //! copying. What it accepts, every server reads in the same way: a member that comes twice is refused, because
-//! the server may act on the other one. A body that streams by is only glimpsed at; both ways share one parser.
+//! the server may act on the other one. A body that streams by is only glimpsed at; both ways share one reader.
 
+mod depth;
 mod members;
+mod reader;
+mod text;
 
-use members::{Broken, Elements, Members};
+use depth::nests_deeper;
+use members::Members;
+use reader::Broken;
 
 use super::method::Method;
 use std::borrow::Cow;
@@ -134,30 +139,40 @@ pub enum BodyError {
 /// [`BodyError::Invalid`] for what is JSON but no valid message.
 pub fn read(bytes: &[u8]) -> Result<Body<'_>, BodyError> {
     let text = str::from_utf8(bytes).map_err(|_| BodyError::Parse)?;
-    if nests_too_deep(bytes) {
+    if nests_deeper(bytes, MAX_DEPTH) {
         return Err(BodyError::Invalid);
     }
     match first_byte(text) {
         Some(b'{') => read_message(text).map(Body::Single),
         Some(b'[') => read_batch(text).map(Body::Batch),
-        _ => Err(members::check(text).map_or(BodyError::Parse, |()| BodyError::Invalid)),
+        _ => Err(unreadable(text)),
+    }
+}
+
+/// What is wrong with a text that could not be read as what it should be.
+#[cold]
+fn unreadable(text: &str) -> BodyError {
+    if reader::is_json(text) {
+        BodyError::Invalid
+    } else {
+        BodyError::Parse
     }
 }
 
 fn read_message(text: &str) -> Result<Message<'_>, BodyError> {
     let mut members = Members::default();
-    members.read(text).map_err(|_| BodyError::Parse)?;
+    reader::read_message(text, &mut members).map_err(|_| unreadable(text))?;
     message(&members)
 }
 
 fn read_batch(text: &str) -> Result<Batch, BodyError> {
     let mut batch = Ok(Batch::default());
-    let mut add = |members: &Members<'_>| match (&mut batch, message(members)) {
+    let add = |members: &Members<'_>| match (&mut batch, message(members)) {
         (Ok(batch), Ok(message)) => batch.add(message.kind),
         (batch, Err(error)) => *batch = Err(error),
         (Err(_), Ok(_)) => {}
     };
-    Elements::read(text, &mut add).map_err(|_| BodyError::Parse)?;
+    reader::read_batch(text, add).map_err(|_| unreadable(text))?;
     batch.and_then(|batch| {
         if batch.len == 0 {
             Err(BodyError::Invalid)
@@ -239,7 +254,7 @@ pub fn glimpse(prefix: &[u8]) -> Glimpse {
     let mut members = Members::default();
     let is_over = match first_byte(text) {
         None => false,
-        Some(b'{') => is_final(members.read(text)),
+        Some(b'{') => is_final(reader::read_message(text, &mut members)),
         Some(_) => true,
     };
     let method = members
@@ -278,26 +293,6 @@ fn is_final(reading: Result<(), Broken>) -> bool {
 fn first_byte(text: &str) -> Option<u8> {
     text.bytes()
         .find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
-}
-
-/// Whether arrays and objects nest deeper than [`MAX_DEPTH`]. The parser below skips values without recursion
-/// and would take any depth; the server's may not.
-fn nests_too_deep(json: &[u8]) -> bool {
-    let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
-    for byte in json {
-        match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' if in_string => is_escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => depth += 1,
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > MAX_DEPTH {
-            return true;
-        }
-    }
-    false
 }
 
 #[cfg(test)]

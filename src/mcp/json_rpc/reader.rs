@@ -1,0 +1,211 @@
+//! Reads messages off a JSON text (RFC 8259), by serde_json and without copying. One code reads whole texts and
+//! beginnings: what was seen before a text ends or breaks stays in the [`Members`].
+
+use core::fmt;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::members::{Members, Params, keep};
+use super::text::text_of;
+
+/// Why the reading of a text has ended before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// The text ends too early: more bytes may mend it.
+    Cut,
+    /// No byte that follows can mend it.
+    Wrong,
+}
+
+/// Reads one message that is the whole of `text`. After an error the members seen until then are there. A value
+/// that is no object leaves no members, which is mistake enough.
+pub(super) fn read_message<'a>(text: &'a str, members: &mut Members<'a>) -> Result<(), Broken> {
+    read_whole(text, Object(Message(members))).map(drop)
+}
+
+/// Reads an array that is the whole of `text`, and hands each message in it on.
+pub(super) fn read_batch(text: &str, each: impl FnMut(&Members<'_>)) -> Result<(), Broken> {
+    read_whole(text, Batch(each))
+}
+
+/// Whether `text` is one JSON value.
+pub(super) fn is_json(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
+fn read_whole<'a, S: DeserializeSeed<'a>>(text: &'a str, seed: S) -> Result<S::Value, Broken> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = seed.deserialize(&mut json);
+    let value = value.and_then(|value| json.end().map(|()| value));
+    value.map_err(|error| {
+        // serde_json calls a number wrong that is cut behind one of these. In a text that is wrong elsewhere
+        // they do no harm: its reader waits for bytes that tell nothing new.
+        if error.is_eof() || text.ends_with(['-', '+', '.', 'e', 'E']) {
+            Broken::Cut
+        } else {
+            Broken::Wrong
+        }
+    })
+}
+
+/// What takes the members of an object, one after the other.
+trait Takes<'a> {
+    /// Takes the value of the member with this name, its escapes resolved. A name with half of a surrogate pair
+    /// is one that matters to nobody, and comes as nothing.
+    fn take<A: MapAccess<'a>>(&mut self, name: &str, values: &mut A) -> Result<(), A::Error>;
+}
+
+/// Reads a value member by member; whether it is an object. Anything else is passed over.
+struct Object<T>(T);
+
+impl<'a, T: Takes<'a>> DeserializeSeed<'a> for Object<T> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<bool, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'a, T: Takes<'a>> Visitor<'a> for Object<T> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(mut self, mut members: A) -> Result<bool, A::Error> {
+        while let Some(name) = members.next_key::<&RawValue>()? {
+            let name = text_of(name.get()).unwrap_or_default();
+            self.0.take(&name, &mut members)?;
+        }
+        Ok(true)
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut elements: A) -> Result<bool, A::Error> {
+        while elements.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(false)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<bool, E> {
+        Ok(false)
+    }
+}
+
+/// A message as a whole.
+struct Message<'m, 'a>(&'m mut Members<'a>);
+
+impl<'a> Takes<'a> for Message<'_, 'a> {
+    fn take<A: MapAccess<'a>>(&mut self, name: &str, values: &mut A) -> Result<(), A::Error> {
+        let members = &mut *self.0;
+        members.answers |= matches!(name, "result" | "error");
+        members.has_repeats |= match name {
+            "jsonrpc" => keep(&mut members.jsonrpc, values.next_value()?),
+            "id" => keep(&mut members.id, values.next_value()?),
+            "method" => keep(&mut members.method, values.next_value()?),
+            "result" => keep(&mut members.result, values.next_value()?),
+            "error" => keep(&mut members.error, values.next_value()?),
+            "params" if members.params == Params::Absent => {
+                members.params = Params::Begun;
+                let is_object = values.next_value_seed(Object(InParams(members)))?;
+                members.params = if is_object { Params::Read } else { Params::NoObject };
+                false
+            }
+            name => {
+                values.next_value::<IgnoredAny>()?;
+                name == "params"
+            }
+        };
+        Ok(())
+    }
+}
+
+/// `params` of a message.
+struct InParams<'m, 'a>(&'m mut Members<'a>);
+
+impl<'a> Takes<'a> for InParams<'_, 'a> {
+    fn take<A: MapAccess<'a>>(&mut self, name: &str, values: &mut A) -> Result<(), A::Error> {
+        let members = &mut *self.0;
+        members.has_repeats |= match name {
+            "name" => keep(&mut members.name, values.next_value()?),
+            "uri" => keep(&mut members.uri, values.next_value()?),
+            "protocolVersion" => keep(&mut members.protocol_version, values.next_value()?),
+            // One that is no object is for the server to judge.
+            "_meta" if !members.has_meta => {
+                members.has_meta = true;
+                values.next_value_seed(Object(InMeta(members)))?;
+                false
+            }
+            name => {
+                values.next_value::<IgnoredAny>()?;
+                name == "_meta"
+            }
+        };
+        Ok(())
+    }
+}
+
+/// `params._meta` of a message.
+struct InMeta<'m, 'a>(&'m mut Members<'a>);
+
+impl<'a> Takes<'a> for InMeta<'_, 'a> {
+    fn take<A: MapAccess<'a>>(&mut self, name: &str, values: &mut A) -> Result<(), A::Error> {
+        if name == "io.modelcontextprotocol/protocolVersion" {
+            self.0.has_repeats |= keep(&mut self.0.claimed_version, values.next_value()?);
+        } else {
+            values.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
+    }
+}
+
+/// The messages of an array, each handed on as it was read.
+struct Batch<F>(F);
+
+impl<'a, F: FnMut(&Members<'_>)> DeserializeSeed<'a> for Batch<F> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_seq(self)
+    }
+}
+
+impl<'a, F: FnMut(&Members<'_>)> Visitor<'a> for Batch<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(mut self, mut elements: A) -> Result<(), A::Error> {
+        loop {
+            let mut members = Members::default();
+            if elements
+                .next_element_seed(Object(Message(&mut members)))?
+                .is_none()
+            {
+                return Ok(());
+            }
+            (self.0)(&members);
+        }
+    }
+}

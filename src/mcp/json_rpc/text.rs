@@ -1,0 +1,18 @@
+//! Strings of a JSON text, borrowed from it where they have no escapes.
+
+use std::borrow::Cow;
+
+/// The text that a JSON string token stands for; `None` for other tokens, and for halves of surrogate pairs.
+pub(super) fn text_of(token: &str) -> Option<Cow<'_, str>> {
+    let content = token.strip_prefix('"')?.strip_suffix('"')?;
+    if content.contains('\\') {
+        resolved(token)
+    } else {
+        Some(Cow::Borrowed(content))
+    }
+}
+
+#[cold]
+fn resolved(token: &str) -> Option<Cow<'_, str>> {
+    serde_json::from_str(token).ok().map(Cow::Owned)
+}
