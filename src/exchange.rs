@@ -296,8 +296,8 @@ impl Exchange {
         if !gate.in_use.leave(key, self.context, gate.now) {
             return;
         }
-        match gate.table.rest(key, self.site.lifespans, gate.now) {
-            Ok(()) if self.site.lifespans.evictable => {
+        match gate.table.rest(key, self.site.lifespans(), gate.now) {
+            Ok(()) if self.site.lifespans().evictable => {
                 gate.in_use.longest_idle.note_rest(self.site.tag, key, gate.now);
             }
             Ok(()) => {}
@@ -350,7 +350,7 @@ impl Exchange {
         let key = gate.table.key(self.site.tag, id.as_bytes());
         let standing = gate
             .table
-            .use_session(key, self.claimant(), self.site.lifespans, gate.now);
+            .use_session(key, self.claimant(), self.site.lifespans(), gate.now);
         let digest = match &standing {
             Ok(Standing::Alive(session)) => Some(session.digest),
             Ok(Standing::Expired(_) | Standing::Ended | Standing::Foreign | Standing::Unknown) | Err(_) => {
@@ -364,7 +364,7 @@ impl Exchange {
                     key,
                     session.opened,
                     session.stamp(),
-                    self.site.lifespans,
+                    self.site.lifespans(),
                     self.context,
                 );
                 self.note_version(gate, effects, &session);

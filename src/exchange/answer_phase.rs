@@ -151,10 +151,10 @@ impl Exchange {
         let adopted = origin == Origin::Adopted;
         let new = NewSession {
             endpoint: self.site.tag,
-            lifespans: self.site.lifespans,
+            lifespans: self.site.lifespans(),
             owner: self.owner,
             bound: self.claimant().is_some(),
-            quota: self.site.rules.max_sessions_per_principal,
+            quota: self.site.quota(),
             id: id.as_bytes(),
             digest: IdDigest::of(id.as_bytes()),
             keep_id: self.site.keeps_ids,
@@ -195,7 +195,7 @@ impl Exchange {
         let Some(delete_request) = &self.delete_request else {
             return;
         };
-        let lifespans = self.site.lifespans;
+        let lifespans = self.site.lifespans();
         match gate
             .table
             .put_pending_delete(self.site.tag, id.as_bytes(), delete_request, lifespans, gate.now)
@@ -215,7 +215,7 @@ impl Exchange {
     ) {
         let key = gate.table.key(self.site.tag, id.as_bytes());
         gate.in_use
-            .enter(key, gate.now, gate.now, self.site.lifespans, self.context);
+            .enter(key, gate.now, gate.now, self.site.lifespans(), self.context);
         self.state = State::Using(key);
         self.count_stream(gate, effects);
     }
@@ -238,7 +238,7 @@ impl Exchange {
         if !from_server() {
             return;
         }
-        match gate.table.end(key, reason, self.site.lifespans, gate.now) {
+        match gate.table.end(key, reason, self.site.lifespans(), gate.now) {
             Ok(None) => {}
             Ok(Some(ended)) => {
                 effects.ended(&ended);

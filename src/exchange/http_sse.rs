@@ -155,7 +155,7 @@ impl Exchange {
         opened: Timestamp,
     ) {
         gate.in_use.leave(key, self.context, gate.now);
-        let lifespans = self.site.lifespans;
+        let lifespans = self.site.lifespans();
         match gate.table.end_with_stream(key, opened, lifespans, gate.now) {
             Ok(None) => {}
             Ok(Some(ended)) => {

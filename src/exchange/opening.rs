@@ -126,7 +126,7 @@ impl Exchange {
         effects: &mut impl Effects,
     ) -> Result<Result<Reservation, Refusal>, StoreError> {
         let rules = &self.site.rules;
-        let quota = rules.max_sessions_per_principal.map(|limit| Quota {
+        let quota = self.site.quota().map(|limit| Quota {
             owner: self.owner,
             limit,
         });
@@ -140,7 +140,7 @@ impl Exchange {
             };
             evicted += 1;
             // Another newcomer may be quicker to take the place that became free.
-            if !self.site.lifespans.evictable || evicted > MOST_EVICTED {
+            if !self.site.lifespans().evictable || evicted > MOST_EVICTED {
                 return Ok(reservation);
             }
             let Some(ended) = self.evict(gate, refusal)? else {
@@ -156,7 +156,7 @@ impl Exchange {
         gate: &mut Gate<'_, S>,
         refusal: Refusal,
     ) -> Result<Option<EndedSession>, StoreError> {
-        let (tag, lifespans) = (self.site.tag, self.site.lifespans);
+        let (tag, lifespans) = (self.site.tag, self.site.lifespans());
         match refusal {
             Refusal::Capacity => gate
                 .in_use

@@ -20,10 +20,9 @@ pub struct Site {
     pub rules: Rc<Endpoint>,
     /// Its tag in shared data.
     pub tag: EndpointTag,
-    /// How long its sessions live.
-    pub lifespans: Lifespans,
     /// Whether records of its sessions keep the id itself.
     pub keeps_ids: bool,
+    lifespans: Lifespans,
     /// Whether it matters who a caller is.
     pub asks_who: bool,
 }
@@ -43,6 +42,16 @@ impl Site {
             })
         };
         config.endpoints.iter().enumerate().map(site).collect()
+    }
+
+    /// How long its sessions live.
+    pub fn lifespans(&self) -> Lifespans {
+        self.lifespans
+    }
+
+    /// How many sessions a principal may have.
+    pub fn quota(&self) -> Option<u32> {
+        self.rules.max_sessions_per_principal
     }
 
     /// What the server is owed when the filter ends the session that this request may begin. Nothing if that
@@ -84,7 +93,7 @@ pub fn vm_settings(max_sessions: u32, sites: &[Rc<Site>]) -> VmSettings {
     let settings = |site: &Rc<Site>| EndpointSettings {
         name: site.rules.name.as_str().to_owned(),
         max_sessions: site.rules.max_sessions,
-        lifespans: site.lifespans,
+        lifespans: site.lifespans(),
     };
     VmSettings {
         max_sessions,

@@ -240,7 +240,7 @@ impl World {
 
     /// Where sessions may be evicted, a newcomer may have to look at the table, and no more of it than the bound.
     fn most_calls(&self) -> u64 {
-        let evicts = |site: &std::rc::Rc<mcp_session_filter::exchange::Site>| site.lifespans.evictable;
+        let evicts = |site: &std::rc::Rc<mcp_session_filter::exchange::Site>| site.lifespans().evictable;
         let looks = self.configured.sites.iter().any(evicts);
         MAX_CALLS + if looks { MAX_LOOK_CALLS } else { 0 }
     }
@@ -288,7 +288,7 @@ impl World {
     }
 
     fn assert_ended_rightly(&self, site: usize, id: usize, ended: &EndedSession) {
-        let lifespans = self.configured.sites[site].lifespans;
+        let lifespans = self.configured.sites[site].lifespans();
         let millis = |span: Option<core::time::Duration>| u64::try_from(span.unwrap().as_millis()).unwrap();
         match ended.reason {
             EndReason::ClientDelete | EndReason::UpstreamGone => assert_ne!(site, SSE),
