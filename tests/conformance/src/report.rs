@@ -36,7 +36,7 @@ impl Results {
             .collect()
     }
 
-    /// What the README shows.
+    /// What `docs/conformance.md` shows.
     pub fn summary(&self) -> String {
         let sections = self.sections().into_iter();
         sections
