@@ -40,7 +40,7 @@ impl Results {
     pub fn summary(&self) -> String {
         let sections = self.sections().into_iter();
         sections
-            .map(|section| format!("### {}\n\n{}\n", section.title, section.summary))
+            .map(|section| format!("## {}\n\n{}\n", section.title, section.summary))
             .collect()
     }
 
