@@ -8,50 +8,34 @@
     missing_docs
 )]
 
-use std::collections::BTreeSet;
-use std::fs;
+mod markdown;
 
+use markdown::{files, read, set};
 use mcp_session_filter::answer::{Answer, Reason};
 use mcp_session_filter::mcp::method::Method;
 use mcp_session_filter::session::EndReason;
 use mcp_session_filter::telemetry::{self, Delete, Event, Fact, Gauge};
 
 fn readme() -> String {
-    fs::read_to_string("README.md").unwrap()
+    read("README.md")
 }
 
-/// The rows of every table whose header begins with `header`, cell by cell, code marks taken off.
 fn rows(header: &str) -> Vec<Vec<String>> {
-    let readme = readme();
-    let mut rows = Vec::new();
-    let mut lines = readme.lines();
-    while let Some(line) = lines.next() {
-        if line.starts_with(header) {
-            lines.next();
-            rows.extend(lines.by_ref().take_while(|line| line.starts_with('|')).map(cells));
-        }
-    }
-    assert!(!rows.is_empty(), "no table {header}");
-    rows
+    markdown::rows(&readme(), header)
 }
 
-fn cells(line: &str) -> Vec<String> {
-    let line = line.replace("\\|", "\u{0}");
-    let inner = line.trim().trim_matches('|');
-    inner
-        .split('|')
-        .map(|cell| cell.trim().replace('`', ""))
-        .collect()
-}
+/// More lines than this no tired operator reads.
+const LONGEST: usize = 230;
 
-fn set<T: Into<String>>(items: impl IntoIterator<Item = T>) -> BTreeSet<String> {
-    items.into_iter().map(Into::into).collect()
+#[test]
+fn it_is_short() {
+    let lines = readme().lines().count();
+    assert!(lines < LONGEST, "{lines} lines");
 }
 
 #[test]
 fn the_tables_of_fields_are_the_schema_s() {
-    let schema: serde_json::Value =
-        serde_json::from_str(&fs::read_to_string("envoy/config.schema.json").unwrap()).unwrap();
+    let schema: serde_json::Value = serde_json::from_str(&read("envoy/config.schema.json")).unwrap();
     let mut fields = Vec::new();
     for object in [&schema, &schema["$defs"]["endpoint"]] {
         for (name, field) in object["properties"].as_object().unwrap() {
@@ -176,25 +160,35 @@ fn every_key_of_filter_state_is_named() {
 }
 
 #[test]
-fn its_yaml_is_a_part_of_the_files_that_ship() {
-    let readme = readme();
-    let mut blocks = 0;
-    for part in readme.split("<!-- from ").skip(1) {
-        let (file, rest) = part.split_once(" -->").unwrap();
-        let (_, rest) = rest.split_once("```yaml\n").unwrap();
-        let (yaml, _) = rest.split_once("```").unwrap();
-        let shipped = fs::read_to_string(file).unwrap();
-        assert!(
-            contains_block(&shipped, yaml),
-            "the block from {file} is not in it"
+fn every_reason_for_an_end_is_explained() {
+    let table = rows("| reason |");
+    let reasons = EndReason::ALL.map(EndReason::as_str);
+    assert_eq!(set(table.iter().map(|row| row[0].clone())), set(reasons));
+}
+
+#[test]
+fn yaml_of_every_document_is_a_part_of_the_files_that_ship() {
+    for document in files("md") {
+        let text = read(&document);
+        let mut blocks = 0;
+        for part in text.split("<!-- from ").skip(1) {
+            let (file, rest) = part.split_once(" -->").unwrap();
+            let (_, rest) = rest.split_once("```yaml\n").unwrap();
+            let (yaml, _) = rest.split_once("```").unwrap();
+            assert!(
+                contains_block(&read(file), yaml),
+                "{}: the block from {file} is not in it",
+                document.display()
+            );
+            blocks += 1;
+        }
+        assert_eq!(
+            blocks,
+            text.matches("```yaml").count(),
+            "{}: every block of YAML names its file",
+            document.display()
         );
-        blocks += 1;
     }
-    assert_eq!(
-        blocks,
-        readme.matches("```yaml").count(),
-        "every block of YAML names its file"
-    );
 }
 
 /// Whether the lines of `block` stand in `text` one after the other, at any one indentation.

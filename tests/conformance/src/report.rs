@@ -36,11 +36,11 @@ impl Results {
             .collect()
     }
 
-    /// What the README shows.
+    /// What `docs/conformance.md` shows.
     pub fn summary(&self) -> String {
         let sections = self.sections().into_iter();
         sections
-            .map(|section| format!("### {}\n\n{}\n", section.title, section.summary))
+            .map(|section| format!("## {}\n\n{}\n", section.title, section.summary))
             .collect()
     }
 

@@ -9,12 +9,15 @@ use gateway::envoy::root;
 use tokio::signal::unix::{SignalKind, signal};
 
 const USAGE: &str = "\
-usage: conformance [matrix] [suite] [reactions] [readme]
+usage: conformance [matrix] [suite] [reactions] [docs]
 
-Plays all where none is named. With `readme` the tables go into the README too.";
+Plays all where none is named. With `docs` the tables go into docs/conformance.md too.";
 
-/// Between these two lines of the README are the tables.
-const BEGIN: &str = "<!-- written by `make conformance ONLY=readme` -->\n";
+/// The page that shows the tables.
+const PAGE: &str = "docs/conformance.md";
+
+/// Between these two lines of the page are the tables.
+const BEGIN: &str = "<!-- written by `make conformance ONLY=docs` -->\n";
 const END: &str = "<!-- end -->\n";
 
 #[tokio::main]
@@ -47,7 +50,7 @@ async fn interrupted() {
 }
 
 async fn run(words: Vec<String>) -> Fallible<bool> {
-    let (readme, words): (Vec<String>, Vec<String>) = words.into_iter().partition(|word| word == "readme");
+    let (docs, words): (Vec<String>, Vec<String>) = words.into_iter().partition(|word| word == "docs");
     if words
         .iter()
         .any(|word| !["matrix", "suite", "reactions"].contains(&word.as_str()))
@@ -70,8 +73,8 @@ async fn run(words: Vec<String>) -> Fallible<bool> {
         results.reactions = Some(reactions::play().await?);
     }
     write(&results)?;
-    if !readme.is_empty() {
-        write_readme(&results.summary())?;
+    if !docs.is_empty() {
+        write_page(&results.summary())?;
     }
     Ok(results.is_good())
 }
@@ -105,12 +108,12 @@ fn write(results: &Results) -> Fallible<()> {
     Ok(())
 }
 
-fn write_readme(tables: &str) -> Fallible<()> {
-    let path = root().join("README.md");
-    let readme = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
-    let parts = readme
+fn write_page(tables: &str) -> Fallible<()> {
+    let path = root().join(PAGE);
+    let page = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
+    let parts = page
         .split_once(BEGIN)
         .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) = parts.ok_or("README.md: no place for the tables")?;
+    let (before, after) = parts.ok_or_else(|| format!("{PAGE}: no place for the tables"))?;
     std::fs::write(&path, format!("{before}{BEGIN}\n{tables}{END}{after}")).map_err(|error| error.to_string())
 }

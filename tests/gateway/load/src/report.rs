@@ -1,4 +1,4 @@
-//! The report: one page of HTML without anything from elsewhere, and a table in Markdown for the README.
+//! The report: one page of HTML without anything from elsewhere, and a table in Markdown for `docs/measurements.md`.
 
 mod axis;
 mod bars;

@@ -1,4 +1,4 @@
-//! The table for the README.
+//! The table for `docs/measurements.md`.
 
 use std::fmt::Write;
 
