@@ -231,7 +231,8 @@ envoy: $(ENVOY_NEEDED) ## have an Envoy: the one there is, or one of our own
 .cache/fuzz-%/bin/cargo-fuzz: | rust
 	@tests/set-up fuzz $*
 
-$(SDKS):
+# tests/set-up has their versions.
+$(SDKS): tests/set-up
 	@tests/set-up sdks
 
 .cache/conformance/js/installed: tests/conformance/js/package-lock.json
