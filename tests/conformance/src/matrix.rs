@@ -74,7 +74,9 @@ async fn lane(server: &'static Server) -> Fallible<Lane> {
 
 /// What the module says about a configuration that it does not take yet. Anything else is a fault.
 pub fn refusal(log: &str) -> Fallible<String> {
-    let line = log.lines().find(|line| line.contains("not supported in this version"));
+    let line = log
+        .lines()
+        .find(|line| line.contains("not supported in this version"));
     line.map(|line| line.split("] ").last().unwrap_or(line).trim().to_owned())
         .ok_or_else(|| log.to_owned())
 }
