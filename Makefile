@@ -178,10 +178,13 @@ fmt: rust ## format everything
 	cargo fmt --all
 	cargo fmt --all --manifest-path $(GATEWAY)
 
+# It is for those who change the crate, so that links to what is private are right.
+RUSTDOC := RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links'
+
 .PHONY: doc
 doc: rust ## the crate's documentation, each link of which must lead somewhere
-	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items --no-default-features
-	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items --target wasm32-wasip1
+	$(RUSTDOC) cargo doc --locked --no-deps --document-private-items --no-default-features
+	$(RUSTDOC) cargo doc --locked --no-deps --document-private-items --target wasm32-wasip1
 
 .PHONY: spell
 spell: $(TYPOS) ## the spelling of everything in the repository; .typos.toml has the exceptions
@@ -228,7 +231,8 @@ envoy: $(ENVOY_NEEDED) ## have an Envoy: the one there is, or one of our own
 .cache/fuzz-%/bin/cargo-fuzz: | rust
 	@tests/set-up fuzz $*
 
-$(SDKS):
+# tests/set-up has their versions.
+$(SDKS): tests/set-up
 	@tests/set-up sdks
 
 .cache/conformance/js/installed: tests/conformance/js/package-lock.json

@@ -2,12 +2,12 @@
 //!
 //! # The way of a request
 //!
-//! [`host`] turns Envoy's callbacks into events of an [`exchange::Exchange`]. That finds the request's
+//! `host` turns Envoy's callbacks into events of an [`exchange::Exchange`]. That finds the request's
 //! [`endpoint`] in the [`config`] and its [`principal`], reads its message ([`mcp`]), asks the [`session`] table,
 //! which all workers share, and says what to do: let it go on, hold it, or give it an [`answer`]. What it reports besides
 //! goes to metrics, filter state and logs under the names that [`telemetry`] spells.
 //!
-//! Everything but [`host`] is plain Rust without a host, so that tests, benches and fuzzers run it natively.
+//! Everything but `host` is plain Rust without a host, so that tests, benches and fuzzers run it natively.
 
 pub mod answer;
 pub mod config;

@@ -81,7 +81,7 @@ fn lifespans(rules: &Endpoint) -> Lifespans {
     }
 }
 
-/// Whether any of these sites has a quota, so that the table has to keep books ([`Table::keep_books`]).
+/// Whether any of these sites has a quota, so that the table has to keep books ([`crate::session::Table::keep_books`]).
 pub fn have_quotas(sites: &[Rc<Site>]) -> bool {
     sites
         .iter()

@@ -83,7 +83,7 @@ pub enum StoreError {
     Contended,
     /// The value is in another layout, written by another version of this filter; it is left alone.
     Foreign,
-    /// The bucket holds as many bytes as one may ([`super::bucket::MAX_BUCKET_BYTES`]).
+    /// The bucket holds as many bytes as one may ([`super::values::bucket::MAX_BUCKET_BYTES`]).
     BucketFull,
 }
 

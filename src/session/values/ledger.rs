@@ -162,7 +162,7 @@ impl Ledger {
         self.leases.add(leased, root, endpoint, until)
     }
 
-    /// Gives back what [`Ledger::hold`] took; false if it is no longer there.
+    /// Gives back what [`Ledger::lease`] took; false if it is no longer there.
     pub(in crate::session) fn give_back(
         &mut self,
         leased: Leased,
