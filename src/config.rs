@@ -34,8 +34,9 @@ use mistakes::Mistakes;
 /// Everything the operator decides. [`Config::default`] is what an empty configuration means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Cap on sessions alive plus initializations in flight of the whole VM, 1 to 1,000,000.
-    pub max_sessions: u32,
+    /// Cap on sessions alive plus initializations in flight of the whole VM, 1 to 1,000,000; `None` if it was not
+    /// written, which leaves the cap to the other configurations of the VM ([`Config::vm_cap`]).
+    pub max_sessions: Option<u32>,
     /// The MCP endpoints governed, 1 to 64; every other request passes untouched.
     pub endpoints: Vec<Rc<Endpoint>>,
     /// How often expired sessions are looked for, 100ms to 60s.
@@ -46,7 +47,12 @@ pub struct Config {
     pub filter_state: FilterState,
     /// Where the status view answers; `None` is nowhere.
     pub status: Option<StatusPath>,
+    /// What the operator should change though it is accepted, a line each: for the log at load.
+    pub warnings: Vec<String>,
 }
+
+/// The VM's cap where no configuration writes one.
+pub const DEFAULT_VM_CAP: u32 = 10_000;
 
 impl Config {
     /// Reads JSON text or a serialised `google.protobuf.Struct`; nothing but white space is the default.
@@ -70,10 +76,16 @@ impl Config {
         let root = Located::root(&json, &mistakes);
         let config = read::config(&root);
         refuse(&root);
-        mistakes.none_or_error().map(|()| config)
+        let (result, warnings) = mistakes.into_result();
+        result.map(|()| Self { warnings, ..config })
     }
 
-    /// The endpoint that governs a request, as its place in `endpoints`. Takes the `:authority` and `:path` headers
+    /// The VM's cap as far as this configuration alone decides it: what it writes, else the default.
+    pub fn vm_cap(&self) -> u32 {
+        self.max_sessions.unwrap_or(DEFAULT_VM_CAP)
+    }
+
+    /// The endpoint that governs a request, as an index of `endpoints`. Takes the `:authority` and `:path` headers
     /// as they came, port and query included; allocates nothing.
     pub fn endpoint_for(&self, authority: &[u8], path: &[u8]) -> Option<usize> {
         endpoint::find(&self.endpoints, authority, path)
@@ -88,7 +100,7 @@ impl Config {
             .collect();
         format!(
             "max_sessions={} endpoints={} sweep_interval={} log_session_id={} filter_state={} status={}",
-            self.max_sessions,
+            self.vm_cap(),
             endpoints.join(","),
             duration::Words(self.sweep_interval),
             self.log_session_id.as_str(),
@@ -101,12 +113,13 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            max_sessions: 10_000,
+            max_sessions: None,
             endpoints: vec![Rc::default()],
             sweep_interval: Duration::from_secs(1),
             log_session_id: LogSessionId::Hash,
             filter_state: FilterState::default(),
             status: None,
+            warnings: Vec::new(),
         }
     }
 }
@@ -140,7 +153,7 @@ pub struct FilterState {
     pub session_id: bool,
     /// `mcp.method.name`
     pub method_name: bool,
-    /// `mcp.tool.name`
+    /// `gen_ai.tool.name`
     pub tool_name: bool,
     /// `mcp.protocol.version`
     pub protocol_version: bool,
@@ -216,9 +229,9 @@ impl StatusPath {
         self.0.as_str()
     }
 
-    /// Whether it is this path, given without its query ([`endpoint::without_query`]).
+    /// Whether a `:path` header names this path: byte by byte, without the query.
     pub fn matches(&self, path: &[u8]) -> bool {
-        self.0.matches(path)
+        endpoint::without_query(path) == self.as_str().as_bytes()
     }
 }
 
@@ -287,7 +300,7 @@ mod tests {
                 "status.path: overlaps the path of the default endpoint",
             ),
             (
-                r#"{"status": {"path": "/a/s"}, "endpoints": [{"name": "a", "path": "/a/*"}]}"#,
+                r#"{"status": {"path": "/a/S"}, "endpoints": [{"name": "a", "path": "/a/s/"}]}"#,
                 "status.path: overlaps endpoints[0].path",
             ),
         ];

@@ -10,7 +10,7 @@ use core::fmt;
 use core::time::Duration;
 use std::rc::Rc;
 
-pub use matching::{Authority, PathPattern, without_query};
+pub use matching::{Authority, PathPattern, RequestPath, without_query};
 pub use rules::{
     Admission, CapacityStatus, OnFull, PrincipalSource, TerminateUpstream, Transport, UnknownSession,
 };
@@ -44,6 +44,8 @@ pub struct Endpoint {
     pub unknown_session: UnknownSession,
     /// What happens to a newcomer at a cap.
     pub on_full: OnFull,
+    /// Only a session that was idle for this long, 1s to 720h, is evicted; `None` is any (written `0s`).
+    pub evict_after: Option<Duration>,
     /// The status at the VM's or the endpoint's cap.
     pub capacity_status: CapacityStatus,
     /// What `Retry-After` says with it, 1s to 1h, to the millisecond.
@@ -61,13 +63,41 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Whether a request for this path, given without its query, is the endpoint's, `message_path` included.
-    pub fn governs(&self, path: &[u8]) -> bool {
+    /// How the endpoint matches a request for this path, by its `path` or its `message_path`; `None` if it does not.
+    fn rank(&self, path: RequestPath<'_>) -> Option<Rank> {
         let message_path = match &self.transport {
             Transport::StreamableHttp => None,
             Transport::HttpSse { message_path } => Some(message_path),
         };
-        self.path.matches(path) || message_path.is_some_and(|pattern| pattern.matches(path))
+        let patterns = [Some(&self.path), message_path];
+        let matching = patterns
+            .into_iter()
+            .flatten()
+            .filter(|pattern| pattern.matches(path));
+        matching.map(|pattern| Rank::of(self, pattern)).min()
+    }
+
+    /// Whether the endpoint governs every request for this `:authority`.
+    fn names(&self, authority: &[u8]) -> bool {
+        self.authority.as_ref().is_none_or(|host| host.matches(authority))
+    }
+}
+
+/// Which of two endpoints that match a request governs it: the lesser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    /// An endpoint with an authority goes before one without.
+    any_host: bool,
+    /// An exact path goes before a wildcard.
+    wildcard: bool,
+}
+
+impl Rank {
+    fn of(endpoint: &Endpoint, pattern: &PathPattern) -> Self {
+        Self {
+            any_host: endpoint.authority.is_none(),
+            wildcard: !pattern.is_exact(),
+        }
     }
 }
 
@@ -87,6 +117,7 @@ impl Default for Endpoint {
             initialize_timeout: Duration::from_secs(60),
             unknown_session: UnknownSession::Adopt,
             on_full: OnFull::Reject,
+            evict_after: None,
             capacity_status: CapacityStatus::TooManyRequests,
             retry_after: Duration::from_secs(5),
             admission: Admission::Headers,
@@ -98,25 +129,15 @@ impl Default for Endpoint {
     }
 }
 
-/// Finds the endpoint that governs a request, as its place in the list. An endpoint with an authority goes before one
-/// without; within one authority no two match the same path, so the order of the list decides nothing.
+/// Finds the endpoint that governs a request, as an index of the list. Takes the `:authority` and `:path` headers as
+/// they came. No two endpoints match one request with the same rank, so the order of the list decides nothing.
 pub(crate) fn find(endpoints: &[Rc<Endpoint>], authority: &[u8], path: &[u8]) -> Option<usize> {
-    let path = without_query(path);
-    let named = |endpoint: &Endpoint| {
-        endpoint
-            .authority
-            .as_ref()
-            .is_some_and(|host| host.matches(authority))
-    };
-    let any_host = |endpoint: &Endpoint| endpoint.authority.is_none();
-    endpoints
-        .iter()
-        .position(|endpoint| named(endpoint) && endpoint.governs(path))
-        .or_else(|| {
-            endpoints
-                .iter()
-                .position(|endpoint| any_host(endpoint) && endpoint.governs(path))
-        })
+    let path = RequestPath::new(path);
+    let ranked = endpoints.iter().enumerate().filter_map(|(index, endpoint)| {
+        let rank = endpoint.rank(path)?;
+        endpoint.names(authority).then_some((rank, index))
+    });
+    ranked.min().map(|(_, index)| index)
 }
 
 /// An endpoint's name: 1 to 32 characters of `a-z`, `0-9` and `_`, so that it can be part of a stat name as it is.
@@ -182,6 +203,19 @@ mod tests {
         let endpoints = [endpoint(None, "/mcp"), endpoint(Some("a.example"), "/mcp")].map(Rc::new);
         assert_eq!(find(&endpoints, b"A.example:443", b"/mcp"), Some(1));
         assert_eq!(find(&endpoints, b"b.example", b"/mcp"), Some(0));
+    }
+
+    #[test]
+    fn an_exact_path_goes_before_a_wildcard_and_an_authority_before_both() {
+        let endpoints = [
+            endpoint(None, "/mcp/*"),
+            endpoint(None, "/mcp"),
+            endpoint(Some("a.example"), "/*"),
+        ]
+        .map(Rc::new);
+        assert_eq!(find(&endpoints, b"b.example", b"/mcp/"), Some(1));
+        assert_eq!(find(&endpoints, b"b.example", b"/mcp/a"), Some(0));
+        assert_eq!(find(&endpoints, b"a.example.", b"/mcp"), Some(2));
     }
 
     #[test]

@@ -136,7 +136,7 @@ impl<'a> Fact<'a> {
         match self {
             Self::SessionId(_) => "mcp.session.id",
             Self::Method(_) => "mcp.method.name",
-            Self::Tool(_) => "mcp.tool.name",
+            Self::Tool(_) => "gen_ai.tool.name",
             Self::Version(_) => "mcp.protocol.version",
             Self::Endpoint(_) => "mcp.endpoint",
             Self::Outcome(_) => "mcp.outcome",

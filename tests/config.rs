@@ -88,7 +88,7 @@ fn the_defaults_are_the_documented_ones() {
     let config = Config::default();
     assert_eq!(
         (config.max_sessions, config.sweep_interval),
-        (10_000, Duration::from_secs(1))
+        (None, Duration::from_secs(1))
     );
     let Endpoint {
         name,
@@ -276,7 +276,7 @@ fn says_what_is_wrong_with_a_top_level_field() {
         (
             r#""filter_state": ["mcp.endpoint", "endpoint"]"#,
             concat!(
-                r#"filter_state[1]: must be "mcp.session.id", "mcp.method.name", "mcp.tool.name", "#,
+                r#"filter_state[1]: must be "mcp.session.id", "mcp.method.name", "gen_ai.tool.name", "#,
                 r#""mcp.protocol.version", "mcp.endpoint" or "mcp.outcome", got "endpoint""#
             )
             .to_owned(),
@@ -425,7 +425,9 @@ fn endpoints_overlap_only_within_one_authority() {
         |name: &str, path: &str, authority: &str| json!({"name": name, "path": path, "authority": authority});
     let any = |name: &str, path: &str| json!({"name": name, "path": path});
     let overlap = ["endpoints[1].path: overlaps endpoints[0].path"];
-    assert_eq!(mistakes(&two(any("a", "/mcp/*"), any("b", "/mcp/b"))), overlap);
+    for (a, b) in [("/mcp/*", "/mcp/b/*"), ("/mcp", "/MCP/"), ("/mcp", "/mcp;v=1")] {
+        assert_eq!(mistakes(&two(any("a", a), any("b", b))), overlap, "{a} {b}");
+    }
     assert_eq!(
         mistakes(&two(at("a", "/mcp", "x.example"), at("b", "/mcp", "X.EXAMPLE"))),
         overlap
@@ -434,9 +436,39 @@ fn endpoints_overlap_only_within_one_authority() {
         two(at("a", "/mcp", "x.example"), at("b", "/mcp", "y.example")),
         two(at("a", "/mcp", "x.example"), any("b", "/mcp")),
         two(any("a", "/mcp"), any("b", "/mcp/*")),
+        two(any("a", "/mcp/*"), any("b", "/mcp/b")),
     ] {
         assert!(Config::parse(apart.as_bytes()).is_ok(), "{apart}");
     }
+}
+
+#[test]
+fn the_paths_of_http_sse_overlap_unless_they_are_the_same() {
+    let with = |path: &str, message_path: &str| json!({"endpoints": [{"name": "a", "path": path, "transport": "http_sse", "message_path": message_path}]});
+    assert_eq!(
+        mistakes(&with("/s/*", "/s/m/*").to_string()),
+        ["endpoints[0].message_path: overlaps endpoints[0].path"]
+    );
+    for (path, message_path) in [("/s", "/S/"), ("/s/*", "/s/*"), ("/s/*", "/s/m")] {
+        assert!(parse(&with(path, message_path)).is_ok(), "{path} {message_path}");
+    }
+}
+
+#[test]
+fn says_what_is_old_or_has_no_effect() {
+    let text = json!({
+        "filter_state": ["mcp.endpoint", "wasm.mcp.tool.name"],
+        "endpoints": [{"name": "a", "path": "/a", "evict_after": "10s"}],
+    });
+    let config = parse(&text).unwrap();
+    assert!(config.filter_state.tool_name);
+    assert_eq!(
+        config.warnings,
+        [
+            "endpoints[0].evict_after: has no effect without on_full \"evict_idle\"",
+            "filter_state[1]: \"mcp.tool.name\" is the old name of \"gen_ai.tool.name\"; the filter leaves the new one only",
+        ]
+    );
 }
 
 #[test]
@@ -552,6 +584,10 @@ mod schema {
             "::1",
             "a:1",
             "",
+            "a.",
+            ".",
+            "..",
+            "a..",
             "a/b",
             "*.a",
             "[]",
@@ -564,6 +600,11 @@ mod schema {
             "1s", "1.5s", "1.0001s", "1d", "1", "s", "", "1 s", "-1s", "+1s", "0s", "1m30s",
         ] {
             cases.push(endpoint("idle_timeout", json!(text)));
+            cases.push(endpoint("evict_after", json!(text)));
+        }
+        for text in ["/", "/a?b", "/a;b", "", "a", "/a#b", "/a b", "/é", "http://a/"] {
+            let upstream = json!({"cluster": "a", "authority": "a", "path": text});
+            cases.push(endpoint("terminate_upstream", upstream));
         }
         for text in ["mcp", "Mcp", "", "a_1", "a.b", &"x".repeat(32), &"x".repeat(33)] {
             cases.push(endpoint("name", json!(text)));
@@ -592,7 +633,14 @@ mod schema {
         }
         cases.extend([429, 503, 500].map(|status| endpoint("capacity_status", json!(status))));
         cases.extend(
-            ["mcp.endpoint", "wasm.mcp.outcome", "outcome"].map(|name| json!({"filter_state": [name]})),
+            [
+                "mcp.endpoint",
+                "wasm.mcp.outcome",
+                "outcome",
+                "mcp.tool.name",
+                "wasm.gen_ai.tool.name",
+            ]
+            .map(|name| json!({"filter_state": [name]})),
         );
         cases.extend(["hash", "off", "none"].map(|how| json!({"log_session_id": how})));
         for fields in [
@@ -636,9 +684,13 @@ mod schema {
         endpoint["name"] = json!("mcp");
         endpoint["path"] = json!("/mcp");
         let mut config = defaults(&schema["properties"]);
-        assert_eq!(parse(&config), Ok(Config::default()));
+        let written = Config {
+            max_sessions: Some(Config::default().vm_cap()),
+            ..Config::default()
+        };
+        assert_eq!(parse(&config), Ok(written.clone()));
         config["endpoints"] = json!([endpoint]);
-        assert_eq!(parse(&config), Ok(Config::default()));
+        assert_eq!(parse(&config), Ok(written));
     }
 
     #[test]

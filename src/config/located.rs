@@ -36,6 +36,12 @@ impl<'a> Located<'a> {
         self.mistakes.add(&self.path, problem.into());
     }
 
+    /// Notes something here that is accepted all the same.
+    #[cold]
+    pub(super) fn warn(&self, warning: &str) {
+        self.mistakes.warn(&self.path, warning);
+    }
+
     /// Notes a mistake here and quotes the value; not for what may be a credential.
     #[cold]
     pub(super) fn refuse_value(&self, wanted: impl Display) {

@@ -57,26 +57,36 @@ impl fmt::Display for ConfigError {
 
 impl core::error::Error for ConfigError {}
 
-/// Collects mistakes while a configuration is read; shared by all its [`Located`](super::located::Located)s.
+/// Collects mistakes and warnings while a configuration is read; all its [`Located`](super::located::Located) values
+/// share it.
 #[derive(Debug, Default)]
-pub(super) struct Mistakes(RefCell<Vec<Mistake>>);
+pub(super) struct Mistakes {
+    mistakes: RefCell<Vec<Mistake>>,
+    warnings: RefCell<Vec<String>>,
+}
 
 impl Mistakes {
     /// Notes one more; `path` as in [`Mistake::path`].
     pub(super) fn add(&self, path: &str, problem: String) {
-        self.0.borrow_mut().push(Mistake {
+        self.mistakes.borrow_mut().push(Mistake {
             path: path.to_owned(),
             problem,
         });
     }
 
-    /// An error that names them all, if there are any.
-    pub(super) fn none_or_error(self) -> Result<(), ConfigError> {
-        let mistakes = self.0.into_inner();
-        if mistakes.is_empty() {
+    /// Notes what is accepted all the same; `path` as in [`Mistake::path`].
+    pub(super) fn warn(&self, path: &str, warning: &str) {
+        self.warnings.borrow_mut().push(format!("{path}: {warning}"));
+    }
+
+    /// An error that names all mistakes, if there are any; and the warnings.
+    pub(super) fn into_result(self) -> (Result<(), ConfigError>, Vec<String>) {
+        let mistakes = self.mistakes.into_inner();
+        let result = if mistakes.is_empty() {
             Ok(())
         } else {
             Err(ConfigError { mistakes })
-        }
+        };
+        (result, self.warnings.into_inner())
     }
 }

@@ -11,7 +11,7 @@ use super::bounds::{ENDPOINTS, SESSIONS, SWEEP_INTERVAL};
 use super::located::{Located, one_of};
 use super::object::Object;
 use super::overlaps::{Overlaps, Requests};
-use super::{Config, FilterState, LogSessionId, StatusPath};
+use super::{Config, DEFAULT_VM_CAP, FilterState, LogSessionId, StatusPath};
 
 const LOG_SESSION_ID: [(&str, LogSessionId); 3] = [
     ("hash", LogSessionId::Hash),
@@ -26,18 +26,13 @@ pub(super) fn config(root: &Located<'_>) -> Config {
         return config;
     };
     let mut overlaps = Overlaps::default();
-    let written = object
-        .set("max_sessions", &mut config.max_sessions, |at| {
-            at.whole_number(SESSIONS)
-        })
-        .is_some();
-    let vm = VmCap {
-        sessions: config.max_sessions,
-        written,
-    };
+    object.set("max_sessions", &mut config.max_sessions, |at| {
+        at.whole_number(SESSIONS).map(Some)
+    });
+    let vm = VmCap(config.max_sessions);
     config.endpoints = match object.get("endpoints") {
-        Some(at) => endpoints(at, &vm, &mut overlaps),
-        None => vec![Rc::new(default_endpoint(&vm, &mut overlaps))],
+        Some(at) => endpoints(at, vm, &mut overlaps),
+        None => vec![Rc::new(default_endpoint(vm, &mut overlaps))],
     };
     object.set("sweep_interval", &mut config.sweep_interval, |at| {
         at.duration(SWEEP_INTERVAL)
@@ -51,13 +46,18 @@ pub(super) fn config(root: &Located<'_>) -> Config {
     config
 }
 
-/// The per-VM cap, and whether the operator wrote it: limits are compared only where both were written.
-struct VmCap {
-    sessions: u32,
-    written: bool,
+/// The VM's cap, if the operator wrote it: limits are compared only where both were written.
+#[derive(Clone, Copy)]
+struct VmCap(Option<u32>);
+
+impl VmCap {
+    /// The cap of an endpoint that writes none.
+    fn or_default(self) -> u32 {
+        self.0.unwrap_or(DEFAULT_VM_CAP)
+    }
 }
 
-fn endpoints(at: &Located<'_>, vm: &VmCap, overlaps: &mut Overlaps) -> Vec<Rc<Endpoint>> {
+fn endpoints(at: &Located<'_>, vm: VmCap, overlaps: &mut Overlaps) -> Vec<Rc<Endpoint>> {
     let Some(items) = at.items() else {
         return Vec::new();
     };
@@ -75,9 +75,9 @@ fn endpoints(at: &Located<'_>, vm: &VmCap, overlaps: &mut Overlaps) -> Vec<Rc<En
         .collect()
 }
 
-fn default_endpoint(vm: &VmCap, overlaps: &mut Overlaps) -> Endpoint {
+fn default_endpoint(vm: VmCap, overlaps: &mut Overlaps) -> Endpoint {
     let endpoint = Endpoint {
-        max_sessions: vm.sessions,
+        max_sessions: vm.or_default(),
         ..Endpoint::default()
     };
     overlaps.default_endpoint(endpoint.path.clone());
@@ -88,9 +88,14 @@ fn default_endpoint(vm: &VmCap, overlaps: &mut Overlaps) -> Endpoint {
 fn filter_state(at: &Located<'_>) -> Option<FilterState> {
     let mut state = FilterState::NONE;
     for item in at.items()? {
-        let name = item
-            .as_text()
-            .map(|name| name.strip_prefix("wasm.").unwrap_or(name));
+        let written = item.as_text();
+        let name = written.map(|name| name.strip_prefix("wasm.").unwrap_or(name));
+        let name = if name == Some(OLD_TOOL_NAME) {
+            item.warn("\"mcp.tool.name\" is the old name of \"gen_ai.tool.name\"; the filter leaves the new one only");
+            Some(TOOL_NAME)
+        } else {
+            name
+        };
         match FILTER_STATE.iter().find(|(known, _)| Some(*known) == name) {
             Some((_, turn_on)) => turn_on(&mut state),
             None => item.refuse_value(format_args!(
@@ -104,10 +109,14 @@ fn filter_state(at: &Located<'_>) -> Option<FilterState> {
 
 type TurnOn = fn(&mut FilterState);
 
+/// OpenTelemetry's name of a tool, and the name that version 0.1.0 had for it.
+const TOOL_NAME: &str = "gen_ai.tool.name";
+const OLD_TOOL_NAME: &str = "mcp.tool.name";
+
 const FILTER_STATE: [(&str, TurnOn); 6] = [
     ("mcp.session.id", |state| state.session_id = true),
     ("mcp.method.name", |state| state.method_name = true),
-    ("mcp.tool.name", |state| state.tool_name = true),
+    (TOOL_NAME, |state| state.tool_name = true),
     ("mcp.protocol.version", |state| state.protocol_version = true),
     ("mcp.endpoint", |state| state.endpoint = true),
     ("mcp.outcome", |state| state.outcome = true),

@@ -1,123 +1,200 @@
 //! Paths and hosts, as a configuration writes them and as requests spell them.
+//!
+//! Many servers take several spellings of a path for one: Express ignores case and a final `/`, servlet containers
+//! ignore `;parameters`. The filter governs all of these. Judging a spelling that the server does not know costs
+//! nothing; passing one that it knows is a way around the cap.
 
 use core::fmt;
 
-/// The part of a `:path` header before its query.
+/// The part of a `:path` header before its query. The filter also cuts a fragment, which no request should have.
 pub fn without_query(path: &[u8]) -> &[u8] {
-    path.split(|byte| *byte == b'?').next().unwrap_or(path)
+    path.split(|byte| matches!(byte, b'?' | b'#'))
+        .next()
+        .unwrap_or(path)
 }
 
-/// The paths of an endpoint: one exact path, or with a trailing `/*` everything below it. `/mcp/*` is whatever begins
-/// with `/mcp/`, that path itself included, and not `/mcp`.
+/// The path of a request, taken apart once for all patterns.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestPath<'a> {
+    /// Without the query.
+    whole: &'a [u8],
+    /// Without the query, the parameters of its last segment that is not empty, and one `/` at its end.
+    stem: &'a [u8],
+    /// Whether a `/` follows the stem.
+    ends_in_slash: bool,
+}
+
+impl<'a> RequestPath<'a> {
+    /// Takes a `:path` header, query included, or a path of the configuration.
+    pub fn new(path: &'a [u8]) -> Self {
+        let whole = without_query(path);
+        let named = without_parameters(whole);
+        let (stem, ends_in_slash) = match named.strip_suffix(b"/") {
+            Some(directory) => (without_parameters(directory), true),
+            None => (named, false),
+        };
+        Self {
+            whole,
+            stem,
+            ends_in_slash,
+        }
+    }
+}
+
+/// The path without the parameters of its last segment (RFC 3986, section 3.3): `/a;x/b` of `/a;x/b;y=1;z`.
+fn without_parameters(path: &[u8]) -> &[u8] {
+    let segment = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+    let parameters = path.iter().skip(segment).position(|byte| *byte == b';');
+    parameters
+        .and_then(|length| path.get(..segment + length))
+        .unwrap_or(path)
+}
+
+/// The paths of an endpoint: one path in all its spellings, or with a trailing `/*` everything below it. `/mcp` is also
+/// `/MCP`, `/mcp/` and `/mcp;a=b`; `/mcp/*` is whatever begins with `/mcp/`, that path included, and not `/mcp`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathPattern(String);
+pub struct PathPattern {
+    written: String,
+    form: Form,
+}
+
+/// What a pattern compares, each in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Form {
+    /// With the stem of a request.
+    Exact(Vec<u8>),
+    /// With the beginning of a request; it ends in `/`.
+    Below(Vec<u8>),
+}
 
 impl PathPattern {
     /// Takes a path without query and fragment, with `*` only in a trailing `/*`.
     ///
     /// # Errors
     ///
-    /// What the text must be, in words to go after its place.
+    /// What the text must be, in words that follow the field's path.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
-        let fixed = if text.ends_with("/*") {
-            text.strip_suffix('*').unwrap_or(text)
-        } else {
-            text
-        };
+        let prefix = text.strip_suffix('*').filter(|prefix| prefix.ends_with('/'));
         if !text.starts_with('/') {
             Err("must begin with \"/\"")
-        } else if fixed.contains('*') {
+        } else if prefix.unwrap_or(text).contains('*') {
             Err("must have \"*\" nowhere but in a trailing \"/*\"")
         } else if text.contains(['?', '#']) {
             Err("must be a path without query and fragment")
         } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             Err("must hold visible ASCII characters only")
         } else {
-            Ok(Self(text.to_owned()))
+            let form = match prefix {
+                Some(prefix) => Form::Below(prefix.as_bytes().to_ascii_lowercase()),
+                None => Form::Exact(RequestPath::new(text.as_bytes()).stem.to_ascii_lowercase()),
+            };
+            let written = text.to_owned();
+            Ok(Self { written, form })
         }
     }
 
     /// The pattern as it was written.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.written
     }
 
-    /// Whether it matches this path, given without its query. Compares byte by byte: spelling paths alike is Envoy's
-    /// work (`normalize_path`, `merge_slashes`).
-    pub fn matches(&self, path: &[u8]) -> bool {
-        match self.prefix() {
-            Some(prefix) => path.starts_with(prefix.as_bytes()),
-            None => path == self.0.as_bytes(),
+    /// Whether the pattern matches this path. Percent-encoding, dots and doubled slashes are Envoy's business
+    /// (`normalize_path`, `merge_slashes`).
+    pub fn matches(&self, path: RequestPath<'_>) -> bool {
+        match &self.form {
+            Form::Exact(stem) => path.stem.eq_ignore_ascii_case(stem),
+            Form::Below(prefix) => {
+                let directory = prefix.strip_suffix(b"/").unwrap_or(prefix);
+                starts_with_ignore_case(path.whole, prefix)
+                    || path.ends_in_slash && path.stem.eq_ignore_ascii_case(directory)
+            }
         }
     }
 
-    /// Whether some path matches both.
+    /// Whether some path matches both, and neither goes before the other. An exact path goes before a wildcard.
     pub fn overlaps(&self, other: &Self) -> bool {
-        match (self.prefix(), other.prefix()) {
-            (Some(ours), Some(theirs)) => ours.starts_with(theirs) || theirs.starts_with(ours),
-            (Some(_) | None, None) => self.matches(other.0.as_bytes()),
-            (None, Some(_)) => other.matches(self.0.as_bytes()),
+        match (&self.form, &other.form) {
+            (Form::Exact(ours), Form::Exact(theirs)) => ours == theirs,
+            (Form::Below(ours), Form::Below(theirs)) => {
+                self.matches(RequestPath::new(theirs)) || other.matches(RequestPath::new(ours))
+            }
+            (Form::Exact(_), Form::Below(_)) | (Form::Below(_), Form::Exact(_)) => false,
         }
     }
 
-    /// Whether it is a single path.
-    pub(crate) fn is_exact(&self) -> bool {
-        self.prefix().is_none()
+    /// Whether both match the same paths.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.form == other.form
     }
 
-    fn prefix(&self) -> Option<&str> {
-        self.0.strip_suffix('*')
+    /// Whether the pattern is a single path, in whatever spelling.
+    pub fn is_exact(&self) -> bool {
+        match self.form {
+            Form::Exact(_) => true,
+            Form::Below(_) => false,
+        }
     }
+}
+
+fn starts_with_ignore_case(path: &[u8], prefix: &[u8]) -> bool {
+    path.get(..prefix.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
 /// `/mcp`, the path of the default endpoint.
 impl Default for PathPattern {
     fn default() -> Self {
-        Self("/mcp".to_owned())
+        Self {
+            written: "/mcp".to_owned(),
+            form: Form::Exact(b"/mcp".to_vec()),
+        }
     }
 }
 
 impl fmt::Display for PathPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.written)
     }
 }
 
-/// A host, in lower case and without a port. An IPv6 address stands in brackets, as in the header: `[::1]`.
+/// A host, in lower case, without a port and a final dot. An IPv6 address stands in brackets, as in the header: `[::1]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authority(String);
 
 impl Authority {
-    /// Takes a host in any case, without scheme, port and path.
+    /// Takes a host in any case, with or without one final dot, without scheme, port and path.
     ///
     /// # Errors
     ///
-    /// What the text must be, in words to go after its place.
+    /// What the text must be, in words that follow the field's path.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        let host = text.strip_suffix('.').unwrap_or(text);
         let address = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         let valid = match address {
             Some(address) => is_made_of(address, |byte| {
                 byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')
             }),
-            None => is_made_of(text, |byte| {
+            None => is_made_of(host, |byte| {
                 byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
             }),
         };
         if valid {
-            Ok(Self(text.to_ascii_lowercase()))
+            Ok(Self(host.to_ascii_lowercase()))
         } else {
             Err("must be an exact host without scheme, port and path (an IPv6 address in brackets)")
         }
     }
 
-    /// The host in lower case.
+    /// The host in lower case, without a final dot.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether an `:authority` or `Host` header names this host, whatever its case and port.
+    /// Whether an `:authority` or `Host` header names this host: in any case, with or without a port and a final dot.
     pub fn matches(&self, header: &[u8]) -> bool {
-        without_port(header).eq_ignore_ascii_case(self.0.as_bytes())
+        let host = without_port(header);
+        let host = host.strip_suffix(b".").unwrap_or(host);
+        host.eq_ignore_ascii_case(self.0.as_bytes())
     }
 }
 
@@ -131,7 +208,7 @@ fn is_made_of(text: &str, allowed: impl Fn(u8) -> bool) -> bool {
     !text.is_empty() && text.bytes().all(allowed)
 }
 
-/// Cuts `:8080` off, and leaves the colons of a bracketed IPv6 address alone (RFC 3986, section 3.2.2).
+/// The authority without `:8080`. The colons of an IPv6 address in brackets are no port (RFC 3986, section 3.2.2).
 fn without_port(authority: &[u8]) -> &[u8] {
     let past_address = authority.iter().position(|byte| *byte == b']').unwrap_or(0);
     let colon = authority.iter().skip(past_address).position(|byte| *byte == b':');
@@ -141,90 +218,4 @@ fn without_port(authority: &[u8]) -> &[u8] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn path(text: &str) -> PathPattern {
-        PathPattern::parse(text).unwrap()
-    }
-
-    #[test]
-    fn an_exact_path_matches_itself_alone() {
-        assert!(path("/mcp").matches(b"/mcp"));
-        for other in ["/mcp/", "/mcp/a", "/mc", "/MCP", "mcp", ""] {
-            assert!(!path("/mcp").matches(other.as_bytes()), "{other}");
-        }
-    }
-
-    #[test]
-    fn a_trailing_star_matches_everything_below() {
-        for below in ["/mcp/", "/mcp/a", "/mcp/a/b"] {
-            assert!(path("/mcp/*").matches(below.as_bytes()), "{below}");
-        }
-        for other in ["/mcp", "/mcpa", "/", ""] {
-            assert!(!path("/mcp/*").matches(other.as_bytes()), "{other}");
-        }
-        assert!(path("/*").matches(b"/") && path("/*").matches(b"/anything/at/all"));
-    }
-
-    #[test]
-    fn overlap_is_mutual_and_means_a_shared_path() {
-        let cases = [
-            ("/mcp", "/mcp", true),
-            ("/mcp", "/mcp/*", false),
-            ("/mcp/", "/mcp/*", true),
-            ("/mcp/a", "/mcp/*", true),
-            ("/mcp/a/*", "/mcp/*", true),
-            ("/mcp/a/*", "/mcp/b/*", false),
-            ("/mcp/a", "/mcp/a/*", false),
-            ("/*", "/x", true),
-        ];
-        for (a, b, expected) in cases {
-            assert_eq!(path(a).overlaps(&path(b)), expected, "{a} {b}");
-            assert_eq!(path(b).overlaps(&path(a)), expected, "{b} {a}");
-        }
-    }
-
-    #[test]
-    fn refuses_paths_that_no_request_could_have() {
-        for text in [
-            "", "mcp", "*", "/m*", "/*/a", "/a/*/*", "/mcp**", "/mcp?x", "/mcp#x", "/a b", "/é", "/a\n",
-        ] {
-            assert!(PathPattern::parse(text).is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn a_host_matches_in_any_case_and_with_any_port() {
-        let host = Authority::parse("MCP.Example.com").unwrap();
-        assert_eq!(host.as_str(), "mcp.example.com");
-        for header in ["mcp.example.com", "mcp.EXAMPLE.com:8080", "mcp.example.com:"] {
-            assert!(host.matches(header.as_bytes()), "{header}");
-        }
-        for header in [
-            "",
-            ":80",
-            "example.com",
-            "mcp.example.com.evil",
-            "[mcp.example.com]",
-        ] {
-            assert!(!host.matches(header.as_bytes()), "{header}");
-        }
-    }
-
-    #[test]
-    fn the_colons_of_an_ipv6_address_are_no_port() {
-        let host = Authority::parse("[::1]").unwrap();
-        assert!(host.matches(b"[::1]") && host.matches(b"[::1]:8080"));
-        assert!(!host.matches(b"[::2]:8080") && !host.matches(b"::1") && !host.matches(b"["));
-    }
-
-    #[test]
-    fn refuses_an_authority_that_is_more_than_a_host() {
-        for text in [
-            "", "a:80", "http://a", "a/b", "*.a", "::1", "[::1]:80", "[]", "a b", "é", "u@a",
-        ] {
-            assert!(Authority::parse(text).is_err(), "{text:?}");
-        }
-    }
-}
+mod tests;

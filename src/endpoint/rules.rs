@@ -73,6 +73,8 @@ pub struct TerminateUpstream {
     pub cluster: String,
     /// Its `:authority`.
     pub authority: String,
+    /// Its `:path`; `None` is the path of the session's `initialize`.
+    pub path: Option<String>,
     /// How long an answer is waited for, 1s to 720h; 5s by default.
     pub timeout: Duration,
     /// Further headers, names in lower case. They may hold credentials and must not be logged.
@@ -86,6 +88,7 @@ impl fmt::Debug for TerminateUpstream {
         f.debug_struct("TerminateUpstream")
             .field("cluster", &self.cluster)
             .field("authority", &self.authority)
+            .field("path", &self.path)
             .field("timeout", &self.timeout)
             .field("headers", &names)
             .finish()

@@ -3,7 +3,7 @@
 
 use super::{Effects, Exchange, Gate, RequestHead, ResponseHead, Site, State, Verb, Verdict};
 use crate::answer::Answer;
-use crate::endpoint::{Transport, without_query};
+use crate::endpoint::{RequestPath, Transport};
 use crate::mcp::query::{self, QueryId};
 use crate::mcp::session_id::SessionId;
 use crate::mcp::sse::{EndpointFinder, Search};
@@ -32,7 +32,7 @@ impl Site {
 /// both paths, as some servers take them on one.
 pub(super) fn concerns(site: &Site, verb: Verb, head: &RequestHead<'_>) -> bool {
     match verb {
-        Verb::Get => site.rules.path.matches(without_query(head.path)),
+        Verb::Get => site.rules.path.matches(RequestPath::new(head.path)),
         Verb::Post => true,
         Verb::Delete => false,
     }

@@ -42,6 +42,7 @@ impl Root {
     fn configure(&mut self, bytes: &[u8]) -> Result<(), String> {
         let config = Config::parse(bytes).map_err(|error| error.to_string())?;
         let summary = config.summary();
+        let warnings = config.warnings.clone();
         let tick = tick_period(&config);
         let (shared, is_new) = Shared::start(Rc::new(config)).map_err(|error| error.to_string())?;
         hostcalls::set_tick_period(tick).map_err(|status| format!("no timer: {status:?}"))?;
@@ -49,6 +50,9 @@ impl Root {
         self.shared = Some(Rc::new(shared));
         if is_new {
             log::info!("event=configured version={} {summary}", env!("CARGO_PKG_VERSION"));
+            for warning in warnings {
+                log::warn!("event=configuration_warning {warning}");
+            }
         }
         Ok(())
     }

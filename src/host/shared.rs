@@ -69,7 +69,7 @@ impl Shared {
     }
 
     fn settings(&self) -> VmSettings {
-        vm_settings(self.config.max_sessions, &self.sites)
+        vm_settings(self.config.vm_cap(), &self.sites)
     }
 
     /// Runs an event of the core, then brings the gauges up to date if it moved any count.

@@ -120,7 +120,7 @@ impl Player {
         let sites = Site::all(&config);
         let store = Memory::new();
         let table = Table::attach(store.clone(), RootTag::from_random(1), [7; 16]).unwrap();
-        table.install(&vm_settings(config.max_sessions, &sites)).unwrap();
+        table.install(&vm_settings(config.vm_cap(), &sites)).unwrap();
         Self {
             names: sites
                 .iter()

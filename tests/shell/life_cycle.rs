@@ -68,7 +68,7 @@ fn what_is_known_of_a_request_is_left_for_access_logs() {
         ("mcp.outcome", "forwarded"),
         ("mcp.protocol.version", "2025-11-25"),
         ("mcp.session.id", "ba7816bf8f01cfea"),
-        ("mcp.tool.name", "echo"),
+        ("gen_ai.tool.name", "echo"),
     ];
     let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
     assert_eq!(stream.close().filter_state, expected.into());

@@ -22,9 +22,9 @@ const ADMISSION: [(&str, Admission); 2] = [("headers", Admission::Headers), ("bo
 const TRANSPORT: [(&str, bool); 2] = [("streamable_http", false), ("http_sse", true)];
 
 /// Reads what can be read, with defaults for the rest; the result counts only if no mistake was noted.
-pub(super) fn endpoint(at: &Located<'_>, vm: &VmCap, overlaps: &mut Overlaps) -> Endpoint {
+pub(super) fn endpoint(at: &Located<'_>, vm: VmCap, overlaps: &mut Overlaps) -> Endpoint {
     let mut endpoint = Endpoint {
-        max_sessions: vm.sessions,
+        max_sessions: vm.or_default(),
         ..Endpoint::default()
     };
     if let Some(object) = Object::of(at) {
@@ -86,19 +86,22 @@ fn add_requests(
     if let Some(at) = path {
         overlaps.requests(at, requests(&endpoint.path));
     }
-    if let (Some(at), Transport::HttpSse { message_path }) = (message_path, &endpoint.transport) {
+    if let (Some(at), Transport::HttpSse { message_path }) = (message_path, &endpoint.transport)
+        && !message_path.is_same(&endpoint.path)
+    {
         overlaps.requests(at, requests(message_path));
     }
 }
 
-fn caps(object: &Object<'_, '_>, endpoint: &mut Endpoint, vm: &VmCap) {
+fn caps(object: &Object<'_, '_>, endpoint: &mut Endpoint, vm: VmCap) {
     let cap = object.set("max_sessions", &mut endpoint.max_sessions, |at| {
         at.whole_number(SESSIONS)
     });
-    if let Some(at) = cap.filter(|_| vm.written && endpoint.max_sessions > vm.sessions) {
+    if let (Some(at), Some(most)) = (cap, vm.0)
+        && endpoint.max_sessions > most
+    {
         at.refuse_value(format_args!(
-            "must be at most the top level's max_sessions of {}",
-            vm.sessions
+            "must be at most the top level's max_sessions of {most}"
         ));
     }
     let quota = object.set(
@@ -163,6 +166,15 @@ fn refusals(object: &Object<'_, '_>, endpoint: &mut Endpoint) {
         at.choice(&UNKNOWN_SESSION)
     });
     object.set("on_full", &mut endpoint.on_full, |at| at.choice(&ON_FULL));
+    let evict_after = object.set("evict_after", &mut endpoint.evict_after, |at| {
+        at.timeout(DURATION)
+    });
+    if let Some(at) = evict_after
+        && endpoint.evict_after.is_some()
+        && endpoint.on_full == OnFull::Reject
+    {
+        at.warn("has no effect without on_full \"evict_idle\"");
+    }
     object.set("capacity_status", &mut endpoint.capacity_status, capacity_status);
     object.set("retry_after", &mut endpoint.retry_after, |at| {
         at.duration(RETRY_AFTER)
@@ -238,14 +250,33 @@ mod tests {
                 r#""transport": "http_sse", "message_path": "m""#,
                 "endpoints[0].message_path: must begin with \"/\", got \"m\"",
             ),
-            (
-                r#""transport": "http_sse", "message_path": "/*""#,
-                "endpoints[0].message_path: overlaps endpoints[0].path",
-            ),
         ];
         for (fields, mistake) in cases {
             assert_eq!(mistakes_with(fields), [mistake]);
         }
+    }
+
+    #[test]
+    fn one_path_may_be_both_of_http_sse() {
+        let endpoint = endpoint_with(r#""transport": "http_sse", "message_path": "/MCP/""#);
+        let Transport::HttpSse { message_path } = &endpoint.transport else {
+            panic!("{endpoint:?}")
+        };
+        assert!(message_path.is_same(&endpoint.path));
+    }
+
+    #[test]
+    fn evict_after_is_a_duration_or_off() {
+        assert_eq!(endpoint_with("").evict_after, None);
+        assert_eq!(endpoint_with(r#""evict_after": "0s""#).evict_after, None);
+        assert_eq!(
+            endpoint_with(r#""on_full": "evict_idle", "evict_after": "30s""#).evict_after,
+            Some(Duration::from_secs(30))
+        );
+        assert_eq!(
+            mistakes_with(r#""evict_after": "0.5s""#),
+            ["endpoints[0].evict_after: must be at least 1s, got \"0.5s\""]
+        );
     }
 
     #[test]
@@ -300,9 +331,9 @@ mod tests {
             r#""authority": "Mcp.Example", "max_sessions": 5, "max_sessions_per_principal": 2,
                "principal": [{"header": "x-user"}], "bind_sessions": false, "idle_timeout": "0s",
                "max_lifetime": "0ms", "initialize_timeout": "2s", "unknown_session": "reject",
-               "on_full": "evict_idle", "capacity_status": 503, "retry_after": "7s", "admission": "body",
+               "on_full": "evict_idle", "evict_after": "10s", "capacity_status": 503, "retry_after": "7s", "admission": "body",
                "strict_json_rpc": true, "max_request_bytes": 1024, "verify_headers": false,
-               "terminate_upstream": {"cluster": "mcp", "authority": "mcp:80"}"#,
+               "terminate_upstream": {"cluster": "mcp", "authority": "mcp:80", "path": "/a/mcp"}"#,
         );
         let expected = Endpoint {
             authority: Some(Authority::parse("mcp.example").unwrap()),
@@ -315,6 +346,7 @@ mod tests {
             initialize_timeout: Duration::from_secs(2),
             unknown_session: UnknownSession::Reject,
             on_full: OnFull::EvictIdle,
+            evict_after: Some(Duration::from_secs(10)),
             capacity_status: CapacityStatus::ServiceUnavailable,
             retry_after: Duration::from_secs(7),
             admission: Admission::Body,
@@ -324,6 +356,7 @@ mod tests {
             terminate_upstream: Some(TerminateUpstream {
                 cluster: "mcp".to_owned(),
                 authority: "mcp:80".to_owned(),
+                path: Some("/a/mcp".to_owned()),
                 timeout: Duration::from_secs(5),
                 headers: Vec::new(),
             }),

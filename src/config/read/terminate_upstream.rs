@@ -25,11 +25,13 @@ pub(super) fn terminate_upstream(at: &Located<'_>) -> Option<TerminateUpstream> 
     let mut read = TerminateUpstream {
         cluster: String::new(),
         authority: String::new(),
+        path: None,
         timeout: Duration::from_secs(5),
         headers: Vec::new(),
     };
     object.set("cluster", &mut read.cluster, |at| at.parsed(cluster));
     object.set("authority", &mut read.authority, |at| at.parsed(authority));
+    object.set("path", &mut read.path, |at| at.parsed(path).map(Some));
     object.set("timeout", &mut read.timeout, |at| at.duration(DURATION));
     object.set("headers", &mut read.headers, headers);
     object.finish();
@@ -50,6 +52,16 @@ fn authority(text: &str) -> Result<String, &'static str> {
         Ok(text.to_owned())
     } else {
         Err("must be a host or host:port")
+    }
+}
+
+/// Origin form (RFC 9112, section 3.2.1), a query allowed.
+fn path(text: &str) -> Result<String, &'static str> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
+    if text.starts_with('/') && text.bytes().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("must begin with \"/\" and hold visible ASCII characters only, without a fragment")
     }
 }
 
@@ -89,6 +101,7 @@ mod tests {
         let expected = TerminateUpstream {
             cluster: "mcp".to_owned(),
             authority: "mcp.internal:8080".to_owned(),
+            path: None,
             timeout: Duration::from_mins(1),
             headers: vec![("authorization".to_owned(), "Bearer s3cret".to_owned())],
         };
@@ -98,12 +111,13 @@ mod tests {
     #[test]
     fn says_what_is_wrong() {
         let mistakes = mistakes_with(
-            r#""terminate_upstream": {"authority": "http://a", "timeout": "0s", "header": {},
+            r#""terminate_upstream": {"authority": "http://a", "path": "mcp", "timeout": "0s", "header": {},
                                       "headers": {"Host": "a", "a b": "c", "mcp-session-id": "x"}}"#,
         );
         let expected = [
             ".cluster: required",
             ".authority: must be a host or host:port, got \"http://a\"",
+            ".path: must begin with \"/\" and hold visible ASCII characters only, without a fragment, got \"mcp\"",
             ".timeout: must be at least 1s, got \"0s\"",
             ".headers.Host: set by the filter itself",
             ".headers[\"a b\"]: must be the name of a header",

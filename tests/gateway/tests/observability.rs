@@ -211,7 +211,7 @@ async fn the_access_log_names_session_method_tool_and_outcome() {
     let entry = logged(&gateway, call, "calls").await;
     assert_eq!(entry["mcp.outcome"], "forwarded");
     assert_eq!(
-        (&entry["mcp.method.name"], &entry["mcp.tool.name"]),
+        (&entry["mcp.method.name"], &entry["gen_ai.tool.name"]),
         (&json!("tools/call"), &json!("echo"))
     );
 

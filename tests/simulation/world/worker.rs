@@ -151,7 +151,7 @@ fn join(handle: &Handle, root: u32) -> Option<Rc<Core>> {
 }
 
 fn settings(configured: &Configured) -> mcp_session_filter::session::VmSettings {
-    vm_settings(configured.config.max_sessions, &configured.sites)
+    vm_settings(configured.config.vm_cap(), &configured.sites)
 }
 
 impl Core {
