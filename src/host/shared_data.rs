@@ -11,10 +11,6 @@ pub(super) struct SharedData {
     name: RefCell<String>,
 }
 
-/// A compare-and-set number that no value has. Envoy looks at the number only where the key exists, so a
-/// write with it creates a key and fails on one that is there.
-const NO_VALUE: u32 = u32::MAX;
-
 impl Store for SharedData {
     fn get(&self, key: Key) -> Result<Value, StoreError> {
         let mut name = self.name.borrow_mut();
@@ -26,11 +22,7 @@ impl Store for SharedData {
     fn set(&self, key: Key, bytes: &[u8], expected: Version) -> Result<(), SetError> {
         let mut name = self.name.borrow_mut();
         key.write_name(&mut name);
-        let cas = match expected {
-            Version::Absent => NO_VALUE,
-            Version::At(cas) => cas,
-        };
-        let written = hostcalls::set_shared_data(&name, Some(bytes), Some(cas));
+        let written = hostcalls::set_shared_data(&name, Some(bytes), Some(expected.cas()));
         written.map_err(|status| {
             if status == Status::CasMismatch {
                 SetError::Stale

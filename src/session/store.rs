@@ -55,6 +55,17 @@ pub enum Version {
     At(u32),
 }
 
+impl Version {
+    /// The number to write with. Envoy compares it only where the key exists, so that the number of
+    /// [`Version::Absent`], which no value has, creates a key and fails on one that is there.
+    pub fn cas(self) -> u32 {
+        match self {
+            Self::Absent => u32::MAX,
+            Self::At(cas) => cas,
+        }
+    }
+}
+
 /// A value as it was read, with the version a write has to name to replace it.
 #[derive(Clone, Debug)]
 pub struct Value {
