@@ -10,6 +10,8 @@ mod settings;
 mod simulated;
 mod store;
 mod table;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod time;
 mod values;
 
