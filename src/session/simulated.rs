@@ -17,8 +17,9 @@ mod upstream_delete;
 use core::time::Duration;
 use std::sync::OnceLock;
 
-use self::memory::{Handle, Shared};
+use self::memory::Shared;
 use super::store::BUCKETS;
+use super::testing::Handle;
 use super::values::{ledger, record};
 use super::*;
 

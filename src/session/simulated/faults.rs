@@ -81,11 +81,11 @@ fn who_loses_every_race_gives_up_and_leaves_nothing_behind() {
 fn an_opening_that_fails_at_the_bucket_gives_its_place_back_at_once() {
     let stage = Stage::new().fork();
     let bucket = Key::Bucket(new().key.bucket());
-    let ours = stage.world.shared.value(bucket).unwrap();
-    stage.world.shared.put(bucket, &[2, 0, 0]);
+    let ours = stage.world.shared.memory.value(bucket).unwrap();
+    stage.world.shared.memory.put(bucket, &[2, 0, 0]);
     assert_eq!(stage.act(0, Op::Open), Err(StoreError::Foreign));
     assert_eq!(stage.world.counts().reserved, 1);
-    stage.world.shared.put(bucket, &ours);
+    stage.world.shared.memory.put(bucket, &ours);
     stage.world.assert_counts_are_true();
 }
 
@@ -99,7 +99,7 @@ fn a_bucket_may_vanish_between_any_two_calls() {
             let shared = stage.world.shared.clone();
             stage.workers[0]
                 .store
-                .interrupt_at(call, move || shared.lose(bucket));
+                .interrupt_at(call, move || shared.memory.lose(bucket));
             stage.act(0, op).unwrap();
             if stage.workers[0].store.interrupt_is_pending() {
                 break;
@@ -119,7 +119,7 @@ fn the_ledger_may_vanish_between_any_two_calls() {
             let shared = stage.world.shared.clone();
             stage.workers[0].store.interrupt_at(call, move || {
                 shared.stop_audit();
-                shared.lose(Key::Ledger);
+                shared.memory.lose(Key::Ledger);
             });
             let _ = stage.act(0, op);
             if stage.workers[0].store.interrupt_is_pending() {
@@ -136,7 +136,7 @@ fn the_ledger_may_vanish_between_any_two_calls() {
 #[test]
 fn without_a_ledger_nobody_is_let_in_and_nobody_is_shut_out() {
     let stage = Stage::new().fork();
-    stage.world.shared.lose(Key::Ledger);
+    stage.world.shared.memory.lose(Key::Ledger);
     assert_eq!(
         stage.world.reserve(&stage.workers[0], new()),
         Ok(Err(Refusal::Capacity))
@@ -160,7 +160,7 @@ fn a_lost_ledger_lets_in_at_most_the_cap_again_and_only_until_the_recount() {
     };
     assert_eq!(admitted(), 4);
     world.shared.stop_audit();
-    world.shared.lose(Key::Ledger);
+    world.shared.memory.lose(Key::Ledger);
     assert_eq!(worker.restore(&world.settings), Ok(true));
     assert_eq!(admitted(), 4);
     world.sweep_round(&worker);
@@ -173,7 +173,7 @@ fn a_wiped_store_is_put_back_by_the_first_to_tick() {
     let world = World::new(settings(2, 2, 2));
     let worker = world.worker(1);
     world.admit(&worker, alive()).unwrap();
-    world.shared.lose_everything();
+    world.shared.memory.lose_everything();
     assert_eq!(worker.restore(&world.settings), Ok(true));
     assert_eq!(world.counts().limit, 2);
     assert_eq!(world.admit(&worker, alive()), Ok(Opened::Created));
@@ -188,7 +188,7 @@ fn a_wiped_store_is_put_back_by_the_first_to_tick() {
 fn a_worker_learns_that_others_have_agreed_on_another_hash_key() {
     let world = World::new(settings(2, 2, 2));
     let worker = world.worker(1);
-    world.shared.lose_everything();
+    world.shared.memory.lose_everything();
     Table::attach(world.shared.handle(), RootTag::from_random(2), [9; 16]).unwrap();
     assert_eq!(worker.restore(&world.settings), Ok(false));
 }
@@ -199,15 +199,15 @@ fn a_bucket_of_another_layout_is_left_alone() {
     let bucket = Key::Bucket(alive().key.bucket());
     for op in Op::ALL {
         let stage = base.fork();
-        let mut foreign = stage.world.shared.value(bucket).unwrap();
+        let mut foreign = stage.world.shared.memory.value(bucket).unwrap();
         let ours = foreign.clone();
         foreign[0] = 2;
-        stage.world.shared.put(bucket, &foreign);
+        stage.world.shared.memory.put(bucket, &foreign);
         let _ = stage.act(0, op);
         stage.world.sweep_round(&stage.workers[1]);
         stage.world.sweep_round(&stage.workers[1]);
-        assert_eq!(stage.world.shared.value(bucket), Some(foreign), "{op:?}");
-        stage.world.shared.put(bucket, &ours);
+        assert_eq!(stage.world.shared.memory.value(bucket), Some(foreign), "{op:?}");
+        stage.world.shared.memory.put(bucket, &ours);
         assert_heals(&stage);
     }
 }
@@ -217,12 +217,16 @@ fn a_ledger_of_another_layout_is_left_alone() {
     let base = Stage::new();
     for op in Op::ALL {
         let stage = base.fork();
-        let mut foreign = stage.world.shared.value(Key::Ledger).unwrap();
+        let mut foreign = stage.world.shared.memory.value(Key::Ledger).unwrap();
         foreign[0] = 2;
-        stage.world.shared.put(Key::Ledger, &foreign);
+        stage.world.shared.memory.put(Key::Ledger, &foreign);
         let _ = stage.act(0, op);
         let _ = stage.workers[1].sweep(stage.world.now());
-        assert_eq!(stage.world.shared.value(Key::Ledger), Some(foreign), "{op:?}");
+        assert_eq!(
+            stage.world.shared.memory.value(Key::Ledger),
+            Some(foreign),
+            "{op:?}"
+        );
     }
 }
 
@@ -335,7 +339,7 @@ fn a_group_that_cannot_be_counted_does_not_keep_the_sweep_busy() {
     let stage = Stage::new();
     stage.world.suspect(&stage.workers[0]).unwrap();
     let bucket = Key::Bucket(alive().key.bucket());
-    stage.world.shared.put(bucket, &[2, 0, 0]);
+    stage.world.shared.memory.put(bucket, &[2, 0, 0]);
     let mut sweeps = 0;
     while stage.workers[0].sweep(stage.world.now()).unwrap().is_some() {
         sweeps += 1;

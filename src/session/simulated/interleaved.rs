@@ -3,10 +3,9 @@
 //! `shuttle` picks who goes on, and every random choice; a failure prints the schedule that leads to it, for
 //! [`shuttle::replay`].
 
-use std::sync::Arc;
-
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::{Config, Runner, thread};
 
 use super::*;
@@ -65,7 +64,12 @@ pub(super) fn stage() -> World {
     static BASE: OnceLock<World> = OnceLock::new();
     let base = BASE.get_or_init(|| World::new(settings(4, 3, 3)));
     let mut world = base.fork();
-    world.shared.switch = Some(Arc::default());
+    // `shuttle` may switch to another worker at each call.
+    let switch = AtomicBool::default();
+    world.shared.memory = world
+        .shared
+        .memory
+        .before_calls(move |_| _ = switch.load(Ordering::SeqCst));
     world
 }
 

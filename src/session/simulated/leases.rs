@@ -233,13 +233,13 @@ fn a_use_writes_only_when_the_stored_stamp_is_a_second_old() {
     let (world, [worker, _]) = world();
     world.admit(&worker, long()).unwrap();
     let bucket = Key::Bucket(long().key.bucket());
-    let before = world.shared.value(bucket);
+    let before = world.shared.memory.value(bucket);
     world.advance(Duration::from_millis(999));
     world.use_session(&worker, long()).unwrap();
-    assert_eq!(world.shared.value(bucket), before);
+    assert_eq!(world.shared.memory.value(bucket), before);
     world.advance(Duration::from_millis(1));
     world.use_session(&worker, long()).unwrap();
-    assert_ne!(world.shared.value(bucket), before);
+    assert_ne!(world.shared.memory.value(bucket), before);
 }
 
 #[test]

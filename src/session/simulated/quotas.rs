@@ -48,7 +48,7 @@ fn roomy() -> (World, Worker) {
 /// Every book that is not empty is as long as one can be told apart from an empty value.
 fn bytes_of_books(world: &World) -> usize {
     (0..store::PRINCIPALS)
-        .filter_map(|index| world.shared.value(Key::Principals(index)))
+        .filter_map(|index| world.shared.memory.value(Key::Principals(index)))
         .map(|value| value.iter().filter(|byte| **byte != 0).count())
         .sum()
 }
@@ -99,7 +99,7 @@ fn a_session_that_is_gone_is_taken_off_before_anyone_is_refused_for_it() {
         admit(&world, &worker, ALICE, id).unwrap();
     }
     for bucket in HOT_BUCKETS {
-        world.shared.lose(Key::Bucket(bucket));
+        world.shared.memory.lose(Key::Bucket(bucket));
     }
     assert_eq!(admit(&world, &worker, ALICE, &ids(0)[2]), Ok(Opened::Created));
     assert_eq!(admit(&world, &worker, ALICE, &ids(0)[3]), Ok(Opened::Created));
@@ -166,11 +166,11 @@ fn nobody_but_the_owner_uses_or_adopts_a_session() {
             .use_session(id.key, Some(owner), world.lifespans(id), world.now())
             .unwrap()
     };
-    let before = world.shared.value(Key::Bucket(id.key.bucket()));
+    let before = world.shared.memory.value(Key::Bucket(id.key.bucket()));
     assert_eq!(claim(bob), Standing::Foreign);
     assert_eq!(open(&world, &worker, bob, id, Origin::Adopted), Ok(Opened::Ended));
     assert_eq!(
-        world.shared.value(Key::Bucket(id.key.bucket())),
+        world.shared.memory.value(Key::Bucket(id.key.bucket())),
         before,
         "it left a trace"
     );
@@ -303,13 +303,14 @@ fn evictions_exceed_no_cap_and_end_nothing_in_use() {
 fn principals_that_come_and_go_leave_nothing() {
     let (world, worker) = roomy();
     let bytes = |world: &World| -> usize {
-        let values = (0..store::PRINCIPALS).filter_map(|index| world.shared.value(Key::Principals(index)));
+        let values =
+            (0..store::PRINCIPALS).filter_map(|index| world.shared.memory.value(Key::Principals(index)));
         values.map(|value| value.len()).sum()
     };
     // The worlds make their buckets when they need them.
     admit(&world, &worker, ALICE, &ids(0)[0]).unwrap();
     world.end(&worker, &ids(0)[0]).unwrap();
-    let (keys, before) = (world.shared.keys(), bytes(&world));
+    let (keys, before) = (world.shared.memory.keys(), bytes(&world));
     world.shared.stop_audit();
     for number in 0..iterations(100_000) as u64 {
         let owner = Owner::of_hash(worker.digest(&number.to_le_bytes()));
@@ -328,5 +329,5 @@ fn principals_that_come_and_go_leave_nothing() {
         iterations(100_000),
         bytes(&world)
     );
-    assert_eq!((world.shared.keys(), bytes(&world)), (keys, before));
+    assert_eq!((world.shared.memory.keys(), bytes(&world)), (keys, before));
 }

@@ -59,10 +59,10 @@ fn session(key: SessionKey, endpoint: EndpointTag) -> Session {
 fn no_key_is_added_after_the_first_worker_has_joined() {
     let world = World::new(settings(100, 100, 100));
     world.shared.stop_audit();
-    world.shared.lose_everything();
+    world.shared.memory.lose_everything();
     let worker = world.worker(1);
     worker.install(&world.settings).unwrap();
-    let keys = world.shared.keys();
+    let keys = world.shared.memory.keys();
     assert_eq!(keys, usize::from(BUCKETS) + 2);
     for round in 0..3 {
         for number in 0..100 {
@@ -80,7 +80,7 @@ fn no_key_is_added_after_the_first_worker_has_joined() {
         world.advance(secs(30));
         world.sweep(&worker);
     }
-    assert_eq!(world.shared.keys(), keys);
+    assert_eq!(world.shared.memory.keys(), keys);
 }
 
 /// Who could try every id against one hash key would find 1,000 that share a bucket. Under the key that the workers
@@ -113,7 +113,7 @@ fn remembering_what_ended_costs_an_empty_bucket_nothing() {
     for id in ids(0) {
         world.admit(&worker, id).unwrap();
         world.end(&worker, id).unwrap();
-        let value = world.shared.value(Key::Bucket(id.key.bucket())).unwrap();
+        let value = world.shared.memory.value(Key::Bucket(id.key.bucket())).unwrap();
         assert_eq!(value.len(), empty);
     }
 }
@@ -136,7 +136,7 @@ fn of_a_million_sessions_one_of_the_longest_idle_goes() {
             .unwrap();
     }
     for (index, bucket) in (0..).zip(buckets) {
-        world.shared.put(Key::Bucket(index), &bucket.into_value());
+        world.shared.memory.put(Key::Bucket(index), &bucket.into_value());
     }
     let counted = worker.update_ledger(|ledger| {
         (0..64).for_each(|group| ledger.add_session(tag, group, Timestamp::NEVER));

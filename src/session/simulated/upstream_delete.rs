@@ -301,7 +301,7 @@ fn each_is_sent_once_whoever_dies() {
 fn a_bucket_with_farewells_survives_the_round_trip_and_any_cut() {
     let (world, worker, id) = owing();
     open(&world, &worker, &ids(1)[1]);
-    let whole = world.shared.value(Key::Bucket(id.key.bucket())).unwrap();
+    let whole = world.shared.memory.value(Key::Bucket(id.key.bucket())).unwrap();
     let bucket = Bucket::from_value(whole.clone()).unwrap();
     assert_eq!(bucket.clone().into_value(), whole);
     for len in 0..whole.len() {
