@@ -160,36 +160,15 @@ fn pause(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::{EndpointTag, RootTag, Store, StoreError, Table};
-
-    /// Keys are made by a table; this one keeps nothing.
-    #[derive(Debug)]
-    struct Nothing;
-
-    impl Store for Nothing {
-        fn get(&self, _: crate::session::Key) -> Result<crate::session::Value, StoreError> {
-            Ok(crate::session::Value {
-                bytes: vec![1; 16],
-                version: crate::session::Version::At(1),
-            })
-        }
-
-        fn set(
-            &self,
-            _: crate::session::Key,
-            _: &[u8],
-            _: crate::session::Version,
-        ) -> Result<(), crate::session::SetError> {
-            Ok(())
-        }
-    }
+    use crate::session::testing::Memory;
+    use crate::session::{EndpointTag, RootTag, Table};
 
     fn at(millis: u64) -> Timestamp {
         Timestamp::from_millis(millis)
     }
 
     fn delete_queue(waiting: u32) -> DeleteQueue {
-        let table = Table::attach(Nothing, RootTag::from_random(1), [0; 16]).unwrap();
+        let table = Table::attach(Memory::ready(), RootTag::from_random(1), [0; 16]).unwrap();
         let mut delete_queue = DeleteQueue::new(1);
         for number in 0..waiting {
             delete_queue.add(0, table.key(EndpointTag::of("mcp"), &number.to_le_bytes()));
