@@ -1,15 +1,10 @@
 //! What the fuzz targets check. `tests/corpus.rs` runs the same on every file of `corpus`, with a stable Rust.
 
-#[allow(dead_code, reason = "the cases use it, too")]
-#[path = "../../tests/cases/memory.rs"]
-mod memory;
 #[allow(dead_code, reason = "the simulation uses it, too")]
 #[path = "../../tests/simulation/world/mod.rs"]
 mod world;
 
 use std::time::Duration;
-
-use memory::Memory;
 
 use mcp_session_filter::config::Config;
 use mcp_session_filter::exchange::{RequestHead, ResponseHead};
@@ -18,9 +13,10 @@ use mcp_session_filter::mcp::mirror::Mirror;
 use mcp_session_filter::mcp::query::{self, QueryId};
 use mcp_session_filter::mcp::session_id::{MAX_BYTES, PresentedId};
 use mcp_session_filter::mcp::sse::{self, EndpointFinder, Search};
+use mcp_session_filter::session::testing::Memory;
 use mcp_session_filter::session::{
     BUCKETS, EndReason, EndpointSettings, EndpointTag, IdDigest, Key, Lifespans, NewSession, Origin, Owner,
-    RootTag, Store, Table, Timestamp, VmSettings,
+    RootTag, Table, Timestamp, VmSettings,
 };
 use world::World;
 use world::choices::Choices;
@@ -169,7 +165,7 @@ pub fn table(bytes: &[u8]) {
     let Some((choice, value)) = bytes.split_first() else {
         return;
     };
-    let store = Memory::new();
+    let store = Memory::ready();
     let Ok(table) = Table::attach(store.clone(), RootTag::from_random(1), [7; 16]) else {
         return;
     };
@@ -194,7 +190,7 @@ pub fn table(bytes: &[u8]) {
     let bucket = Key::Bucket(
         u16::from_le_bytes([table.key(tag, id).as_bytes()[0], table.key(tag, id).as_bytes()[1]]) % BUCKETS,
     );
-    put(&store, if choice & 1 == 0 { bucket } else { Key::Ledger }, value);
+    store.put(if choice & 1 == 0 { bucket } else { Key::Ledger }, value);
     let mut now = Timestamp::from_millis(1_000_000);
     let new = NewSession {
         endpoint: tag,
@@ -226,10 +222,10 @@ pub fn table(bytes: &[u8]) {
     for _ in 0..2 {
         let _ = table.sweep(now);
     }
+    let longest = store.look(|data| data.iter().map(|(_, value)| value.len()).max());
     assert!(
-        store.longest() <= value.len().max(65_536) + 4096,
-        "{} bytes",
-        store.longest()
+        longest <= Some(value.len().max(65_536) + 4096),
+        "{longest:?} bytes"
     );
 }
 
@@ -246,10 +242,4 @@ pub fn worlds(bytes: &[u8]) {
     if first % 16 < 2 {
         world.finish();
     }
-}
-
-/// Whatever is there, these bytes are it now.
-fn put(store: &Memory, key: Key, bytes: &[u8]) {
-    let version = store.get(key).expect("it works").version;
-    store.set(key, bytes, version).expect("it works");
 }

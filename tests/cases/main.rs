@@ -13,7 +13,6 @@
     reason = "tests may panic"
 )]
 
-mod memory;
 mod player;
 mod recorder;
 mod script;

@@ -8,11 +8,11 @@ use mcp_session_filter::config::Config;
 use mcp_session_filter::exchange::{
     AnswerInterest, Edit, Exchange, Gate, Interest, RequestHead, ResponseHead, Site, Verdict, vm_settings,
 };
+use mcp_session_filter::session::testing::{Handle, Memory};
 use mcp_session_filter::session::{RootTag, Table, Timestamp};
 use mcp_session_filter::worker::in_use::InUse;
 use serde_json::{Map, Value};
 
-use crate::memory::Memory;
 use crate::recorder::{Facts, Recorder};
 use crate::script::{Body, Case, Event, Step};
 
@@ -104,8 +104,10 @@ struct Player {
     config: Config,
     sites: Vec<Rc<Site>>,
     names: Vec<String>,
-    store: Memory,
-    table: Table<Memory>,
+    store: Handle,
+    /// The store has been switched off at some time.
+    store_has_failed: bool,
+    table: Table<Handle>,
     in_use: InUse,
     now: Timestamp,
     /// By name and context id.
@@ -118,7 +120,7 @@ impl Player {
     fn new(case: &Case, cut: Cut, ending: Ending) -> Self {
         let config = config(case);
         let sites = Site::all(&config);
-        let store = Memory::new();
+        let store = Memory::ready().handle();
         let table = Table::attach(store.clone(), RootTag::from_random(1), [7; 16]).unwrap();
         table.install(&vm_settings(config.vm_cap(), &sites)).unwrap();
         Self {
@@ -129,6 +131,7 @@ impl Player {
             config,
             sites,
             store,
+            store_has_failed: false,
             table,
             in_use: InUse::default(),
             now: Timestamp::from_millis(1_000_000),
@@ -172,7 +175,8 @@ impl Player {
                 Recorder::default()
             }
             Event::Store { works } => {
-                self.store.switch(*works);
+                self.store.be_refused(if *works { 0 } else { u32::MAX });
+                self.store_has_failed |= !works;
                 Recorder::default()
             }
         }
@@ -283,7 +287,7 @@ impl Player {
     fn with(
         &mut self,
         name: &str,
-        event: impl FnOnce(&mut Gate<'_, Memory>, &mut Recorder, &mut Exchange),
+        event: impl FnOnce(&mut Gate<'_, Handle>, &mut Recorder, &mut Exchange),
     ) -> Recorder {
         let (context, mut stream) = self
             .streams
@@ -327,7 +331,7 @@ impl Player {
         recorder
     }
 
-    fn gate(&mut self) -> Gate<'_, Memory> {
+    fn gate(&mut self) -> Gate<'_, Handle> {
         Gate {
             config: &self.config,
             sites: &self.sites,
@@ -372,9 +376,9 @@ impl Player {
         for name in names {
             self.end(&name);
         }
-        if self.store.has_failed() {
+        if self.store_has_failed {
             // What could not be given back comes back at its deadline.
-            self.store.switch(true);
+            self.store.be_refused(0);
             self.now = self.now.after(Duration::from_secs(3600));
             self.table.keep_leases(self.now).unwrap();
         }
