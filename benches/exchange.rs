@@ -18,10 +18,11 @@ use mcp_session_filter::config::Config;
 use mcp_session_filter::exchange::{
     Effects, Exchange, Gate, Interest, RequestHead, ResponseHead, Site, Verdict,
 };
+use mcp_session_filter::session::testing::Memory;
 use mcp_session_filter::session::{EndedSession, SessionKey, StoreError};
 use mcp_session_filter::telemetry::{Event, Fact};
 use mcp_session_filter::worker::in_use::InUse;
-use world::{Memory, SIZES, World};
+use world::{SIZES, World};
 
 const CALL: &[u8] = br#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"echo","arguments":{"message":"hello world, this is a tool call"}}}"#;
 const INITIALIZE: &[u8] = br#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#;

@@ -2,12 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
 use std::time::Duration;
 
+use mcp_session_filter::session::testing::Memory;
 use mcp_session_filter::session::{
-    EndReason, EndedSession, EndpointSettings, EndpointTag, IdDigest, Key, Lifespans, NewSession, Origin,
-    Owner, RootTag, SessionKey, SetError, Store, StoreError, Table, Timestamp, Value, Version, VmSettings,
+    EndReason, EndedSession, EndpointSettings, EndpointTag, IdDigest, Lifespans, NewSession, Origin, Owner,
+    RootTag, SessionKey, Table, Timestamp, VmSettings,
 };
 
 /// How many sessions are in the table.
@@ -25,63 +25,6 @@ pub const LIFESPANS: Lifespans = Lifespans {
     lifetime: None,
     evictable: false,
 };
-
-/// Versioned values as Envoy's shared data has them: every read copies.
-#[derive(Clone, Default)]
-pub struct Memory(Rc<RefCell<Values>>);
-
-#[derive(Default)]
-struct Values {
-    buckets: Vec<Option<(Vec<u8>, u32)>>,
-    others: HashMap<Key, (Vec<u8>, u32)>,
-    versions: u32,
-}
-
-impl Values {
-    fn find(&mut self, key: Key) -> Option<&mut (Vec<u8>, u32)> {
-        match key {
-            Key::Bucket(index) => self.buckets.get_mut(usize::from(index))?.as_mut(),
-            Key::HashKey | Key::Ledger | Key::Principals(_) => self.others.get_mut(&key),
-        }
-    }
-
-    fn create(&mut self, key: Key, value: (Vec<u8>, u32)) {
-        match key {
-            Key::Bucket(index) => {
-                let length = self.buckets.len().max(usize::from(index) + 1);
-                self.buckets.resize(length, None);
-                self.buckets[usize::from(index)] = Some(value);
-            }
-            Key::HashKey | Key::Ledger | Key::Principals(_) => drop(self.others.insert(key, value)),
-        }
-    }
-}
-
-impl Store for Memory {
-    fn get(&self, key: Key) -> Result<Value, StoreError> {
-        let (bytes, version) = self.0.borrow_mut().find(key).cloned().unzip();
-        Ok(Value::new(bytes, version))
-    }
-
-    fn set(&self, key: Key, bytes: &[u8], expected: Version) -> Result<(), SetError> {
-        let mut values = self.0.borrow_mut();
-        values.versions += 1;
-        let next = values.versions;
-        match (values.find(key), expected) {
-            (Some((stored, version)), Version::At(seen)) if *version == seen => {
-                stored.clear();
-                stored.extend_from_slice(bytes);
-                *version = next;
-                Ok(())
-            }
-            (None, Version::Absent) => {
-                values.create(key, (bytes.to_vec(), next));
-                Ok(())
-            }
-            _ => Err(SetError::Stale),
-        }
-    }
-}
 
 /// A table, its sessions, and a clock.
 pub struct World {
