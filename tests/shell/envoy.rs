@@ -2,14 +2,12 @@
 
 mod clock;
 mod hostcalls;
-mod shared_data;
 mod stats;
 mod stream;
 mod uncalled;
 mod vm;
 mod worker;
 
-pub(crate) use shared_data::SharedData;
 pub(crate) use stream::Stream;
 pub(crate) use vm::{Fault, Headers};
 pub(crate) use worker::Worker;
@@ -18,6 +16,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use mcp_session_filter::session::testing::SharedData;
 use proxy_wasm::types::Action;
 use stats::Stats;
 
@@ -26,7 +25,7 @@ use stats::Stats;
 pub(crate) struct Envoy(Arc<Process>);
 
 pub(crate) struct Process {
-    pub(crate) shared_data: Mutex<SharedData>,
+    pub(crate) shared_data: Mutex<SharedData<String>>,
     pub(crate) stats: Mutex<Stats>,
     pub(crate) callouts: AtomicU32,
     /// Nanoseconds since the monotonic clock's start.
@@ -75,7 +74,7 @@ impl Envoy {
     }
 
     /// A change of the store behind the filter's back.
-    pub(crate) fn shared_data<T>(&self, change: impl FnOnce(&mut SharedData) -> T) -> T {
+    pub(crate) fn shared_data<T>(&self, change: impl FnOnce(&mut SharedData<String>) -> T) -> T {
         change(&mut self.0.shared_data.lock().unwrap())
     }
 }

@@ -5,6 +5,7 @@
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering;
 
+use mcp_session_filter::session::testing::Stale;
 use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status, StreamType};
 
 use super::Process;
@@ -233,7 +234,7 @@ unsafe extern "C" fn proxy_get_shared_data(
     let key = unsafe { taken_text(key, key_size) };
     host_call("get_shared_data", |_, process| {
         let store = process.shared_data.lock().unwrap();
-        let (value, current) = store.get(key)?;
+        let (value, current) = store.get(key).ok_or(Status::NotFound)?;
         // SAFETY: the SDK hands over places for all three.
         unsafe {
             give(value, data, size);
@@ -254,7 +255,8 @@ unsafe extern "C" fn proxy_set_shared_data(
     // SAFETY: the SDK hands over a key and a value.
     let (key, value) = unsafe { (taken_text(key, key_size), taken(value, value_size)) };
     host_call("set_shared_data", |_, process| {
-        process.shared_data.lock().unwrap().set(key, value, cas)
+        let written = process.shared_data.lock().unwrap().set(key, value, cas);
+        written.map_err(|Stale| Status::CasMismatch)
     })
 }
 
