@@ -48,10 +48,10 @@ impl World {
             3 | 4 => {
                 let choices = &mut self.choices;
                 if let Some(bucket) = self.shared.inhabited(|count| choices.below(count.min(256))) {
-                    self.shared.lose(bucket);
+                    self.shared.memory.lose(bucket);
                 }
             }
-            5 => self.shared.lose(Key::Ledger),
+            5 => self.shared.memory.lose(Key::Ledger),
             6 => {
                 self.shared.lose_everything();
                 self.books.foreign.clear();
@@ -68,12 +68,17 @@ impl World {
 
     /// Another version of the filter has written the value.
     fn become_foreign(&mut self, key: Key) {
-        let Some(ours) = self.shared.value(key).filter(|value| value.first() == Some(&1)) else {
+        let Some(ours) = self
+            .shared
+            .memory
+            .value(key)
+            .filter(|value| value.first() == Some(&1))
+        else {
             return;
         };
         let mut foreign = ours.clone();
         foreign[0] = 2;
-        self.shared.put(key, &foreign);
+        self.shared.memory.put(key, &foreign);
         self.books.foreign.push((key, ours));
     }
 
@@ -121,7 +126,7 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.tally.rounds += 1;
         for (key, ours) in core::mem::take(&mut self.books.foreign) {
-            self.shared.put(key, &ours);
+            self.shared.memory.put(key, &ours);
         }
         for worker in self.workers.iter().flatten() {
             worker.handle.be_refused(0);

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use mcp_session_filter::config::Config;
 use mcp_session_filter::exchange::{Exchange, Gate, Site, vm_settings};
+use mcp_session_filter::session::testing::Handle;
 use mcp_session_filter::session::{
     DeleteOutcome, EndedSession, RootTag, SessionKey, StoreError, Table, Timestamp,
 };
 use mcp_session_filter::worker::in_use::InUse;
 
 use super::heard::Heard;
-use super::store::{Handle, Shared};
+use super::store::Shared;
 
 /// The configuration that all workers have.
 #[derive(Debug)]
@@ -78,7 +79,7 @@ pub struct Ticked {
 impl Worker {
     /// A VM starts and is configured. `None` if it dies of that.
     pub fn start(shared: &Shared, configured: &Configured, root: u32) -> Option<Self> {
-        let handle = shared.handle();
+        let handle = shared.memory.handle();
         let core = join(&handle, root)?;
         core.table.install(&settings(configured)).ok()?;
         Some(Self {
