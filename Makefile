@@ -5,6 +5,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules
 
 MODULE := target/wasm32-wasip1/release/mcp_session_filter.wasm
+# The same with names of functions, for reading traps.
+NAMED_MODULE := target/wasm32-wasip1/release/mcp_session_filter.names.wasm
 # The same with a way to take a worker's VM down on purpose, for the tests. It never ships.
 TRAP_MODULE := target/trap/wasm32-wasip1/release/mcp_session_filter.wasm
 # The largest module that is accepted, in bytes.
@@ -57,6 +59,7 @@ stage: rust
 .PHONY: build
 build: rust ## build the module
 	cargo build --release --locked --target wasm32-wasip1
+	@ln -f $(dir $(NAMED_MODULE))deps/$(notdir $(NAMED_MODULE)) $(NAMED_MODULE)
 	@wc -c $(MODULE)
 
 .PHONY: build-trap

@@ -1,9 +1,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use proxy_wasm::hostcalls;
-use proxy_wasm::types::MetricType;
-
+use super::abi::{self, MetricId, MetricKind};
 use crate::answer::Reason;
 use crate::exchange::Site;
 use crate::mcp::method::Method;
@@ -43,9 +41,9 @@ struct Gauges {
     limit: Metric,
 }
 
-/// A metric's id on this VM; `None` where the host refused to define it.
+/// A metric; `None` where the host refused to define it.
 #[derive(Clone, Copy, Debug)]
-struct Metric(Option<u32>);
+struct Metric(Option<MetricId>);
 
 impl Metrics {
     /// Defines the metrics of the VM and of these endpoints.
@@ -58,11 +56,11 @@ impl Metrics {
         Self {
             endpoints: RefCell::new(sites.iter().map(endpoint).collect()),
             vm: Gauges::define(None),
-            table_bytes: Metric::define(MetricType::Gauge, telemetry::TABLE_BYTES),
-            repaired: Metric::define(MetricType::Counter, telemetry::REPAIRED),
+            table_bytes: Metric::define(MetricKind::Gauge, telemetry::TABLE_BYTES),
+            repaired: Metric::define(MetricKind::Counter, telemetry::REPAIRED),
             deletes: Delete::ALL
                 .iter()
-                .map(|delete| Metric::define(MetricType::Counter, &telemetry::upstream_delete(*delete)))
+                .map(|delete| Metric::define(MetricKind::Counter, &telemetry::upstream_delete(*delete)))
                 .collect(),
         }
     }
@@ -128,15 +126,15 @@ impl Metrics {
 
 impl EndpointMetrics {
     fn define(name: &str) -> Self {
-        let counter = |event| Metric::define(MetricType::Counter, &telemetry::counter(name, event));
-        let ended = |reason| Metric::define(MetricType::Counter, &telemetry::ended(name, reason));
+        let counter = |event| Metric::define(MetricKind::Counter, &telemetry::counter(name, event));
+        let ended = |reason| Metric::define(MetricKind::Counter, &telemetry::ended(name, reason));
         Self {
             gauges: Gauges::define(Some(name)),
-            streams: Metric::define(MetricType::Gauge, &telemetry::gauge(Some(name), Gauge::Streams)),
+            streams: Metric::define(MetricKind::Gauge, &telemetry::gauge(Some(name), Gauge::Streams)),
             created: counter(Event::Created),
             adopted: counter(Event::Adopted),
             untracked: counter(Event::Untracked),
-            duration: Metric::define(MetricType::Histogram, &telemetry::duration(name)),
+            duration: Metric::define(MetricKind::Histogram, &telemetry::duration(name)),
             requests: Method::ALL
                 .iter()
                 .map(|method| counter(Event::Request(*method)))
@@ -157,7 +155,7 @@ impl EndpointMetrics {
 
 impl Gauges {
     fn define(endpoint: Option<&str>) -> Self {
-        let define = |gauge| Metric::define(MetricType::Gauge, &telemetry::gauge(endpoint, gauge));
+        let define = |gauge| Metric::define(MetricKind::Gauge, &telemetry::gauge(endpoint, gauge));
         Self {
             active: define(Gauge::Active),
             reserved: define(Gauge::Reserved),
@@ -180,23 +178,23 @@ impl Gauges {
 
 /// Failures to write a metric are ignored: there is nobody left to tell.
 impl Metric {
-    fn define(kind: MetricType, name: &str) -> Self {
-        Self(hostcalls::define_metric(kind, name).ok())
+    fn define(kind: MetricKind, name: &str) -> Self {
+        Self(abi::define_metric(kind, name).ok())
     }
 
     fn increment(self, by: i64) {
         if let Some(id) = self.0 {
-            let _ = hostcalls::increment_metric(id, by);
+            let _ = abi::increment_metric(id, by);
         }
     }
 
     fn record(self, value: u64) {
         if let Some(id) = self.0 {
-            let _ = hostcalls::record_metric(id, value);
+            let _ = abi::record_metric(id, value);
         }
     }
 
     fn value(self) -> u64 {
-        self.0.and_then(|id| hostcalls::get_metric(id).ok()).unwrap_or(0)
+        self.0.and_then(|id| abi::get_metric(id).ok()).unwrap_or(0)
     }
 }

@@ -1,12 +1,12 @@
 use core::time::Duration;
 use std::rc::Rc;
 
-use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::{BufferType, ContextType};
+use proxy_wasm::types::ContextType;
 
 use super::shared::Shared;
 use super::stream::Stream;
+use super::{abi, logger};
 use crate::config::Config;
 use crate::session::Timestamp;
 use crate::telemetry::Delete;
@@ -39,13 +39,16 @@ impl Root {
         }
     }
 
-    fn configure(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let config = Config::parse(bytes).map_err(|error| error.to_string())?;
+    /// Reads a configuration of `size` bytes, and puts it in force.
+    fn configure(&mut self, size: usize) -> Result<(), String> {
+        let bytes = abi::plugin_configuration(size)
+            .map_err(|error| format!("the host does not hand over the configuration: status {error}"))?;
+        let config = Config::parse(&bytes).map_err(|error| error.to_string())?;
         let summary = config.summary();
         let warnings = config.warnings.clone();
         let tick = tick_period(&config);
         let (shared, is_new) = Shared::start(Rc::new(config)).map_err(|error| error.to_string())?;
-        hostcalls::set_tick_period(tick).map_err(|status| format!("no timer: {status:?}"))?;
+        abi::set_tick_period(tick).map_err(|error| format!("the host gives no timer: status {error}"))?;
         shared.show_counts();
         self.shared = Some(Rc::new(shared));
         if is_new {
@@ -126,13 +129,8 @@ impl Context for Root {
 
 impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
-        if let Ok(level) = hostcalls::get_log_level() {
-            proxy_wasm::set_log_level(level);
-        }
-        let bytes = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size)
-            .ok()
-            .flatten();
-        match self.configure(&bytes.unwrap_or_default()) {
+        logger::follow_level();
+        match self.configure(size) {
             Ok(()) => true,
             Err(error) => {
                 log::error!("{error}");

@@ -1,8 +1,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use proxy_wasm::hostcalls;
-
+use super::abi;
 use super::callouts::Callout;
 use super::clock;
 use super::failure_log::FailureLog;
@@ -138,11 +137,16 @@ impl Shared {
             return;
         }
         for stream in streams {
-            if hostcalls::set_effective_context(*stream).is_ok() {
-                let _ = hostcalls::reset_http_response();
+            // A stream that is gone meanwhile needs no closing.
+            if abi::set_effective_context(*stream).is_ok()
+                && let Err(error) = abi::close_response()
+            {
+                log::warn!("event=stream_not_closed status={error}");
             }
         }
-        let _ = hostcalls::set_effective_context(root);
+        if let Err(error) = abi::set_effective_context(root) {
+            log::warn!("event=context_not_restored status={error}");
+        }
     }
 
     /// The endpoint of an ended session; one of another configuration is named by the ledger.

@@ -1,8 +1,6 @@
 use std::cell::RefCell;
 
-use proxy_wasm::hostcalls;
-use proxy_wasm::types::Status;
-
+use super::abi::{self, HostError};
 use crate::session::{Key, SetError, Store, StoreError, Value, Version};
 
 /// Envoy's shared data: one key/value store for all VMs of a `vm_id`.
@@ -11,24 +9,26 @@ pub(super) struct SharedData {
     name: RefCell<String>,
 }
 
+/// A write with this number asks for none, so it must never be taken for one.
+const ANY: u32 = 0;
+
 impl Store for SharedData {
     fn get(&self, key: Key) -> Result<Value, StoreError> {
         let mut name = self.name.borrow_mut();
         key.write_name(&mut name);
-        let (bytes, cas) = hostcalls::get_shared_data(&name).map_err(|_| StoreError::Unavailable)?;
-        Ok(Value::new(bytes, cas))
+        match abi::get_shared_data(&name) {
+            Ok((bytes, cas)) => Ok(Value::new(Some(bytes), (cas != ANY).then_some(cas))),
+            Err(HostError::NotFound) => Ok(Value::new(None, None)),
+            Err(HostError::CasMismatch | HostError::Other(_)) => Err(StoreError::Unavailable),
+        }
     }
 
     fn set(&self, key: Key, bytes: &[u8], expected: Version) -> Result<(), SetError> {
         let mut name = self.name.borrow_mut();
         key.write_name(&mut name);
-        let written = hostcalls::set_shared_data(&name, Some(bytes), Some(expected.cas()));
-        written.map_err(|status| {
-            if status == Status::CasMismatch {
-                SetError::Stale
-            } else {
-                SetError::Unavailable
-            }
+        abi::set_shared_data(&name, bytes, expected.cas()).map_err(|error| match error {
+            HostError::CasMismatch => SetError::Stale,
+            HostError::NotFound | HostError::Other(_) => SetError::Unavailable,
         })
     }
 }

@@ -1,8 +1,7 @@
 use std::rc::Rc;
 
-use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext};
-use proxy_wasm::types::{Action, MapType};
+use proxy_wasm::types::Action;
 
 use super::abi::{self, Headers};
 use super::caller::Sender;
@@ -124,7 +123,7 @@ impl HttpContext for Stream {
         }
         match shared.run(|gate, effects| exchange.answered(gate, effects, &head, is_from_server)) {
             Edit::Keep => {}
-            Edit::DropSessionId => drop_header(MapType::HttpResponseHeaders, SESSION_ID),
+            Edit::DropSessionId => drop_header(Headers::Response, SESSION_ID),
         }
         Action::Continue
     }
@@ -147,11 +146,11 @@ fn act(verdict: Verdict<'_>) -> Action {
     match verdict {
         Verdict::Forward => Action::Continue,
         Verdict::ForwardWithoutId => {
-            drop_header(MapType::HttpRequestHeaders, SESSION_ID);
+            drop_header(Headers::Request, SESSION_ID);
             Action::Continue
         }
         Verdict::ForwardForPlainAnswer => {
-            drop_header(MapType::HttpRequestHeaders, ACCEPT_ENCODING);
+            drop_header(Headers::Request, ACCEPT_ENCODING);
             Action::Continue
         }
         Verdict::Hold => Action::Pause,
@@ -164,20 +163,18 @@ fn act(verdict: Verdict<'_>) -> Action {
 
 fn send(answer: &Answer<'_>) {
     let headers = answer.headers();
-    let headers = headers
+    let headers: Vec<_> = headers
         .iter()
         .map(|(name, value)| (*name, value.as_ref()))
         .collect();
-    if let Err(status) =
-        hostcalls::send_http_response(u32::from(answer.status()), headers, Some(&answer.body()))
-    {
-        log::warn!("event=answer_failed status={status:?}");
+    if let Err(error) = abi::send_local_response(answer.status(), &headers, &answer.body()) {
+        log::warn!("event=answer_failed status={error}");
     }
 }
 
-fn drop_header(map: MapType, name: &str) {
-    if let Err(status) = hostcalls::remove_map_value(map, name) {
-        log::warn!("event=header_not_removed status={status:?}");
+fn drop_header(map: Headers, name: &str) {
+    if let Err(error) = abi::remove_field(map, name) {
+        log::warn!("event=header_not_removed status={error}");
     }
 }
 

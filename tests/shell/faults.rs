@@ -1,136 +1,60 @@
-//! Host functions that fail. Where the SDK hands the failure on, the filter goes on; where the SDK panics,
-//! nothing can be done but to know it.
+//! Host functions that fail, each in every way there is. A panic of the filter ends this process, as it would end the
+//! VM of the worker.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 use std::time::Duration;
 
 use proxy_wasm::hostcalls;
-use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status};
+use proxy_wasm::types::{LogLevel, Status};
 
 use crate::envoy::{Envoy, Fault, Headers, Stream, Worker};
 use crate::requests::{CALL, INITIALIZE, VIA_UPSTREAM, answer, head};
 
-const FAILURES: [Status; 5] = [
+/// Every failure that the SDK has a name for.
+const FAILURES: [Status; 7] = [
     Status::NotFound,
     Status::BadArgument,
     Status::SerializationFailure,
+    Status::ParseFailure,
+    Status::Empty,
     Status::CasMismatch,
     Status::InternalFailure,
 ];
 
-/// A host function by way of the SDK, and the failures that the SDK does not panic at.
-type Function = (&'static str, fn(), &'static [Status]);
-
-/// Every host function that the filter calls. The SDK takes an absence for an answer where it lists
-/// `NotFound` for a function that reads; all else in these lists it returns as an error.
-const FUNCTIONS: [Function; 17] = [
-    ("log", || _ = hostcalls::log(LogLevel::Info, ""), &[]),
-    ("get_log_level", || _ = hostcalls::get_log_level(), &[]),
-    (
-        "set_tick_period",
-        || _ = hostcalls::set_tick_period(Duration::ZERO),
-        &[],
-    ),
-    (
-        "get_buffer",
-        || _ = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, 1),
-        &[Status::NotFound],
-    ),
-    (
-        "get_map",
-        || _ = hostcalls::get_map_bytes(MapType::HttpRequestHeaders),
-        &[],
-    ),
-    (
-        "get_map_value",
-        || _ = hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, ":path"),
-        &[Status::NotFound],
-    ),
-    (
-        "remove_map_value",
-        || _ = hostcalls::remove_map_value(MapType::HttpRequestHeaders, "x"),
-        &[],
-    ),
-    (
-        "get_property",
-        || _ = hostcalls::get_property(vec!["response", "code_details"]),
-        &[
-            Status::NotFound,
-            Status::SerializationFailure,
-            Status::InternalFailure,
-        ],
-    ),
-    (
-        "set_property",
-        || _ = hostcalls::set_property(vec!["x"], Some(b"y")),
-        &[],
-    ),
-    (
-        "get_shared_data",
-        || _ = hostcalls::get_shared_data("x"),
-        &[Status::NotFound],
-    ),
-    (
-        "set_shared_data",
-        || _ = hostcalls::set_shared_data("x", Some(b"y"), None),
-        &[Status::CasMismatch],
-    ),
-    ("close_stream", || _ = hostcalls::reset_http_response(), &[]),
-    (
-        "send_local_response",
-        || _ = hostcalls::send_http_response(429, Vec::new(), None),
-        &[],
-    ),
-    (
-        "set_effective_context",
-        || _ = hostcalls::set_effective_context(1),
-        &[Status::BadArgument],
-    ),
-    (
-        "define_metric",
-        || _ = hostcalls::define_metric(MetricType::Gauge, "x"),
-        &[],
-    ),
-    (
-        "get_metric",
-        || _ = hostcalls::get_metric(1),
-        &[Status::NotFound, Status::BadArgument],
-    ),
-    (
-        "record_metric",
-        || _ = hostcalls::record_metric(1, 1),
-        &[Status::NotFound],
-    ),
+/// Every host function that the filter calls, but for the clock, which cannot fail, and [`CALLOUT`].
+const FUNCTIONS: [&str; 18] = [
+    "log",
+    "get_log_level",
+    "set_tick_period",
+    "get_buffer",
+    "get_map",
+    "get_map_value",
+    "remove_map_value",
+    "get_property",
+    "set_property",
+    "get_shared_data",
+    "set_shared_data",
+    "close_stream",
+    "send_local_response",
+    "set_effective_context",
+    "define_metric",
+    "get_metric",
+    "record_metric",
+    "increment_metric",
 ];
 
-/// Apart from the others for its length.
-const INCREMENT: Function = (
-    "increment_metric",
-    || _ = hostcalls::increment_metric(1, 1),
-    &[Status::NotFound, Status::BadArgument],
-);
+/// The one that goes through the SDK, which has to know of it.
+const CALLOUT: &str = "http_call";
 
-fn functions() -> impl Iterator<Item = Function> {
-    FUNCTIONS.into_iter().chain([INCREMENT])
-}
+/// What the SDK does not panic at there, and what Envoy's `Context::httpCall` returns.
+const FAILURES_OF_A_CALLOUT: [Status; 2] = [Status::BadArgument, Status::InternalFailure];
 
-#[test]
-fn the_sdk_panics_at_every_failure_that_is_not_listed() {
-    let worker = Envoy::new().worker("");
-    let stream = worker.stream();
-    stream.request(head("GET", &[]), true);
-    for (function, call, returned) in functions() {
-        for status in FAILURES {
-            worker.fail(Fault {
-                function,
-                after: 0,
-                status,
-            });
-            let panics = worker.call(2, move || catch_unwind(AssertUnwindSafe(call)).is_err());
-            assert!(!worker.fault_is_left(), "{function} is not what the SDK calls");
-            assert_eq!(panics, !returned.contains(&status), "{function}: {status:?}");
-        }
-    }
+/// Every function with every failure that it may meet.
+fn faults() -> impl Iterator<Item = (&'static str, Status)> {
+    let of_abi = FUNCTIONS
+        .into_iter()
+        .flat_map(|function| FAILURES.map(|status| (function, status)));
+    of_abi.chain(FAILURES_OF_A_CALLOUT.map(|status| (CALLOUT, status)))
 }
 
 #[test]
@@ -140,21 +64,83 @@ fn every_function_that_the_filter_calls_is_listed() {
     play(&worker, 0);
     envoy.wait(Duration::from_secs(360));
     worker.tick();
-    for function in worker
-        .calls()
-        .into_keys()
-        .filter(|name| *name != "clock_time_get")
-    {
-        assert!(functions().any(|(known, ..)| known == function), "{function}");
+    answer_callouts(&worker);
+    let called = worker.calls();
+    for function in called.keys().filter(|name| **name != "clock_time_get") {
+        assert!(*function == CALLOUT || FUNCTIONS.contains(function), "{function}");
+    }
+    for function in FUNCTIONS {
+        assert!(
+            called.contains_key(function),
+            "{function} is not called by these tests"
+        );
     }
 }
 
 #[test]
-fn no_failure_that_the_sdk_hands_on_does_lasting_harm() {
-    for (function, _, returned) in functions() {
-        for status in returned {
-            fail_at_every_call(function, *status);
+fn no_failure_of_any_call_does_lasting_harm() {
+    for function in FUNCTIONS {
+        fail_at_every_call(function, Status::InternalFailure);
+    }
+    fail_at_every_call("set_shared_data", Status::CasMismatch);
+    fail_at_every_call("get_shared_data", Status::NotFound);
+    for status in FAILURES_OF_A_CALLOUT {
+        fail_at_every_call(CALLOUT, status);
+    }
+}
+
+#[test]
+fn every_failure_of_the_first_calls_is_survived() {
+    for (function, status) in faults() {
+        let envoy = Envoy::new();
+        let worker = envoy.worker(CONFIGURATION);
+        for after in 0..3 {
+            worker.fail(Fault {
+                function,
+                after,
+                status,
+            });
+            envoy.wait(Duration::from_secs(1));
+            play(&worker, after);
+            envoy.wait(Duration::from_secs(360));
+            worker.tick();
+            answer_callouts_after(function, &worker);
+            end_all(&worker);
         }
+        recover(&envoy, &worker, function, status);
+    }
+}
+
+#[test]
+fn a_start_at_which_any_call_fails_goes_on_or_says_why_not() {
+    for (function, status) in faults() {
+        let worker = Envoy::new().bare_worker();
+        worker.fail(Fault {
+            function,
+            after: 0,
+            status,
+        });
+        let has_started = worker.configure(CONFIGURATION);
+        let is_logged = worker.log().iter().any(|(level, _)| *level == LogLevel::Error);
+        assert!(has_started || is_logged, "{function}: {status:?}");
+        drop(worker.stream());
+    }
+}
+
+/// The filter may leave the sending of callouts to the SDK as long as this is so.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "this is the test of it")]
+fn the_sdk_hands_on_the_failures_of_a_callout_that_envoy_has() {
+    let worker = Envoy::new().worker("");
+    for status in FAILURES_OF_A_CALLOUT {
+        worker.fail(Fault {
+            function: CALLOUT,
+            after: 0,
+            status,
+        });
+        let call = || hostcalls::dispatch_http_call("up", Vec::new(), None, Vec::new(), Duration::ZERO);
+        let sent = worker.call(1, move || catch_unwind(call));
+        assert_eq!(sent.ok(), Some(Err(status)));
     }
 }
 
@@ -174,7 +160,8 @@ fn a_worker_whose_start_meets_others_at_every_write_starts() {
 }
 
 const CONFIGURATION: &str = r#"{"endpoints": [
-    {"name": "mcp", "path": "/mcp", "idle_timeout": "300s", "max_lifetime": "350s", "admission": "body"},
+    {"name": "mcp", "path": "/mcp", "idle_timeout": "300s", "max_lifetime": "350s", "admission": "body",
+     "terminate_upstream": {"cluster": "up", "authority": "mcp.internal"}},
     {"name": "sse", "path": "/sse", "transport": "http_sse", "message_path": "/message",
      "idle_timeout": "300s", "max_lifetime": "350s"}]}"#;
 
@@ -193,6 +180,7 @@ fn fail_at_every_call(function: &'static str, status: Status) {
         play(&worker, after);
         envoy.wait(Duration::from_secs(360));
         worker.tick();
+        answer_callouts_after(function, &worker);
         end_all(&worker);
         if worker.fault_is_left() {
             break;
@@ -200,9 +188,15 @@ fn fail_at_every_call(function: &'static str, status: Status) {
         // A sweep alone makes thousands of calls, all alike.
         after += if after < 100 { 1 } else { 211 };
     }
+    recover(&envoy, &worker, function, status);
+}
+
+/// Nothing is left of any session some time after the last failure.
+fn recover(envoy: &Envoy, worker: &Worker, function: &str, status: Status) {
     for _ in 0..40 {
         envoy.wait(Duration::from_secs(60));
         worker.tick();
+        answer_callouts(worker);
     }
     assert_eq!(envoy.gauges(), [0, 0, 0], "after {function}: {status:?}");
     assert_eq!(envoy.stat("vm.active") + envoy.stat("vm.reserved"), 0);
@@ -237,6 +231,20 @@ fn play(worker: &Worker, number: u32) {
         if session.starts_with("closed") {
             stream.close();
         }
+    }
+}
+
+/// The server has ended each session that it was told of. Not where the next change of context is to fail: with an
+/// answer the SDK changes it by itself, and panics.
+fn answer_callouts_after(function: &str, worker: &Worker) {
+    if function != "set_effective_context" {
+        answer_callouts(worker);
+    }
+}
+
+fn answer_callouts(worker: &Worker) {
+    for callout in worker.callouts() {
+        worker.answer_callout(&callout, 200);
     }
 }
 

@@ -1,0 +1,61 @@
+use core::time::Duration;
+
+use super::{HostError, done, returned};
+
+/// The buffer with the configuration.
+const PLUGIN_CONFIGURATION: u32 = 7;
+
+/// How much a line of the log matters, as Envoy's own levels.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::host) enum LogLevel {
+    Trace = 0,
+    Debug = 1,
+    Info = 2,
+    Warn = 3,
+    Error = 4,
+    Critical = 5,
+}
+
+#[link(wasm_import_module = "env")]
+unsafe extern "C" {
+    fn proxy_log(level: u32, message: *const u8, message_size: usize) -> u32;
+    fn proxy_get_log_level(level: *mut u32) -> u32;
+    fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+    fn proxy_get_buffer_bytes(
+        buffer: u32,
+        start: usize,
+        max_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
+}
+
+/// Writes a line to Envoy's log.
+pub(in crate::host) fn log(level: LogLevel, message: &str) -> Result<(), HostError> {
+    // SAFETY: the host reads `message` within its bounds.
+    done(unsafe { proxy_log(level as u32, message.as_ptr(), message.len()) })
+}
+
+/// The least level that Envoy's log takes, as the number of a [`LogLevel`].
+pub(in crate::host) fn log_level() -> Result<u32, HostError> {
+    let mut level = 0;
+    // SAFETY: the host writes to `level` before it returns.
+    done(unsafe { proxy_get_log_level(&raw mut level) })?;
+    Ok(level)
+}
+
+/// Has the root in effect tick this often; a period over 49 days is cut to that.
+pub(in crate::host) fn set_tick_period(period: Duration) -> Result<(), HostError> {
+    let millis = u32::try_from(period.as_millis()).unwrap_or(u32::MAX);
+    // SAFETY: only a number is handed over.
+    done(unsafe { proxy_set_tick_period_milliseconds(millis) })
+}
+
+/// The configuration of the root in effect, `len` bytes of it.
+pub(in crate::host) fn plugin_configuration(len: usize) -> Result<Vec<u8>, HostError> {
+    if len == 0 {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the host writes to `data` and `size` before it returns.
+    returned(|data, size| unsafe { proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, len, data, size) })
+}
