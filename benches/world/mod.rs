@@ -131,7 +131,7 @@ impl World {
     pub fn end_session(&self, id: &str) -> Option<EndedSession> {
         let (key, now) = (self.key(id), self.now());
         self.table
-            .end(key, EndReason::ClientDelete, LIFESPANS, now)
+            .end(key, EndReason::ClientDelete, false, LIFESPANS, now)
             .expect("memory")
     }
 

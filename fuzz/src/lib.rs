@@ -208,9 +208,9 @@ pub fn table(bytes: &[u8]) {
         now = now.after(Duration::from_millis(u64::from(*step) * 16));
         match step % 9 {
             0 => drop(table.use_session(key, Some(Owner::NOBODY), lifespans, now)),
-            1 => drop(table.open(&new, Origin::Adopted, now)),
+            1 => drop(table.open(&new, Origin::Adopted(None), now)),
             2 => drop(table.open(&new, Origin::Minted(None), now)),
-            3 => drop(table.end(key, EndReason::ClientDelete, lifespans, now)),
+            3 => drop(table.end(key, EndReason::ClientDelete, false, lifespans, now)),
             4 => drop(table.renew(key, lifespans, now)),
             5 => drop(table.rest(key, lifespans, now)),
             6 => drop(table.reserve(tag, None, Duration::from_secs(60), now)),

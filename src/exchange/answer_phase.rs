@@ -2,7 +2,9 @@
 
 use super::{Effects, Exchange, Gate, ResponseHead, State, Verb};
 use crate::mcp::session_id::{PresentedId, SessionId};
-use crate::session::{EndReason, IdDigest, NewSession, Opened, Origin, Reservation, SessionKey, Store};
+use crate::session::{
+    EndReason, IdDigest, NewSession, Opened, Origin, Reservation, SessionKey, Store, Timestamp,
+};
 use crate::telemetry::Event;
 
 /// What to do with an answer.
@@ -136,7 +138,7 @@ impl Exchange {
 
     fn adopt<S: Store>(&mut self, gate: &mut Gate<'_, S>, effects: &mut impl Effects, id: &str) {
         if let Ok(id) = SessionId::parse(id.as_bytes()) {
-            self.enter_table(gate, effects, &id, Origin::Adopted);
+            self.enter_table(gate, effects, &id, Origin::Adopted(None));
         }
     }
 
@@ -148,7 +150,7 @@ impl Exchange {
         id: &SessionId<'_>,
         origin: Origin,
     ) -> Edit {
-        let adopted = origin == Origin::Adopted;
+        let adopted = matches!(origin, Origin::Adopted(_));
         let new = NewSession {
             endpoint: self.site.tag,
             lifespans: self.site.lifespans(),
@@ -169,14 +171,21 @@ impl Exchange {
                     self.site.index,
                     if adopted { Event::Adopted } else { Event::Created },
                 );
-                self.start_using(gate, effects, id);
+                self.start_using(gate, effects, id, gate.now);
             }
-            Ok(Opened::Present) => self.start_using(gate, effects, id),
+            Ok(Opened::Alive { opened }) => self.start_using(gate, effects, id, opened),
+            Ok(Opened::Renewed) => self.start_using(gate, effects, id, gate.now),
+            Ok(Opened::Foreign) if !adopted => {
+                effects.count(self.site.index, Event::Untracked);
+                return Edit::DropSessionId;
+            }
             Ok(Opened::Full) if !adopted && !self.site.is_http_sse() => {
                 self.put_pending_delete(gate, effects, id);
                 return Edit::DropSessionId;
             }
-            Ok(Opened::Full | Opened::Ended) => effects.count(self.site.index, Event::Untracked),
+            Ok(Opened::Full | Opened::Ended | Opened::Foreign) => {
+                effects.count(self.site.index, Event::Untracked)
+            }
             Err(error) => {
                 effects.failed("open", error);
                 effects.count(self.site.index, Event::Untracked);
@@ -212,10 +221,11 @@ impl Exchange {
         gate: &mut Gate<'_, S>,
         effects: &mut impl Effects,
         id: &SessionId<'_>,
+        opened: Timestamp,
     ) {
         let key = gate.table.key(self.site.tag, id.as_bytes());
         gate.in_use
-            .enter(key, gate.now, gate.now, self.site.lifespans(), self.context);
+            .enter(key, opened, gate.now, self.site.lifespans(), self.context);
         self.state = State::Using(key);
         self.count_stream(gate, effects);
     }
@@ -238,7 +248,11 @@ impl Exchange {
         if !from_server() {
             return;
         }
-        match gate.table.end(key, reason, self.site.lifespans(), gate.now) {
+        let bound = self.claimant().is_some();
+        match gate
+            .table
+            .end(key, reason, bound, self.site.lifespans(), gate.now)
+        {
             Ok(None) => {}
             Ok(Some(ended)) => {
                 effects.ended(&ended);

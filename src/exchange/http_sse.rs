@@ -130,7 +130,7 @@ impl Exchange {
         let Ok(id) = SessionId::parse(&id) else {
             return self.passes_untracked(gate, effects, reservation);
         };
-        self.enter_table(gate, effects, &id, Origin::Minted(reservation));
+        self.enter_table(gate, effects, &id, Origin::Announced(reservation));
         if let State::Using(key) = self.state {
             self.state = State::Streaming(key, gate.now);
         }

@@ -145,7 +145,17 @@ impl World {
     }
 
     fn end(&self, worker: &Worker, id: &Id) -> Result<Option<EndedSession>, StoreError> {
-        worker.end(id.key, EndReason::ClientDelete, self.lifespans(id), self.now())
+        self.end_for(worker, id, EndReason::ClientDelete, false)
+    }
+
+    fn end_for(
+        &self,
+        worker: &Worker,
+        id: &Id,
+        reason: EndReason,
+        bound: bool,
+    ) -> Result<Option<EndedSession>, StoreError> {
+        worker.end(id.key, reason, bound, self.lifespans(id), self.now())
     }
 
     /// Sweeps until nothing is due.

@@ -27,9 +27,9 @@ pub enum Standing {
     Expired(EndedSession),
     /// Ended, and still remembered.
     Ended,
-    /// Somebody else's.
+    /// Alive and somebody else's; or no longer alive, and only somebody else may take it up again.
     Foreign,
-    /// Never seen, or forgotten.
+    /// Never seen, or forgotten; or the server no longer knew it.
     Unknown,
 }
 
@@ -147,13 +147,7 @@ impl<S: Store> Table<S> {
         now: Timestamp,
     ) -> Result<Option<Standing>, StoreError> {
         self.update_bucket(key, |bucket| match bucket.find(&key, now) {
-            None => Ok(Change::Nothing(Some(Standing::Unknown))),
-            Some(Entry::Ended) => Ok(Change::Nothing(Some(Standing::Ended))),
-            Some(Entry::Session { session, offset }) => {
-                // Before all else, so that it takes no longer than an id that nobody knows.
-                if claimant.is_some_and(|claimant| claimant != session.owner) {
-                    return Ok(Change::Nothing(Some(Standing::Foreign)));
-                }
+            Some(Entry::Session { session, offset }) if is_of(session.owner, claimant) => {
                 if session.overdue(lifespans, now).is_some() {
                     return Ok(Change::Nothing(None));
                 }
@@ -164,7 +158,23 @@ impl<S: Store> Table<S> {
                 bucket.rewrite(offset, &session)?;
                 Ok(Change::Write(Some(Standing::Alive(session))))
             }
+            entry => Ok(Change::Nothing(Some(standing_of(entry, claimant)))),
         })
+    }
+
+    /// What the table knows of an id, at the cost of one read: nothing is marked as used, and a session that has
+    /// outlived its time counts as alive until somebody ends it.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the bucket cannot be read.
+    pub fn standing(
+        &self,
+        key: SessionKey,
+        claimant: Option<Owner>,
+        now: Timestamp,
+    ) -> Result<Standing, StoreError> {
+        let bytes = self.store.get(Key::Bucket(key.bucket()))?.bytes;
+        Ok(standing_of(Bucket::from_value(bytes)?.find(&key, now), claimant))
     }
 
     /// Extends this root's lease on a session that it has requests or streams of.
@@ -199,16 +209,20 @@ impl<S: Store> Table<S> {
 
     /// Ends a session for a reason that a request has brought; `None` if it was not alive.
     ///
+    /// A session that the server no longer knew leaves its id unknown. Where it was `bound`, its owner is remembered
+    /// for as long as an ended id is, and only the owner finds it unknown.
+    ///
     /// # Errors
     /// [`StoreError`] if the table cannot be read or written.
     pub fn end(
         &self,
         key: SessionKey,
         reason: EndReason,
+        bound: bool,
         lifespans: Lifespans,
         now: Timestamp,
     ) -> Result<Option<EndedSession>, StoreError> {
-        self.end_if(key, lifespans, now, &|_| Some(reason))
+        self.end_as(key, bound, lifespans, now, &|_| Some(reason))
     }
 
     /// Ends a session of HTTP+SSE, whose stream is over, unless it has lived out its time; `None` if it was not alive,
@@ -233,10 +247,22 @@ impl<S: Store> Table<S> {
         })
     }
 
-    /// Ends a session if `reason`, asked with the record as it is when it goes, has one.
+    /// Ends a session if `reason`, asked with the record as it is when it goes, has one: one of the filter's own,
+    /// so that it does not matter whether the session was bound.
     pub(super) fn end_if(
         &self,
         key: SessionKey,
+        lifespans: Lifespans,
+        now: Timestamp,
+        reason: &dyn Fn(&Session) -> Option<EndReason>,
+    ) -> Result<Option<EndedSession>, StoreError> {
+        self.end_as(key, false, lifespans, now, reason)
+    }
+
+    fn end_as(
+        &self,
+        key: SessionKey,
+        bound: bool,
         lifespans: Lifespans,
         now: Timestamp,
         reason: &dyn Fn(&Session) -> Option<EndReason>,
@@ -248,7 +274,7 @@ impl<S: Store> Table<S> {
             let Some(reason) = reason(&session) else {
                 return Ok(Change::Nothing(None));
             };
-            bucket.end_session(&session, reason, now.after(lifespans.remembered()), now);
+            bucket.end_session(&session, reason, bound, now.after(lifespans.remembered()), now);
             let at = now;
             let ended = EndedSession { session, reason, at };
             Ok(Change::Write(Some((ended, bucket.mark()))))
@@ -386,6 +412,25 @@ impl<S: Store> Table<S> {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether `claimant`, where sessions are bound, is the principal that `owner` is.
+fn is_of(owner: Owner, claimant: Option<Owner>) -> bool {
+    claimant.is_none_or(|claimant| claimant == owner)
+}
+
+/// What a bucket's entry says of the id to `claimant`. Another's is judged before all else, so that it takes no
+/// longer than an id that nobody knows.
+fn standing_of(entry: Option<Entry>, claimant: Option<Owner>) -> Standing {
+    match entry {
+        Some(Entry::Session { session, .. }) if is_of(session.owner, claimant) => Standing::Alive(session),
+        Some(Entry::Gone { owner, .. }) if owner.is_none_or(|owner| is_of(owner, claimant)) => {
+            Standing::Unknown
+        }
+        Some(Entry::Session { .. } | Entry::Gone { .. }) => Standing::Foreign,
+        Some(Entry::Ended) => Standing::Ended,
+        None => Standing::Unknown,
     }
 }
 

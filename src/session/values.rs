@@ -6,4 +6,5 @@ pub(super) mod bucket;
 mod codec;
 pub(super) mod ledger;
 pub(super) mod record;
+pub(super) mod tombstone;
 pub(super) mod upstream_delete;

@@ -149,7 +149,7 @@ fn operate(
                 worker.release(reservation)?;
             }
         }
-        7 => drop(world.open(worker, id, Origin::Adopted)?),
+        7 => drop(world.open(worker, id, Origin::Adopted(None))?),
         8 => drop(world.use_session(worker, id)?),
         9 => world.renew(worker, id)?,
         10 => world.rest(worker, id)?,

@@ -59,8 +59,15 @@ fn a_request_under_a_short_idle_timeout_keeps_the_session_until_it_rests() {
 #[test]
 fn who_finds_a_session_adopted_meanwhile_uses_it_like_who_adopted_it() {
     let (world, [first, second]) = world();
-    assert_eq!(world.open(&first, short(), Origin::Adopted), Ok(Opened::Created));
-    assert_eq!(world.open(&second, short(), Origin::Adopted), Ok(Opened::Present));
+    assert_eq!(
+        world.open(&first, short(), Origin::Adopted(None)),
+        Ok(Opened::Created)
+    );
+    let opened = world.now();
+    assert_eq!(
+        world.open(&second, short(), Origin::Adopted(None)),
+        Ok(Opened::Alive { opened })
+    );
     world.rest(&first, short()).unwrap();
     assert_eq!(ended_within(&world, &first, 15, short()), None);
     world.rest(&second, short()).unwrap();
@@ -71,20 +78,31 @@ fn who_finds_a_session_adopted_meanwhile_uses_it_like_who_adopted_it() {
 }
 
 #[test]
-fn a_session_minted_anew_is_still_in_use_by_who_used_the_old_one() {
-    let (world, [first, second]) = world();
-    world.admit(&first, short()).unwrap();
-    assert_eq!(world.admit(&second, short()), Ok(Opened::Present));
-    world.rest(&second, short()).unwrap();
-    assert_eq!(ended_within(&world, &second, 15, short()), None);
+fn an_id_handed_out_again_is_still_in_use_by_who_used_it_before() {
+    let opened = world().0.now();
+    let origins = [
+        (Origin::Minted(None), Opened::Alive { opened }),
+        (Origin::Announced(None), Opened::Renewed),
+    ];
+    for (origin, expected) in origins {
+        let (world, [first, second]) = world();
+        world.admit(&first, short()).unwrap();
+        assert_eq!(world.open(&second, short(), origin), Ok(expected));
+        world.rest(&second, short()).unwrap();
+        assert_eq!(ended_within(&world, &second, 15, short()), None);
+    }
 }
 
 #[test]
 fn who_finds_a_session_adopted_long_ago_uses_it_now() {
     let (world, [first, second]) = world();
-    world.open(&first, long(), Origin::Adopted).unwrap();
+    let opened = world.now();
+    world.open(&first, long(), Origin::Adopted(None)).unwrap();
     assert_eq!(ended_within(&world, &first, 500, long()), None);
-    assert_eq!(world.open(&second, long(), Origin::Adopted), Ok(Opened::Present));
+    assert_eq!(
+        world.open(&second, long(), Origin::Adopted(None)),
+        Ok(Opened::Alive { opened })
+    );
     assert_eq!(
         ended_within(&world, &first, 700, long()),
         Some((602, EndReason::Idle))

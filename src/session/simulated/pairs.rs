@@ -17,7 +17,11 @@ pub(super) enum Op {
     Adopt,
     /// Opens a session whose id is alive already.
     Remint,
+    /// Has a stream of HTTP+SSE name the id of a session that is alive.
+    Announce,
     End,
+    /// Ends a session that the server has lost.
+    Lose,
     Renew,
     Rest,
     /// Uses a session that has outlived its time.
@@ -29,14 +33,16 @@ pub(super) enum Op {
 }
 
 impl Op {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Reserve,
         Self::Release,
         Self::Open,
         Self::OpenLate,
         Self::Adopt,
         Self::Remint,
+        Self::Announce,
         Self::End,
+        Self::Lose,
         Self::Renew,
         Self::Rest,
         Self::UseOverdue,
@@ -115,11 +121,17 @@ impl Stage {
                 .open(worker, new(), Origin::Minted(Some(self.reservation(index))))
                 .map(Some),
             Op::OpenLate => world.open(worker, new(), Origin::Minted(None)).map(Some),
-            Op::Adopt => world.open(worker, new(), Origin::Adopted).map(Some),
+            Op::Adopt => world.open(worker, new(), Origin::Adopted(None)).map(Some),
             Op::Remint => world
                 .open(worker, alive(), Origin::Minted(Some(self.reservation(index))))
                 .map(Some),
+            Op::Announce => world
+                .open(worker, alive(), Origin::Announced(Some(self.reservation(index))))
+                .map(Some),
             Op::End => world.end(worker, alive()).map(|_| None),
+            Op::Lose => world
+                .end_for(worker, alive(), EndReason::UpstreamGone, true)
+                .map(|_| None),
             Op::Renew => world.renew(worker, alive()).map(|()| None),
             Op::Rest => world.rest(worker, alive()).map(|()| None),
             Op::UseOverdue => world.use_session(worker, overdue()).map(|_| None),
@@ -181,9 +193,20 @@ fn interrupted(base: &Stage, first: Op, second: Op, call: u64) -> bool {
     stage.world.assert_counts_are_true();
     // The first ends last: what it says of a session it has opened still stands, unless the other came
     // when the session was in the bucket already, and only the place was still to be given back.
-    let was_in = first == Op::Remint && second == Op::End && call > 1;
-    if matches!(opened, Some(Opened::Created | Opened::Present)) && !was_in {
-        let id = if first == Op::Remint { alive() } else { new() };
+    let seen = if first == Op::Remint {
+        // It is alive and freshly stamped: nothing is written.
+        call > 0
+    } else {
+        first == Op::Announce && call > 1
+    };
+    let was_in = seen && matches!(second, Op::End | Op::Lose);
+    if matches!(
+        opened,
+        Some(Opened::Created | Opened::Alive { .. } | Opened::Renewed)
+    ) && !was_in
+    {
+        let of_alive = matches!(first, Op::Remint | Op::Announce);
+        let id = if of_alive { alive() } else { new() };
         let standing = stage.world.use_session(&stage.workers[1], id).unwrap();
         assert!(
             matches!(standing, Standing::Alive(_)),

@@ -168,7 +168,17 @@ fn nobody_but_the_owner_uses_or_adopts_a_session() {
     };
     let before = world.shared.memory.value(Key::Bucket(id.key.bucket()));
     assert_eq!(claim(bob), Standing::Foreign);
-    assert_eq!(open(&world, &worker, bob, id, Origin::Adopted), Ok(Opened::Ended));
+    for origin in [Origin::Adopted(None), Origin::Minted(None)] {
+        assert_eq!(open(&world, &worker, bob, id, origin), Ok(Opened::Foreign));
+    }
+    assert_eq!(
+        worker.standing(id.key, Some(bob), world.now()),
+        Ok(Standing::Foreign)
+    );
+    assert!(matches!(
+        worker.standing(id.key, Some(ALICE), world.now()),
+        Ok(Standing::Alive(_))
+    ));
     assert_eq!(
         world.shared.memory.value(Key::Bucket(id.key.bucket())),
         before,
@@ -177,7 +187,70 @@ fn nobody_but_the_owner_uses_or_adopts_a_session() {
     assert!(matches!(claim(ALICE), Standing::Alive(_)));
     world.end(&worker, id).unwrap();
     assert_eq!(claim(bob), Standing::Ended);
-    assert_eq!(open(&world, &worker, bob, id, Origin::Adopted), Ok(Opened::Ended));
+    assert_eq!(
+        open(&world, &worker, bob, id, Origin::Adopted(None)),
+        Ok(Opened::Ended)
+    );
+}
+
+#[test]
+fn a_session_that_the_server_has_lost_is_taken_up_again_by_its_owner_only() {
+    let (world, worker) = roomy();
+    let id = &ids(1)[0];
+    let bob = Owner(1 << 63 | 9);
+    let adopt = |owner| open(&world, &worker, owner, id, Origin::Adopted(None));
+    let claim = |owner| worker.use_session(id.key, owner, world.lifespans(id), world.now());
+    for _ in 0..2 {
+        admit(&world, &worker, ALICE, id).unwrap();
+        world
+            .end_for(&worker, id, EndReason::UpstreamGone, true)
+            .unwrap()
+            .unwrap();
+        assert_eq!(claim(Some(bob)), Ok(Standing::Foreign));
+        assert_eq!(adopt(bob), Ok(Opened::Ended));
+        assert_eq!(claim(Some(ALICE)), Ok(Standing::Unknown));
+        assert_eq!(claim(None), Ok(Standing::Unknown));
+        assert_eq!(adopt(ALICE), Ok(Opened::Created));
+        assert!(matches!(claim(Some(ALICE)), Ok(Standing::Alive(_))));
+        world
+            .end_for(&worker, id, EndReason::UpstreamGone, true)
+            .unwrap()
+            .unwrap();
+        world.sweep(&worker);
+        assert_eq!(claim(Some(bob)), Ok(Standing::Foreign));
+        world.advance(secs(60));
+        assert_eq!(claim(Some(bob)), Ok(Standing::Unknown));
+    }
+}
+
+#[test]
+fn an_id_that_the_server_mints_again_is_whose_it_is_given_to() {
+    let (world, worker) = roomy();
+    let id = &ids(1)[0];
+    let bob = Owner(1 << 63 | 9);
+    admit(&world, &worker, ALICE, id).unwrap();
+    world
+        .end_for(&worker, id, EndReason::UpstreamGone, true)
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        open(&world, &worker, bob, id, Origin::Minted(None)),
+        Ok(Opened::Created)
+    );
+    let standing = worker.standing(id.key, Some(ALICE), world.now());
+    assert_eq!(standing, Ok(Standing::Foreign));
+}
+
+#[test]
+fn an_adopted_session_has_the_place_that_was_kept_for_it() {
+    let world = World::new(settings(1, 1, 1));
+    let (worker, id) = (world.worker(2), &ids(1)[0]);
+    let reservation = world.reserve(&worker, id).unwrap().unwrap();
+    let opened = world.open(&worker, id, Origin::Adopted(Some(reservation)));
+    assert_eq!(opened, Ok(Opened::Created));
+    assert_eq!((world.counts().active, world.counts().reserved), (1, 0));
+    let opened = world.open(&worker, &ids(1)[1], Origin::Adopted(None));
+    assert_eq!(opened, Ok(Opened::Full));
 }
 
 #[test]
@@ -198,7 +271,7 @@ fn crowd() {
                 match thread_rng().gen_range(0..4) {
                     0 => drop(world.end(&worker, id).unwrap()),
                     1 => drop(open(&world, &worker, ALICE, id, Origin::Minted(None)).unwrap()),
-                    2 => drop(open(&world, &worker, ALICE, id, Origin::Adopted).unwrap()),
+                    2 => drop(open(&world, &worker, ALICE, id, Origin::Adopted(None)).unwrap()),
                     _ => drop(admit(&world, &worker, ALICE, id).unwrap()),
                 }
                 assert!(

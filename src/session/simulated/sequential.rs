@@ -22,11 +22,13 @@ enum Step {
     Release(usize),
     Open(usize, Name),
     OpenLate(usize, Name),
+    Announce(usize, Name),
     Adopt(usize, Name),
     Use(usize, Name),
     Renew(usize, Name),
     Rest(usize, Name),
     End(usize, Name),
+    Lose(usize, Name),
     OpenStream(usize, usize),
     CloseStream(usize, usize),
     Advance(u64),
@@ -42,10 +44,12 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => (0..8_usize).prop_map(Step::Release),
         4 => (0..8_usize, on.1.clone()).prop_map(|(reservation, name)| Step::Open(reservation, name)),
         3 => on.clone().prop_map(|(worker, name)| Step::OpenLate(worker, name)),
+        1 => on.clone().prop_map(|(worker, name)| Step::Announce(worker, name)),
         2 => on.clone().prop_map(|(worker, name)| Step::Adopt(worker, name)),
         4 => on.clone().prop_map(|(worker, name)| Step::Use(worker, name)),
         2 => on.clone().prop_map(|(worker, name)| Step::Renew(worker, name)),
         3 => on.clone().prop_map(|(worker, name)| Step::Rest(worker, name)),
+        2 => on.clone().prop_map(|(worker, name)| Step::Lose(worker, name)),
         4 => on.prop_map(|(worker, name)| Step::End(worker, name)),
         1 => (worker.clone(), endpoint.clone()).prop_map(|(worker, endpoint)| Step::OpenStream(worker, endpoint)),
         1 => (worker.clone(), endpoint).prop_map(|(worker, endpoint)| Step::CloseStream(worker, endpoint)),
@@ -117,11 +121,13 @@ impl Model {
             Step::Release(reservation) => self.release(reservation),
             Step::Open(reservation, name) => self.open_reserved(reservation, name),
             Step::OpenLate(worker, name) => self.mint(worker, name, None),
+            Step::Announce(worker, name) => self.announce(worker, name),
             Step::Adopt(worker, name) => self.adopt(worker, name),
             Step::Use(worker, name) => self.use_session(worker, name),
             Step::Renew(worker, name) => self.renew(worker, name),
             Step::Rest(worker, name) => self.rest(worker, name),
-            Step::End(worker, name) => self.end(worker, name),
+            Step::End(worker, name) => self.end(worker, name, EndReason::ClientDelete),
+            Step::Lose(worker, name) => self.end(worker, name, EndReason::UpstreamGone),
             Step::OpenStream(worker, endpoint) => {
                 let tag = ids(endpoint)[0].tag();
                 self.workers[worker].open_stream(tag, self.world.now()).unwrap();
@@ -184,29 +190,56 @@ impl Model {
             || self.has_room(name.0);
         let origin = Origin::Minted(reservation.map(|reservation| reservation.reservation));
         let opened = self.world.open(&self.workers[worker], id(name), origin).unwrap();
-        let expected = match (self.alive.contains_key(&name), room) {
-            (true, _) => Opened::Present,
+        match opened {
+            Opened::Alive { opened } => {
+                assert!(!self.must_have_ended(name), "{:?}", self.alive[&name]);
+                assert_eq!(opened, self.alive[&name].opened);
+                self.used(worker, name);
+            }
+            Opened::Renewed => {
+                assert!(self.may_have_ended(name), "{:?}", self.alive[&name]);
+                self.renewed(worker, name);
+            }
+            Opened::Created | Opened::Full => {
+                assert!(!self.alive.contains_key(&name));
+                assert_eq!(opened == Opened::Created, room);
+            }
+            Opened::Foreign | Opened::Ended => panic!("minted, yet {opened:?}"),
+        }
+        if opened == Opened::Created {
+            self.begin(worker, name);
+        }
+    }
+
+    fn announce(&mut self, worker: usize, name: Name) {
+        let origin = Origin::Announced(None);
+        let opened = self.world.open(&self.workers[worker], id(name), origin).unwrap();
+        let expected = match (self.alive.contains_key(&name), self.has_room(name.0)) {
+            (true, _) => Opened::Renewed,
             (false, true) => Opened::Created,
             (false, false) => Opened::Full,
         };
         assert_eq!(opened, expected);
-        match opened {
-            Opened::Present => {
-                self.alive.get_mut(&name).unwrap().opened = self.world.now();
-                self.used(worker, name);
-            }
-            Opened::Created => self.begin(worker, name),
-            Opened::Full | Opened::Ended => {}
+        if opened == Opened::Renewed {
+            self.renewed(worker, name);
+        } else if opened == Opened::Created {
+            self.begin(worker, name);
         }
+    }
+
+    fn renewed(&mut self, worker: usize, name: Name) {
+        self.alive.get_mut(&name).unwrap().opened = self.world.now();
+        self.used(worker, name);
     }
 
     fn adopt(&mut self, worker: usize, name: Name) {
         let opened = self
             .world
-            .open(&self.workers[worker], id(name), Origin::Adopted)
+            .open(&self.workers[worker], id(name), Origin::Adopted(None))
             .unwrap();
         match opened {
-            Opened::Present => self.used(worker, name),
+            Opened::Alive { .. } => self.used(worker, name),
+            Opened::Renewed | Opened::Foreign => panic!("adopted, yet {opened:?}"),
             Opened::Ended => assert_ne!(self.remembers(name), Some(false)),
             Opened::Created | Opened::Full => {
                 assert!(!self.alive.contains_key(&name));
@@ -271,10 +304,11 @@ impl Model {
         }
     }
 
-    fn end(&mut self, worker: usize, name: Name) {
-        let ended = self.world.end(&self.workers[worker], id(name)).unwrap();
+    fn end(&mut self, worker: usize, name: Name, reason: EndReason) {
+        let worker = &self.workers[worker];
+        let ended = self.world.end_for(worker, id(name), reason, false).unwrap();
         assert_eq!(ended.is_some(), self.alive.remove(&name).is_some());
-        if ended.is_some() {
+        if ended.is_some() && reason == EndReason::ClientDelete {
             self.remember(name);
         }
     }
@@ -384,6 +418,14 @@ impl Model {
         let as_recent =
             |(other, at): &(&Name, &Timestamp)| *at >= until && id(**other).key.bucket() == bucket;
         (self.ended.iter().filter(as_recent).count() <= REMEMBERED).then_some(true)
+    }
+
+    /// Whether the session has not been used for its idle timeout, or has reached its lifetime.
+    fn may_have_ended(&self, name: Name) -> bool {
+        let (now, lifespans, alive) = (self.world.now(), self.lifespans(name), &self.alive[&name]);
+        let lives_until = lifespans.lifetime.map(|lifetime| alive.opened.after(lifetime));
+        alive.last_in_use().after(lifespans.idle.unwrap()) <= now
+            || lives_until.is_some_and(|until| until <= now)
     }
 
     fn must_have_ended(&self, name: Name) -> bool {

@@ -73,14 +73,81 @@ fn so_does_a_request_that_finds_its_session_overdue() {
 
 #[test]
 fn nothing_is_owed_for_an_end_that_the_server_knows_of() {
-    for reason in [EndReason::ClientDelete, EndReason::UpstreamGone] {
-        let (world, id) = (world(), &ids(1)[0]);
-        let worker = world.worker(2);
-        open(&world, &worker, id);
-        let ended = worker.end(id.key, reason, world.lifespans(id), world.now());
-        assert!(!ended.unwrap().unwrap().leaves_pending_delete());
-        assert_eq!(take(&world, &worker, id), None);
+    let (world, id) = (world(), &ids(1)[0]);
+    let worker = world.worker(2);
+    open(&world, &worker, id);
+    let ended = world.end(&worker, id);
+    assert!(!ended.unwrap().unwrap().leaves_pending_delete());
+    assert_eq!(take(&world, &worker, id), None);
+}
+
+/// A world with one session of `b` that the server has answered 404.
+fn lost(bound: bool) -> (World, Worker, &'static Id) {
+    let (world, id) = (world(), &ids(1)[0]);
+    let worker = world.worker(2);
+    open(&world, &worker, id);
+    let ended = world.end_for(&worker, id, EndReason::UpstreamGone, bound);
+    assert!(ended.unwrap().unwrap().leaves_pending_delete());
+    assert_eq!(world.counts().active, 0);
+    (world, worker, id)
+}
+
+#[test]
+fn a_session_that_the_server_has_lost_is_deleted_there_and_unknown_here() {
+    let (world, worker, id) = lost(false);
+    for outcome in [DeleteOutcome::Failed, DeleteOutcome::Answered] {
+        assert_eq!(world.use_session(&worker, id), Ok(Standing::Unknown));
+        world.advance(secs(5));
+        assert_eq!(take(&world, &worker, id).unwrap().id, id.text.as_bytes());
+        assert_eq!(world.use_session(&worker, id), Ok(Standing::Unknown));
+        settle(&world, &worker, id, outcome);
     }
+    assert_eq!(world.use_session(&worker, id), Ok(Standing::Unknown));
+    assert_eq!(world.shared.records().len(), 0);
+    let bucket = world.shared.value(Key::Bucket(id.key.bucket())).unwrap();
+    assert_eq!(bucket, Bucket::empty().into_value(), "something is left of it");
+}
+
+#[test]
+fn its_owner_is_remembered_while_the_delete_is_pending_and_after_it() {
+    let (world, worker, id) = lost(true);
+    let claim = |owner| worker.standing(id.key, Some(owner), world.now()).unwrap();
+    for sends in [true, false] {
+        assert_eq!(claim(Owner(7)), Standing::Unknown);
+        assert_eq!(claim(Owner(8)), Standing::Foreign);
+        if sends {
+            assert!(take(&world, &worker, id).is_some());
+            assert_eq!(claim(Owner(8)), Standing::Foreign);
+            settle(&world, &worker, id, DeleteOutcome::Answered);
+        }
+    }
+    world.advance(secs(60));
+    assert_eq!(claim(Owner(8)), Standing::Unknown);
+}
+
+#[test]
+fn who_takes_a_lost_session_up_again_calls_its_delete_off_unless_it_is_sent() {
+    let (world, worker, id) = lost(false);
+    let adopt = || world.open(&worker, id, Origin::Adopted(None));
+    let sent = take(&world, &worker, id).unwrap();
+    assert_eq!(adopt(), Ok(Opened::Ended));
+    worker
+        .settle_delete(sent.key, DeleteOutcome::Failed, world.now())
+        .unwrap();
+    assert_eq!(adopt(), Ok(Opened::Created));
+    world.advance(secs(5));
+    assert_eq!(take(&world, &worker, id), None);
+    assert!(matches!(world.use_session(&worker, id), Ok(Standing::Alive(_))));
+}
+
+#[test]
+fn a_sweep_gives_the_delete_of_a_lost_session_up_and_leaves_its_owner() {
+    let (world, worker, id) = lost(true);
+    assert!(take(&world, &worker, id).is_some());
+    world.advance(secs(36));
+    assert_eq!(world.sweep(&worker).given_up, 1);
+    let standing = worker.standing(id.key, Some(Owner(8)), world.now());
+    assert_eq!(standing, Ok(Standing::Foreign));
 }
 
 #[test]

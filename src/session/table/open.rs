@@ -32,13 +32,15 @@ pub struct NewSession<'a> {
     pub delete_request: Option<&'a DeleteRequest>,
 }
 
-/// Where a new session comes from.
+/// Where a new session comes from, and the place that was kept for it, if any still is.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The server has just minted its id, and this place was kept for it, if any still is.
+    /// An answer has named an id that its request did not have.
     Minted(Option<Reservation>),
+    /// A stream of HTTP+SSE has named its session: whatever had this id before, it is that stream's from now on.
+    Announced(Option<Reservation>),
     /// A request with an id nobody knew was answered 2xx.
-    Adopted,
+    Adopted(Option<Reservation>),
 }
 
 /// What became of a new session.
@@ -46,9 +48,16 @@ pub enum Origin {
 pub enum Opened {
     /// It is in the table and counted.
     Created,
-    /// It was there already; a server that minted its id anew has renewed it.
-    Present,
-    /// It has ended meanwhile, or is somebody else's: it cannot be adopted.
+    /// A session of this id, opened at that moment, is alive, and now marked as used. It stays as it is, of its owner.
+    Alive {
+        /// When it was opened.
+        opened: Timestamp,
+    },
+    /// A session of this id was alive, or had outlived its time; the new one has taken its place.
+    Renewed,
+    /// A session of this id is alive, and bound to another principal. It stays as it is.
+    Foreign,
+    /// It has ended meanwhile, or only another principal may take it up again: it cannot be adopted.
     Ended,
     /// There is no room for it.
     Full,
@@ -66,16 +75,17 @@ impl<S: Store> Table<S> {
     /// [`StoreError`] if the table cannot be read or written; the session is then not in it.
     pub fn open(&self, new: &NewSession<'_>, origin: Origin, now: Timestamp) -> Result<Opened, StoreError> {
         let session = self.new_session(new, now);
-        let (adopted, reservation) = match origin {
-            Origin::Adopted => (true, None),
-            Origin::Minted(reservation) => (false, reservation),
+        let (way, reservation) = match origin {
+            Origin::Minted(reservation) => (Way::Minted, reservation),
+            Origin::Announced(reservation) => (Way::Announced, reservation),
+            Origin::Adopted(reservation) => (Way::Adopted, reservation),
         };
         let mut taken = Taken {
             reservation,
             counted: None,
             listed: false,
         };
-        let opened = self.try_open(&session, new, adopted, &mut taken);
+        let opened = self.try_open(&session, new, way, &mut taken);
         if opened == Ok(Opened::Created) {
             return opened;
         }
@@ -87,56 +97,37 @@ impl<S: Store> Table<S> {
         &self,
         session: &Session,
         new: &NewSession<'_>,
-        adopted: bool,
+        way: Way,
         taken: &mut Taken,
     ) -> Result<Opened, StoreError> {
-        let lifespans = new.lifespans;
         let key = Key::Bucket(session.key.bucket());
         for _ in 0..MAX_ATTEMPTS {
             let Value { bytes, version } = self.store.get(key)?;
             let mut bucket = Bucket::from_value(bytes)?;
-            let opened = match bucket.find(&session.key, session.opened) {
-                Some(Entry::Session { session: there, .. })
-                    if adopted && new.bound && there.owner != session.owner =>
-                {
-                    return Ok(Opened::Ended);
-                }
-                // Another request has adopted it meanwhile; this one uses it, too.
+            let change = match bucket.find(&session.key, session.opened) {
                 Some(Entry::Session {
                     session: there,
                     offset,
-                }) if adopted => {
-                    let Some((stamp, leaseholders)) = self.stamp_of_use(&there, lifespans, session.opened)
-                    else {
-                        return Ok(Opened::Present);
-                    };
-                    bucket.rewrite(offset, &there.stamped(stamp, leaseholders))?;
-                    Opened::Present
-                }
-                Some(Entry::Ended) if adopted => return Ok(Opened::Ended),
-                // The server has minted the id of a live session anew: the new session begins now, in the
-                // place of the old one, and streams that are still open go on as streams of its own.
-                Some(Entry::Session { session: there, .. }) => {
-                    if !self.list_new(session, new.quota, taken)? {
-                        return Ok(Opened::Full);
+                }) => {
+                    if way.begins_anew(&there, new.lifespans, session.opened) {
+                        self.take_over(&mut bucket, there, session, new, taken)?
+                    } else {
+                        self.join(&mut bucket, (there, offset), session, new)?
                     }
-                    let stamp = self.stamp_of_use(&there, lifespans, session.opened);
-                    let (stamp, leaseholders) = stamp.unwrap_or((there.stamp, there.leaseholders));
-                    bucket.insert(&session.clone().stamped(stamp, leaseholders))?;
-                    Opened::Present
                 }
-                Some(Entry::Ended) | None => {
-                    if !self.list_new(session, new.quota, taken)? {
-                        return Ok(Opened::Full);
-                    }
-                    taken.counted = self.count(session, lifespans, taken)?;
-                    if taken.counted.is_none() {
-                        return Ok(Opened::Full);
-                    }
-                    taken.reservation = None;
-                    bucket.insert(session)?;
-                    Opened::Created
+                Some(Entry::Ended) if way == Way::Adopted => Change::Nothing(Opened::Ended),
+                Some(Entry::Gone { owner, delete_sent })
+                    if way == Way::Adopted && (delete_sent || new.is_of_another(session, owner)) =>
+                {
+                    Change::Nothing(Opened::Ended)
                 }
+                Some(Entry::Ended | Entry::Gone { .. }) | None => {
+                    self.enter(&mut bucket, session, new, taken)?
+                }
+            };
+            let opened = match change {
+                Change::Write(opened) => opened,
+                Change::Nothing(opened) => return Ok(opened),
             };
             match self.store.set(key, &bucket.into_value(), version) {
                 Ok(()) => return Ok(opened),
@@ -145,6 +136,64 @@ impl<S: Store> Table<S> {
             }
         }
         Err(StoreError::Contended)
+    }
+
+    /// A session of this id is alive: the request is one more of it, unless it is bound to another principal.
+    fn join(
+        &self,
+        bucket: &mut Bucket,
+        (there, offset): (Session, usize),
+        session: &Session,
+        new: &NewSession<'_>,
+    ) -> Result<Change<Opened>, StoreError> {
+        if new.is_of_another(session, Some(there.owner)) {
+            return Ok(Change::Nothing(Opened::Foreign));
+        }
+        let opened = Opened::Alive { opened: there.opened };
+        let Some((stamp, leaseholders)) = self.stamp_of_use(&there, new.lifespans, session.opened) else {
+            return Ok(Change::Nothing(opened));
+        };
+        bucket.rewrite(offset, &there.stamped(stamp, leaseholders))?;
+        Ok(Change::Write(opened))
+    }
+
+    /// The new session begins now, in the place of the one that is there; what still uses that one goes on as a use
+    /// of the new one.
+    fn take_over(
+        &self,
+        bucket: &mut Bucket,
+        there: Session,
+        session: &Session,
+        new: &NewSession<'_>,
+        taken: &mut Taken,
+    ) -> Result<Change<Opened>, StoreError> {
+        if !self.list_new(session, new.quota, taken)? {
+            return Ok(Change::Nothing(Opened::Full));
+        }
+        let stamp = self.stamp_of_use(&there, new.lifespans, session.opened);
+        let (stamp, leaseholders) = stamp.unwrap_or((there.stamp, there.leaseholders));
+        bucket.insert(&session.clone().stamped(stamp, leaseholders))?;
+        Ok(Change::Write(Opened::Renewed))
+    }
+
+    /// The session is new here.
+    fn enter(
+        &self,
+        bucket: &mut Bucket,
+        session: &Session,
+        new: &NewSession<'_>,
+        taken: &mut Taken,
+    ) -> Result<Change<Opened>, StoreError> {
+        if !self.list_new(session, new.quota, taken)? {
+            return Ok(Change::Nothing(Opened::Full));
+        }
+        taken.counted = self.count(session, new.lifespans, taken)?;
+        if taken.counted.is_none() {
+            return Ok(Change::Nothing(Opened::Full));
+        }
+        taken.reservation = None;
+        bucket.insert(session)?;
+        Ok(Change::Write(Opened::Created))
     }
 
     /// Lists the session in its owner's book, where there is a quota; false if that is used up.
@@ -234,6 +283,33 @@ impl<S: Store> Table<S> {
             Some(reservation) => self.release(reservation),
             None => Ok(()),
         }
+    }
+}
+
+/// An [`Origin`] without its reservation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Minted,
+    Announced,
+    Adopted,
+}
+
+impl Way {
+    /// Whether the new session takes the place of `there`, which has the same id. One that has outlived its time, and
+    /// that nobody has swept yet, is no live session to whom a server gives its id.
+    fn begins_anew(self, there: &Session, lifespans: Lifespans, now: Timestamp) -> bool {
+        match self {
+            Self::Minted => there.overdue(lifespans, now).is_some(),
+            Self::Announced => true,
+            Self::Adopted => false,
+        }
+    }
+}
+
+impl NewSession<'_> {
+    /// Whether sessions are bound, and `owner`, if any, is another principal than the session's.
+    fn is_of_another(&self, session: &Session, owner: Option<Owner>) -> bool {
+        self.bound && owner.is_some_and(|owner| owner != session.owner)
     }
 }
 

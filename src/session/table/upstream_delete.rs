@@ -42,7 +42,7 @@ impl<S: Store> Table<S> {
         self.change_bucket(key, &mut |bucket| {
             entered = match bucket.find(&key, now) {
                 Some(Entry::Session { .. }) => None,
-                Some(Entry::Ended) | None => Some(key),
+                Some(Entry::Ended | Entry::Gone { .. }) | None => Some(key),
             };
             if entered.is_some() {
                 bucket.put_pending_delete(&PendingDelete::new(
@@ -98,7 +98,7 @@ impl<S: Store> Table<S> {
             let Some(pending) = bucket.pending(&key).filter(PendingDelete::is_sent) else {
                 return Ok(false);
             };
-            let until = pending.until;
+            let tombstone = pending.tombstone();
             let again = match outcome {
                 DeleteOutcome::Answered => None,
                 DeleteOutcome::Failed => pending.failed(now),
@@ -106,7 +106,7 @@ impl<S: Store> Table<S> {
             };
             match again {
                 Some(pending) => bucket.put_pending_delete(&pending)?,
-                None => bucket.end(&key, until),
+                None => bucket.bury(&key, tombstone),
             }
             Ok(true)
         })

@@ -3,16 +3,19 @@
 //!
 //! ```text
 //! bucket    = version:u8 used:u16 mark:5 record* padding
-//! record    = 1 session | 2 tombstone | 3 owed
+//! record    = 1 session | 2 tombstone | 3 pending | 4 owned
 //! session   = key:16 endpoint:4 digest:8 opened:5 stamp:5 parts:u8 owner:8? leaseholders? id? delete?
 //! leaseholders   = count:u8 root:u32{count}
 //! id        = len:u16 byte{len}
 //! tombstone = key:16 until:5
-//! owed      = key:16 until:5 endpoint:4 attempts:u8 due:5 id delete
-//! delete  = len:u16 version:10 path
+//! owned     = key:16 until:5 owner:8
+//! pending   = key:16 until:5 endpoint:4 flags:u8 due:5 owner:8 id delete
+//! delete    = len:u16 version:10 path
 //! ```
-//! A session's `parts` has a bit for each that follows: 1 owner, 2 leaseholders, 4 id, 8 delete. The highest bit of
-//! `attempts` says that the last one is not answered yet.
+//! A session's `parts` has a bit for each that follows: 1 owner, 2 leaseholders, 4 id, 8 delete. A tombstone that is
+//! owned is a session that the server no longer knew, and that only its owner may take up again. Of the flags of a
+//! pending DELETE, the lower four bits count the attempts, 0x80 says that the last one is not answered yet, 0x40 that
+//! the id is answered as an ended one, and 0x20 that only the owner may take it up again.
 //!
 //! Values are padded to a few sizes, so that the host's allocator can reuse the memory of one bucket for
 //! another as they grow and shrink. A malformed record ends the bucket: what follows it is forgotten, and
@@ -23,6 +26,7 @@ mod sweeping;
 use self::sweeping::Left;
 use super::codec::{Reader, timestamp_bytes};
 use super::record::{EndedSession, Owner, Session, SessionKey, ShortKey};
+use super::tombstone::{Remembered, Tombstone};
 use super::upstream_delete::PendingDelete;
 use crate::session::settings::{EndpointTag, Lifespans};
 use crate::session::store::StoreError;
@@ -33,8 +37,8 @@ const MARK_OFFSET: usize = 3;
 const HEADER_LEN: usize = MARK_OFFSET + 5;
 const SESSION: u8 = 1;
 const TOMBSTONE: u8 = 2;
-const TOMBSTONE_LEN: usize = SessionKey::LEN + 5;
 const PENDING_DELETE: u8 = 3;
+const OWNED: u8 = 4;
 
 /// Values are padded to one byte less than this, twice or three times it, four or six times, and so on; the host's
 /// strings add that byte. So few sizes let the host's allocator use again what a growing bucket has left,
@@ -51,13 +55,36 @@ const MAX_TOMBSTONES: usize = 8;
 /// What a bucket knows of a session key.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::session) enum Entry {
-    Session { session: Session, offset: usize },
+    Session {
+        session: Session,
+        offset: usize,
+    },
+    /// The filter itself has ended it.
     Ended,
+    /// The server no longer knew it.
+    Gone {
+        /// Who alone may take it up again.
+        owner: Option<Owner>,
+        /// A DELETE is on its way to the server.
+        delete_sent: bool,
+    },
+}
+
+impl Entry {
+    fn remembered(remembered: Remembered, delete_sent: bool) -> Self {
+        match remembered {
+            Remembered::Ended => Self::Ended,
+            Remembered::OwnedBy(owner) => Self::Gone {
+                owner: Some(owner),
+                delete_sent,
+            },
+        }
+    }
 }
 
 enum Record {
     Session(Session),
-    Tombstone(SessionKey, Timestamp),
+    Tombstone(Tombstone),
     PendingDelete(PendingDelete),
 }
 
@@ -173,12 +200,14 @@ impl Bucket {
         self.fits()
     }
 
-    /// Removes the session and remembers until `until` that it ended.
-    pub(in crate::session) fn end(&mut self, key: &SessionKey, until: Timestamp) {
+    /// Removes whatever there is of `key`, and leaves `tombstone` in its place.
+    pub(in crate::session) fn bury(&mut self, key: &SessionKey, tombstone: Option<Tombstone>) {
         self.remove(key);
         self.truncate_to_readable();
-        self.push_tombstone(key, until);
-        self.forget_oldest_tombstones();
+        if let Some(tombstone) = tombstone {
+            self.push_tombstone(&tombstone);
+            self.forget_oldest_tombstones();
+        }
     }
 
     /// Ends what is due at `now`, forgets what was remembered long enough, and counts the rest.
@@ -202,8 +231,8 @@ impl Bucket {
         let mut left = Left::default();
         for record in self.records() {
             match record {
-                Record::Tombstone(_, until) if until <= now => swept.changed = true,
-                Record::Tombstone(key, until) => left.tombstones.push((key, until)),
+                Record::Tombstone(tombstone) if tombstone.until <= now => swept.changed = true,
+                Record::Tombstone(tombstone) => left.tombstones.push(tombstone),
                 Record::PendingDelete(pending) => left.meet(pending, &mut swept, now),
                 Record::Session(session) => {
                     let lifespans = lifespans(session.endpoint);
@@ -263,8 +292,19 @@ impl Bucket {
     fn entry_at(&self, offset: usize, now: Timestamp) -> Option<Entry> {
         match self.read_at(offset)?.0 {
             Record::Session(session) => Some(Entry::Session { session, offset }),
-            Record::Tombstone(_, until) => (now < until).then_some(Entry::Ended),
-            Record::PendingDelete(_) => Some(Entry::Ended),
+            Record::Tombstone(tombstone) => {
+                (now < tombstone.until).then(|| Entry::remembered(tombstone.remembered, false))
+            }
+            Record::PendingDelete(pending) => {
+                let delete_sent = pending.is_sent();
+                Some(match pending.remembered(now) {
+                    Some(remembered) => Entry::remembered(remembered, delete_sent),
+                    None => Entry::Gone {
+                        owner: None,
+                        delete_sent,
+                    },
+                })
+            }
         }
     }
 
@@ -274,7 +314,8 @@ impl Bucket {
         let before = reader.remaining();
         let record = match kind {
             SESSION => Record::Session(Session::read(&mut reader)?),
-            TOMBSTONE => Record::Tombstone(SessionKey::from_bytes(reader.array()?), reader.timestamp()?),
+            TOMBSTONE => Record::Tombstone(Tombstone::read(&mut reader)?),
+            OWNED => Record::Tombstone(Tombstone::read_owned(&mut reader)?),
             PENDING_DELETE => Record::PendingDelete(PendingDelete::read(&mut reader)?),
             _ => return None,
         };
@@ -296,7 +337,7 @@ impl Bucket {
         while let Some((record, next)) = self.read_at(offset) {
             let found = match record {
                 Record::Session(session) => session.key == *key,
-                Record::Tombstone(ended, _) => ended == *key,
+                Record::Tombstone(tombstone) => tombstone.key == *key,
                 Record::PendingDelete(pending) => pending.key == *key,
             };
             if found {
@@ -320,16 +361,18 @@ impl Bucket {
         session.write(&mut self.bytes);
     }
 
-    fn push_tombstone(&mut self, key: &SessionKey, until: Timestamp) {
-        self.bytes.push(TOMBSTONE);
-        self.bytes.extend_from_slice(key.as_bytes());
-        self.bytes.extend_from_slice(&timestamp_bytes(until));
+    fn push_tombstone(&mut self, tombstone: &Tombstone) {
+        self.bytes.push(match tombstone.remembered {
+            Remembered::Ended => TOMBSTONE,
+            Remembered::OwnedBy(_) => OWNED,
+        });
+        tombstone.write(&mut self.bytes);
     }
 
     fn forget_oldest_tombstones(&mut self) {
         loop {
             let tombstones = self.records().filter_map(|record| match record {
-                Record::Tombstone(key, until) => Some((until, key)),
+                Record::Tombstone(tombstone) => Some((tombstone.until, tombstone.key)),
                 Record::Session(_) | Record::PendingDelete(_) => None,
             });
             let (mut count, mut oldest) = (0, None::<(Timestamp, SessionKey)>);
@@ -358,7 +401,8 @@ fn padded(len: usize) -> usize {
 fn record_len(kind: u8, rest: &[u8]) -> Option<usize> {
     match kind {
         SESSION => Some(1 + Session::encoded_len(rest)?),
-        TOMBSTONE => Some(1 + TOMBSTONE_LEN),
+        TOMBSTONE => Some(1 + Tombstone::LEN),
+        OWNED => Some(1 + Tombstone::OWNED_LEN),
         PENDING_DELETE => Some(1 + PendingDelete::encoded_len(rest)?),
         _ => None,
     }
@@ -397,6 +441,18 @@ mod tests {
         }
     }
 
+    fn tombstone(number: u8, until: Timestamp) -> Tombstone {
+        Tombstone {
+            key: key(number),
+            until,
+            remembered: Remembered::Ended,
+        }
+    }
+
+    fn end(bucket: &mut Bucket, number: u8, until: Timestamp) {
+        bucket.bury(&key(number), Some(tombstone(number, until)));
+    }
+
     fn held_by(number: u8, roots: u32) -> Session {
         let leaseholders = (1..=roots)
             .map(RootTag::from_random)
@@ -416,7 +472,7 @@ mod tests {
     fn a_bucket_survives_the_round_trip() {
         let all = [session(0), held_by(1, 1), session(50), held_by(4, 20)];
         let mut bucket = bucket(&all);
-        bucket.end(&key(50), at(99));
+        end(&mut bucket, 50, at(99));
         bucket.leave_mark(at(7));
         let copy = Bucket::from_value(bucket.clone().into_value()).unwrap();
         assert_eq!(copy.bytes.len(), bucket.bytes.len());
@@ -472,7 +528,7 @@ mod tests {
     fn the_eight_that_are_to_be_remembered_longest_are() {
         let mut bucket = Bucket::empty();
         for number in 0..20 {
-            bucket.end(&key(number), at(100 + u64::from(number)));
+            end(&mut bucket, number, at(100 + u64::from(number)));
         }
         let remembered = (0..20).filter(|number| bucket.find(&key(*number), at(1)).is_some());
         assert!(remembered.eq(12..20));
@@ -538,7 +594,7 @@ mod tests {
             let idle = Some(Duration::from_secs(1));
             bucket.find(&key(0), at(1));
             bucket.clone().sweep(at(1), 8, |_| Lifespans { idle, ..Lifespans::default() });
-            bucket.clone().end(&key(0), at(1));
+            end(&mut bucket.clone(), 0, at(1));
             let before: Vec<_> = bucket.sessions().filter(|old| old.key != key(7)).collect();
             let mut grown = bucket;
             grown.insert(&session(7)).unwrap();

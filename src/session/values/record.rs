@@ -220,11 +220,12 @@ impl EndReason {
         }
     }
 
-    /// Whether the filter itself has ended the session, so that the server does not know.
-    pub const fn is_the_filters(self) -> bool {
+    /// Whether the server is told, where that is configured: the filter itself has ended the session, or the server
+    /// has answered 404, which may have been one replica of several.
+    pub const fn is_told_to_the_server(self) -> bool {
         match self {
-            Self::ClientDelete | Self::UpstreamGone | Self::StreamClosed => false,
-            Self::Idle | Self::Lifetime | Self::Evicted => true,
+            Self::ClientDelete | Self::StreamClosed => false,
+            Self::UpstreamGone | Self::Idle | Self::Lifetime | Self::Evicted => true,
         }
     }
 
@@ -444,6 +445,6 @@ pub struct EndedSession {
 impl EndedSession {
     /// Whether the server is owed a pending DELETE now.
     pub fn leaves_pending_delete(&self) -> bool {
-        self.session.delete_request.is_some() && self.reason.is_the_filters()
+        self.session.delete_request.is_some() && self.reason.is_told_to_the_server()
     }
 }

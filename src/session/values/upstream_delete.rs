@@ -1,13 +1,14 @@
 //! The pending DELETE: the DELETE that a server is owed when the filter ends a session (`terminate_upstream`).
 //!
-//! A session carries what it will take; the compare-and-set that ends the session turns its record into an
-//! [`PendingDelete`], so that nothing lies between the two. It stands for the ended session like a tombstone, until the
+//! A session carries what it will take; the compare-and-set that ends the session turns its record into a
+//! [`PendingDelete`], so that nothing lies between the two. It stands for the session like a [`Tombstone`], until the
 //! server has answered.
 
 use core::time::Duration;
 
 use super::codec::{Reader, put, put_long, timestamp_bytes};
-use super::record::{EndReason, Session, SessionKey};
+use super::record::{EndReason, Owner, Session, SessionKey};
+use super::tombstone::{Remembered, Tombstone};
 use crate::mcp::revision::Revision;
 use crate::session::settings::EndpointTag;
 use crate::session::time::Timestamp;
@@ -84,8 +85,10 @@ pub struct PendingDelete {
     pub id: Vec<u8>,
     /// What else the DELETE says.
     pub delete_request: DeleteRequest,
-    /// Until when requests with the id are answered as those of an ended session.
+    /// Until when the id is remembered.
     pub(in crate::session) until: Timestamp,
+    /// How requests with the id are answered until then; `None` where they are unknown.
+    pub(in crate::session) remembered: Option<Remembered>,
     state: State,
     /// DELETEs sent so far.
     attempts: u8,
@@ -112,12 +115,21 @@ pub(in crate::session) enum NextStep {
 
 impl PendingDelete {
     /// Bytes before the length of the id.
-    const FIXED_LEN: usize = SessionKey::LEN + 5 + 4 + 1 + 5;
+    const FIXED_LEN: usize = SessionKey::LEN + 5 + 4 + 1 + 5 + 8;
 
-    /// The bit of the attempts that says [`State::Sent`].
+    /// The bit of the flags that says [`State::Sent`].
     const SENT: u8 = 0x80;
 
-    /// What a server is owed for `id`, from `now` on.
+    /// The bit that says [`Remembered::Ended`].
+    const ENDED: u8 = 0x40;
+
+    /// The bit that says [`Remembered::OwnedBy`].
+    const OWNED: u8 = 0x20;
+
+    /// The bits that count the attempts.
+    const ATTEMPTS: u8 = 0x0f;
+
+    /// What a server is owed for `id`, which is answered as an ended one, from `now` on.
     pub(in crate::session) fn new(
         key: SessionKey,
         endpoint: EndpointTag,
@@ -132,30 +144,54 @@ impl PendingDelete {
             id: id.to_vec(),
             delete_request,
             until,
+            remembered: Some(Remembered::Ended),
             state: State::Waiting(now),
             attempts: 0,
         }
     }
 
-    /// What a session leaves that ends for `reason`.
+    /// What a session leaves that ends for `reason`, where the server is to be told.
     pub(in crate::session) fn left_by(
         session: &Session,
         reason: EndReason,
+        remembered: Option<Remembered>,
         until: Timestamp,
         now: Timestamp,
     ) -> Option<Self> {
         let delete_request = session
             .delete_request
             .clone()
-            .filter(|_| reason.is_the_filters())?;
-        Some(Self::new(
+            .filter(|_| reason.is_told_to_the_server())?;
+        let pending = Self::new(
             session.key,
             session.endpoint,
             &session.id,
             delete_request,
             until,
             now,
-        ))
+        );
+        Some(Self {
+            remembered,
+            ..pending
+        })
+    }
+
+    /// What is left once nothing more is to be sent.
+    pub(in crate::session) fn tombstone(&self) -> Option<Tombstone> {
+        Some(Tombstone {
+            key: self.key,
+            until: self.until,
+            remembered: self.remembered?,
+        })
+    }
+
+    /// How the id is answered at `now`.
+    pub(in crate::session) fn remembered(&self, now: Timestamp) -> Option<Remembered> {
+        match self.remembered {
+            // However long the server keeps the filter waiting: the id is on its way out.
+            Some(Remembered::Ended) => self.remembered,
+            Some(Remembered::OwnedBy(_)) | None => self.remembered.filter(|_| now < self.until),
+        }
     }
 
     /// What is to become of it at `now`.
@@ -197,8 +233,9 @@ impl PendingDelete {
         let key = SessionKey::from_bytes(reader.array()?);
         let until = reader.timestamp()?;
         let endpoint = EndpointTag::from_bytes(reader.array()?);
-        let attempts = reader.u8()?;
+        let flags = reader.u8()?;
         let due = reader.timestamp()?;
+        let owner = Owner(reader.u64()?);
         let id_len = usize::from(reader.u16()?);
         let id = reader.bytes(id_len)?.to_vec();
         Some(Self {
@@ -207,11 +244,16 @@ impl PendingDelete {
             id,
             delete_request: DeleteRequest::read(reader)?,
             until,
-            state: match attempts & Self::SENT {
+            remembered: match flags & (Self::ENDED | Self::OWNED) {
+                0 => None,
+                Self::OWNED => Some(Remembered::OwnedBy(owner)),
+                _ => Some(Remembered::Ended),
+            },
+            state: match flags & Self::SENT {
                 0 => State::Waiting(due),
                 _ => State::Sent(due),
             },
-            attempts: attempts & !Self::SENT,
+            attempts: flags & Self::ATTEMPTS,
         })
     }
 
@@ -220,11 +262,18 @@ impl PendingDelete {
             State::Waiting(due) => (0, due),
             State::Sent(due) => (Self::SENT, due),
         };
+        let remembered = match self.remembered {
+            None => 0,
+            Some(Remembered::Ended) => Self::ENDED,
+            Some(Remembered::OwnedBy(_)) => Self::OWNED,
+        };
+        let owner = self.remembered.and_then(Remembered::owner).unwrap_or_default();
         put(out, self.key.as_bytes());
         put(out, &timestamp_bytes(self.until));
         put(out, &self.endpoint.to_bytes());
-        put(out, &[self.attempts | sent]);
+        put(out, &[self.attempts & Self::ATTEMPTS | sent | remembered]);
         put(out, &timestamp_bytes(due));
+        put(out, &owner.0.to_le_bytes());
         put_long(out, &self.id);
         self.delete_request.write(out);
     }

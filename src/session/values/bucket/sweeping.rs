@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::super::record::{EndReason, EndedSession, Session, SessionKey};
+use super::super::tombstone::{Remembered, Tombstone};
 use super::super::upstream_delete::{NextStep, PendingDelete};
 use super::{Bucket, PENDING_DELETE, Record, Swept};
 use crate::session::store::StoreError;
@@ -14,7 +15,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// What ended sessions leave behind in a bucket.
 #[derive(Debug, Default)]
 pub(super) struct Left {
-    pub(super) tombstones: Vec<(SessionKey, Timestamp)>,
+    pub(super) tombstones: Vec<Tombstone>,
     pending: Vec<PendingDelete>,
 }
 
@@ -22,12 +23,18 @@ impl Left {
     /// A session has ended, and is remembered until `until`.
     pub(super) fn by(&mut self, ended: &EndedSession, until: Timestamp, swept: &mut Swept) {
         let session = &ended.session;
-        match PendingDelete::left_by(session, ended.reason, until, ended.at) {
+        // No sweep ends a session because a server has lost it: whether it is bound does not matter.
+        let remembered = Remembered::of(session, ended.reason, false);
+        match PendingDelete::left_by(session, ended.reason, remembered, until, ended.at) {
             Some(pending) => {
                 swept.next_due = swept.next_due.min(ended.at.after(LOOK_AGAIN));
                 self.pending.push(pending);
             }
-            None => self.tombstones.push((session.key, until)),
+            None => self.tombstones.extend(remembered.map(|remembered| Tombstone {
+                key: session.key,
+                until,
+                remembered,
+            })),
         }
     }
 
@@ -58,12 +65,12 @@ impl Left {
     fn give_up(&mut self, pending: &PendingDelete, swept: &mut Swept) {
         swept.changed = true;
         swept.given_up += 1;
-        self.tombstones.push((pending.key, pending.until));
+        self.tombstones.extend(pending.tombstone());
     }
 
     pub(super) fn write(&self, bucket: &mut Bucket) {
-        for (key, until) in &self.tombstones {
-            bucket.push_tombstone(key, *until);
+        for tombstone in &self.tombstones {
+            bucket.push_tombstone(tombstone);
         }
         for pending in &self.pending {
             bucket.push_pending_delete(pending);
@@ -73,20 +80,30 @@ impl Left {
 }
 
 impl Bucket {
-    /// Removes the session; what is left of it answers for it until `until`.
+    /// Removes the session; what is left of it, if anything, answers for its id until `until`.
     pub(in crate::session) fn end_session(
         &mut self,
         session: &Session,
         reason: EndReason,
+        bound: bool,
         until: Timestamp,
         now: Timestamp,
     ) {
-        match PendingDelete::left_by(session, reason, until, now) {
+        let remembered = Remembered::of(session, reason, bound);
+        match PendingDelete::left_by(session, reason, remembered, until, now) {
             // No longer than the session was, and it fitted.
             Some(pending) => {
                 let _ = self.put_pending_delete(&pending);
             }
-            None => self.end(&session.key, until),
+            None => {
+                let key = session.key;
+                let tombstone = |remembered| Tombstone {
+                    key,
+                    until,
+                    remembered,
+                };
+                self.bury(&key, remembered.map(tombstone));
+            }
         }
     }
 
