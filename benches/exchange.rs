@@ -53,6 +53,8 @@ impl Effects for Nowhere {
         black_box(fact);
     }
 
+    fn ungoverned(&mut self) {}
+
     fn failed(&mut self, operation: &'static str, error: StoreError) {
         panic!("{operation}: {error}");
     }
@@ -93,7 +95,7 @@ impl Root {
         let head = RequestHead::new(pairs(request), !body.is_empty());
         let (mut exchange, _) =
             Exchange::begin(&mut self.gate(), &mut Nowhere, &head, 1).expect("a request of the endpoint");
-        match exchange.interest() {
+        match exchange.wants().request_body {
             Interest::Nothing => {}
             Interest::Part(_) => exchange.glimpse(&mut Nowhere, body, true),
             Interest::Whole(_) => {
@@ -102,10 +104,10 @@ impl Root {
             }
         }
         let head = ResponseHead::new(pairs(answer));
-        if exchange.heeds(&head) {
+        if exchange.wants().answer_head && !exchange.is_of_no_interest(&head) {
             exchange.answered(&mut self.gate(), &mut Nowhere, &head, || true);
         }
-        if !exchange.end_quietly(&mut self.in_use) {
+        if !exchange.end_locally(&mut self.in_use) {
             exchange.end(&mut self.gate(), &mut Nowhere);
         }
     }

@@ -29,14 +29,25 @@ pub enum Answer<'a> {
     /// The session is unknown, has ended, or belongs to another principal: the same bytes in every case, so
     /// that nobody can find out which ids exist. Without the id, or Go's client would keep the dead session.
     SessionNotFound,
-    /// `Mcp-Session-Id` is no session id, or came more than once.
+    /// `Mcp-Session-Id` is no session id, or came more than once. Of a 400 some clients die or hang; of a 404 every client
+    /// begins anew.
     InvalidSessionId,
     /// The body is not JSON.
     ParseError,
     /// The body is JSON but no message, or a batch that must not be.
     InvalidRequest,
     /// The body is longer than `max_request_bytes`.
-    TooLarge,
+    TooLarge {
+        /// The request's id, where the beginning of the body tells it.
+        id: Option<RequestId<'a>>,
+    },
+    /// The body has to be JSON, and its content type says that it is not.
+    UnsupportedMediaType,
+    /// The endpoint does not take this method of HTTP.
+    MethodNotAllowed {
+        /// The methods it takes, as `Allow` lists them (RFC 9110, section 10.2.1).
+        allow: &'static str,
+    },
     /// Headers and body disagree, or a required header is missing (MCP 2026-07-28,
     /// `basic/transports/streamable-http` § Server Validation).
     HeaderMismatch {
@@ -52,10 +63,12 @@ impl<'a> Answer<'a> {
             Self::Capacity { status, .. } => *status,
             Self::PrincipalQuota { .. } => 429,
             Self::SessionNotFound => 404,
-            Self::InvalidSessionId => 400,
+            Self::InvalidSessionId => 404,
             Self::ParseError => 400,
             Self::InvalidRequest => 400,
-            Self::TooLarge => 413,
+            Self::TooLarge { .. } => 413,
+            Self::UnsupportedMediaType => 415,
+            Self::MethodNotAllowed { .. } => 405,
             Self::HeaderMismatch { .. } => 400,
         }
     }
@@ -68,16 +81,21 @@ impl<'a> Answer<'a> {
             Self::SessionNotFound => Reason::SessionNotFound,
             Self::InvalidSessionId => Reason::InvalidSessionId,
             Self::ParseError | Self::InvalidRequest => Reason::InvalidMessage,
-            Self::TooLarge => Reason::TooLarge,
+            Self::TooLarge { .. } => Reason::TooLarge,
+            Self::UnsupportedMediaType => Reason::UnsupportedMediaType,
+            Self::MethodNotAllowed { .. } => Reason::MethodNotAllowed,
             Self::HeaderMismatch { .. } => Reason::HeaderMismatch,
         }
     }
 
-    /// The headers, names in lower case: the content type, and `retry-after` where waiting helps.
+    /// The headers, names in lower case: the content type, `retry-after` where waiting helps, and `allow`.
     pub fn headers(&self) -> Vec<(&'static str, Cow<'static, str>)> {
         let mut headers = vec![("content-type", Cow::Borrowed("application/json"))];
         if let Some(seconds) = self.retry_after_s() {
             headers.push(("retry-after", Cow::Owned(seconds.to_string())));
+        }
+        if let Self::MethodNotAllowed { allow } = self {
+            headers.push(("allow", Cow::Borrowed(allow)));
         }
         headers
     }
@@ -98,23 +116,29 @@ impl<'a> Answer<'a> {
         match self {
             Self::Capacity { .. } => (INTERNAL_ERROR, "Too many open sessions"),
             Self::PrincipalQuota { .. } => (INTERNAL_ERROR, "Too many open sessions for this client"),
-            Self::SessionNotFound => (INVALID_REQUEST, "Session not found"),
-            Self::InvalidSessionId => (INVALID_REQUEST, "Invalid session id"),
+            Self::SessionNotFound => (SESSION_NOT_FOUND, "Session not found"),
+            Self::InvalidSessionId => (SESSION_NOT_FOUND, "Invalid session id"),
             Self::ParseError => (PARSE_ERROR, "Parse error"),
             Self::InvalidRequest => (INVALID_REQUEST, "Invalid request"),
-            Self::TooLarge => (INVALID_REQUEST, "Request too large"),
+            Self::TooLarge { .. } => (INVALID_REQUEST, "Request too large"),
+            Self::UnsupportedMediaType => (INVALID_REQUEST, "Unsupported media type"),
+            Self::MethodNotAllowed { .. } => (INVALID_REQUEST, "Method not allowed"),
             Self::HeaderMismatch { .. } => (HEADER_MISMATCH, "Header mismatch"),
         }
     }
 
     fn id(&self) -> Option<RequestId<'a>> {
         match self {
-            Self::Capacity { id, .. } | Self::PrincipalQuota { id, .. } | Self::HeaderMismatch { id } => *id,
+            Self::Capacity { id, .. }
+            | Self::PrincipalQuota { id, .. }
+            | Self::TooLarge { id }
+            | Self::HeaderMismatch { id } => *id,
             Self::SessionNotFound
             | Self::InvalidSessionId
             | Self::ParseError
             | Self::InvalidRequest
-            | Self::TooLarge => None,
+            | Self::UnsupportedMediaType
+            | Self::MethodNotAllowed { .. } => None,
         }
     }
 
@@ -127,7 +151,9 @@ impl<'a> Answer<'a> {
             | Self::InvalidSessionId
             | Self::ParseError
             | Self::InvalidRequest
-            | Self::TooLarge
+            | Self::TooLarge { .. }
+            | Self::UnsupportedMediaType
+            | Self::MethodNotAllowed { .. }
             | Self::HeaderMismatch { .. } => None,
         }
     }
@@ -146,6 +172,9 @@ impl From<BodyError> for Answer<'_> {
 const PARSE_ERROR: i32 = -32700;
 const INVALID_REQUEST: i32 = -32600;
 const INTERNAL_ERROR: i32 = -32603;
+/// The code that the official TypeScript and C# servers use, and by which clients in the field know a lost session. The
+/// specification leaves it to implementations.
+const SESSION_NOT_FOUND: i32 = -32001;
 /// MCP 2026-07-28, `schema.ts`, `HEADER_MISMATCH`.
 const HEADER_MISMATCH: i32 = -32020;
 
@@ -170,19 +199,25 @@ pub enum Reason {
     InvalidMessage,
     /// A body too long to hold.
     TooLarge,
+    /// A content type other than JSON, where every POST has to be JSON.
+    UnsupportedMediaType,
+    /// A method of HTTP that the endpoint does not take.
+    MethodNotAllowed,
     /// Headers that disagree with the body.
     HeaderMismatch,
 }
 
 impl Reason {
     /// Every reason, each at its [`Self::index`].
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Capacity,
         Self::PrincipalQuota,
         Self::SessionNotFound,
         Self::InvalidSessionId,
         Self::InvalidMessage,
         Self::TooLarge,
+        Self::UnsupportedMediaType,
+        Self::MethodNotAllowed,
         Self::HeaderMismatch,
     ];
 
@@ -195,6 +230,8 @@ impl Reason {
             Self::InvalidSessionId => "invalid_session_id",
             Self::InvalidMessage => "invalid_message",
             Self::TooLarge => "too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::MethodNotAllowed => "method_not_allowed",
             Self::HeaderMismatch => "header_mismatch",
         }
     }
@@ -220,7 +257,7 @@ mod tests {
         check(id)
     }
 
-    fn every_answer(id: Option<RequestId<'_>>) -> [Answer<'_>; 8] {
+    fn every_answer(id: Option<RequestId<'_>>) -> [Answer<'_>; 10] {
         [
             Answer::Capacity {
                 status: 503,
@@ -232,7 +269,9 @@ mod tests {
             Answer::InvalidSessionId,
             Answer::ParseError,
             Answer::InvalidRequest,
-            Answer::TooLarge,
+            Answer::TooLarge { id },
+            Answer::UnsupportedMediaType,
+            Answer::MethodNotAllowed { allow: "GET" },
             Answer::HeaderMismatch { id },
         ]
     }
@@ -257,12 +296,12 @@ mod tests {
             (
                 404,
                 "session_not_found",
-                r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"Session not found"}}"#,
+                r#"{"jsonrpc":"2.0","error":{"code":-32001,"message":"Session not found"}}"#,
             ),
             (
-                400,
+                404,
                 "invalid_session_id",
-                r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid session id"}}"#,
+                r#"{"jsonrpc":"2.0","error":{"code":-32001,"message":"Invalid session id"}}"#,
             ),
             (
                 400,
@@ -277,7 +316,17 @@ mod tests {
             (
                 413,
                 "too_large",
-                r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"Request too large"}}"#,
+                r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"Request too large"}}"#,
+            ),
+            (
+                415,
+                "unsupported_media_type",
+                r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"Unsupported media type"}}"#,
+            ),
+            (
+                405,
+                "method_not_allowed",
+                r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"Method not allowed"}}"#,
             ),
             (
                 400,

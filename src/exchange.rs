@@ -1,51 +1,57 @@
 //! One request and its answer, from the first header to the end of the stream.
 //!
-//! ```text
-//!                  +-- Holding --+  the message is read
-//!                  |             v
-//! request head ----+--------> Opening --- 2xx with an id ---> Using
-//!                  |             |                              ^
-//!                  |             +--- anything else ---> Over   |
-//!                  +--------> Unknown --- 2xx: adopted ---------+
-//!                  |                                            |
-//!                  +--------> Using ---- DELETE 2xx, 404 ---> Over
-//!                  +--------> Sessionless (2026-07-28)
+//! Streamable HTTP. An id in a request says which session it belongs to; an id in an answer that is not the request's own
+//! holds a place in the table, or is taken off the answer.
 //!
-//! a GET of HTTP+SSE: Opening -- 2xx --> Announcing -- `endpoint` event --> Streaming -- its end --> Over
+//! ```text
+//!                     +-- Holding --+  the message is read
+//!                     |             v
+//! no id, unknown id --+--------> Opening -- 2xx with a new id, or an unknown id answered 2xx --> Using
+//!                                   +------ anything else ---------------------------------> Over
+//! id of a live session ----------------------------------------------------------------> Using
+//! 2026-07-28 ------------------> Sessionless: every id comes off
+//! ```
+//!
+//! HTTP+SSE. The session is the stream of a GET.
+//!
+//! ```text
+//! GET --> StreamAsked -- 2xx --> Announcing -- `endpoint` event, or none in time --> Streaming -- its end --> Over
 //! ```
 
-mod answer_phase;
+mod answered;
 mod gate;
+mod glimpse;
 mod head;
 mod http_sse;
-mod opening;
+mod judge;
+mod newcomer;
 mod site;
 mod verify_headers;
 
-pub use answer_phase::{AnswerInterest, Edit};
+pub use answered::Edit;
 pub use gate::{Effects, Gate};
-pub use head::{RequestHead, ResponseHead};
+pub use head::{RequestHead, ResponseHead, parse_status};
+pub use judge::ID_WITHIN_BYTES;
 pub use site::{Site, have_quotas, vm_settings};
 
 use std::rc::Rc;
 
+use self::glimpse::Beginning;
 use self::http_sse::Announcement;
 use self::verify_headers::Mirrors;
 use crate::answer::Answer;
 use crate::endpoint::{Admission, UnknownSession};
-use crate::mcp::json_rpc;
+use crate::mcp::json_rpc::RequestId;
 use crate::mcp::method::Method;
+use crate::mcp::occurs::Occurs;
 use crate::mcp::revision::{Era, Revision};
-use crate::mcp::session_id::{PresentedId, SessionId};
+use crate::mcp::session_id::SessionId;
 use crate::principal::identify;
 use crate::session::{
-    DeleteRequest, IdDigest, Owner, Reservation, Session, SessionKey, Standing, Store, Timestamp,
+    DeleteRequest, Owner, Reservation, Session, SessionKey, Standing, Store, Timestamp, TrackedId,
 };
 use crate::telemetry::{Event, Fact, SessionName};
 use crate::worker::in_use::InUse;
-
-/// How much of a body that streams by is looked at for its method and tool.
-const GLIMPSE_BYTES: usize = 4096;
 
 /// What to do with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,31 +79,83 @@ pub enum Interest {
     Part(usize),
 }
 
-/// The methods of HTTP that the filter governs.
+/// What the exchange still wants to see. The host hands over nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wants {
+    /// Of the request's body.
+    pub request_body: Interest,
+    /// The head of the answer.
+    pub answer_head: bool,
+    /// At most this many bytes of the next part of the answer's body; 0 for almost all answers.
+    pub answer_body: usize,
+}
+
+/// The methods of HTTP, as far as the filter tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verb {
     Get,
     Post,
     Delete,
+    Head,
+    Other,
 }
 
-#[derive(Debug)]
+impl Verb {
+    fn of(method: &[u8]) -> Self {
+        match method {
+            b"GET" => Self::Get,
+            b"POST" => Self::Post,
+            b"DELETE" => Self::Delete,
+            b"HEAD" => Self::Head,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// What a message may open, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opens {
+    /// It is an `initialize`, or some server takes it for one.
+    Session,
+    /// Servers differ: some open a session for any message without an id.
+    Perhaps,
+    /// `server/discover`: a refusal would turn a client that asks which revisions there are into one with sessions.
+    Nothing,
+}
+
+impl Opens {
+    fn of(method: Option<Method>) -> Self {
+        match method {
+            Some(Method::Initialize) => Self::Session,
+            Some(Method::ServerDiscover) => Self::Nothing,
+            Some(_) | None => Self::Perhaps,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
 enum State {
-    /// A request without a session; its message is not complete yet.
-    Holding,
-    /// Let in without a session; the answer may open one, in this place if it has one.
-    Opening(Option<Reservation>),
+    /// The message is not complete yet. The request has this id, if any, and the table does not hold it; of a request of
+    /// 2026-07-28 nobody has asked the table.
+    Holding(Occurs<TrackedId<'static>>),
+    /// Let in without a live session. The answer may open one, in this reservation if there is one.
+    Opening {
+        /// The id that the request carries and the table does not hold.
+        unknown: Option<TrackedId<'static>>,
+        reservation: Option<Reservation>,
+    },
     /// Of a session that is alive.
     Using(SessionKey),
-    /// With an id the table does not hold.
-    Unknown(String),
-    /// Of a revision without sessions: an id in the answer is taken off.
+    /// Of a revision without sessions: every id in the answer is taken off.
     Sessionless,
+    /// A request for a stream of HTTP+SSE that is not answered yet.
+    StreamAsked(Option<Reservation>),
     /// A stream of HTTP+SSE that has begun and has not named its session yet.
     Announcing(Box<Announcement>),
     /// A stream of HTTP+SSE with its session, opened at this moment, which ends with it.
     Streaming(SessionKey, Timestamp),
     /// Nothing more to do.
+    #[default]
     Over,
 }
 
@@ -114,45 +172,17 @@ pub struct Exchange {
     /// The beginning of a body that streams by; `None` once it has told its method.
     glimpse: Option<Beginning>,
     stream_open: bool,
-    /// What the server is owed when the filter ends the session that this request may begin.
+    /// The DELETE that the server is to get when the filter ends the session that this request may begin.
     delete_request: Option<DeleteRequest>,
     /// An `Mcp-Session-Id` is to be taken off the request.
     drop_id: bool,
+    /// The message can be held: a POST of JSON under `admission: body`.
+    can_hold: bool,
     /// The message is held until it is found valid, though it is known where the request belongs
     /// (`strict_json_rpc`).
     validates: bool,
     /// What headers say of a held message, to be compared with it.
     mirrors: Option<Box<Mirrors>>,
-}
-
-/// The first bytes of a body that streams by.
-#[derive(Debug, Default)]
-struct Beginning {
-    bytes: Vec<u8>,
-    /// How many there were when they were last looked at.
-    looked_at: usize,
-}
-
-impl Beginning {
-    fn room(&self) -> usize {
-        GLIMPSE_BYTES.saturating_sub(self.bytes.len())
-    }
-
-    /// Adds what there is room for; whether it is full.
-    fn extend(&mut self, part: &[u8]) -> bool {
-        self.bytes.extend(part.iter().take(self.room()));
-        self.room() == 0
-    }
-
-    /// Whether another look is worth it: looking at every byte anew as a body trickles in would be work
-    /// that grows with the square of its length.
-    fn has_doubled(&mut self) -> bool {
-        let doubled = self.bytes.len() >= self.looked_at.saturating_mul(2);
-        if doubled {
-            self.looked_at = self.bytes.len();
-        }
-        doubled
-    }
 }
 
 impl Exchange {
@@ -165,28 +195,34 @@ impl Exchange {
         head: &RequestHead<'_>,
         context: u32,
     ) -> Option<(Self, Verdict<'static>)> {
-        let verb = match head.method {
-            b"POST" => Verb::Post,
-            b"GET" => Verb::Get,
-            b"DELETE" => Verb::Delete,
-            _ => return None,
-        };
-        let site = gate
-            .sites
-            .get(gate.config.endpoint_for(head.authority, head.path)?)?;
-        let is_sse = site.is_http_sse();
-        let modern = !is_sse && is_modern(head.revision);
-        let concerns = if is_sse {
-            http_sse::concerns(site, verb, head)
-        } else {
-            verb == Verb::Post || modern || head.session_id != PresentedId::Absent
-        };
-        if !concerns {
-            return None;
+        let endpoint = gate.config.endpoint_for(head.authority, head.path);
+        if head.is_ungoverned(gate.config, endpoint) {
+            effects.ungoverned();
         }
-        let mut exchange = Self {
+        let site = Rc::clone(gate.sites.get(endpoint?)?);
+        let mut exchange = Self::new(gate, head, site, context);
+        exchange.note_head(effects);
+        exchange.expect_body(effects, head);
+        let verdict = if exchange.is_of_wrong_media_type(head) {
+            exchange.refuse(effects, Answer::UnsupportedMediaType)
+        } else if exchange.site.is_http_sse() {
+            exchange.of_http_sse(gate, effects, head)
+        } else {
+            exchange.of_streamable_http(gate, effects, head)
+        };
+        let verdict = if head.has_body {
+            verdict
+        } else {
+            exchange.without_body(effects, verdict)
+        };
+        Some((exchange, verdict))
+    }
+
+    fn new<S: Store>(gate: &Gate<'_, S>, head: &RequestHead<'_>, site: Rc<Site>, context: u32) -> Self {
+        let verb = Verb::of(head.method);
+        let holds = site.rules.admission == Admission::Body && !site.is_http_sse();
+        Self {
             context,
-            site: Rc::clone(site),
             verb,
             revision: head.revision,
             owner: if site.asks_who {
@@ -199,24 +235,16 @@ impl Exchange {
             stream_open: false,
             delete_request: site.delete_request(head),
             drop_id: false,
+            can_hold: holds && verb == Verb::Post && head.is_json,
             validates: false,
             mirrors: None,
-        };
-        exchange.note_head(effects);
-        exchange.expect_body(effects, head);
-        let verdict = match head.session_id {
-            _ if is_sse => exchange.of_http_sse(gate, effects, head),
-            _ if modern => exchange.sessionless(gate, effects, head),
-            PresentedId::One(id) => exchange.of_session(gate, effects, &id),
-            PresentedId::Invalid => exchange.refuse(effects, Answer::InvalidSessionId),
-            PresentedId::Absent => exchange.without_session(gate, effects, head),
-        };
-        let verdict = if head.has_body {
-            verdict
-        } else {
-            exchange.without_body(effects, verdict)
-        };
-        Some((exchange, verdict))
+            site,
+        }
+    }
+
+    /// Whether every POST is to be validated, and this one is not JSON.
+    fn is_of_wrong_media_type(&self, head: &RequestHead<'_>) -> bool {
+        self.verb == Verb::Post && self.site.rules.strict_json_rpc && !head.is_json
     }
 
     /// Nothing follows the head: what would be held for it is no message.
@@ -232,72 +260,257 @@ impl Exchange {
         verdict
     }
 
-    /// Which part of the body the exchange wants to see next.
-    pub fn interest(&self) -> Interest {
-        match (&self.state, &self.glimpse) {
+    /// What the exchange wants to see next.
+    pub fn wants(&self) -> Wants {
+        let request_body = match (&self.state, &self.glimpse) {
             _ if self.validates => Interest::Whole(self.site.rules.max_request_bytes),
-            (State::Holding, _) => Interest::Whole(self.site.rules.max_request_bytes),
+            (State::Holding(_), _) => Interest::Whole(self.site.rules.max_request_bytes),
             (_, Some(beginning)) => Interest::Part(beginning.room()),
             (_, None) => Interest::Nothing,
-        }
-    }
-
-    /// Looks at a part of the body that streams by; `last` says that no more will come.
-    pub fn glimpse(&mut self, effects: &mut impl Effects, part: &[u8], last: bool) {
-        let Some(beginning) = &mut self.glimpse else {
-            return;
         };
-        let is_all = beginning.extend(part) || last;
-        if !is_all && !beginning.has_doubled() {
-            return;
-        }
-        let glimpse = json_rpc::glimpse(&beginning.bytes);
-        if is_all || glimpse.complete {
-            self.glimpse = None;
-            self.report_glimpse(effects, &glimpse);
+        let (answer_head, answer_body) = match &self.state {
+            State::Opening { .. } | State::Using(_) | State::Sessionless | State::StreamAsked(_) => (true, 0),
+            State::Announcing(announcement) => (false, announcement.room()),
+            State::Holding(_) | State::Streaming(..) | State::Over => (false, 0),
+        };
+        Wants {
+            request_body,
+            answer_head,
+            answer_body,
         }
     }
 
-    /// The exchange is over, however it came to that. False if more has to be done: then [`Exchange::end`] is to
-    /// be called. Most have told everything by now, and need neither the table nor the time.
-    pub fn end_quietly(&mut self, in_use: &mut InUse) -> bool {
+    /// The live session that the request uses, if any.
+    pub fn session(&self) -> Option<SessionKey> {
+        match self.state {
+            State::Using(key) | State::Streaming(key, _) => Some(key),
+            State::Holding(_)
+            | State::Opening { .. }
+            | State::Sessionless
+            | State::StreamAsked(_)
+            | State::Announcing(_)
+            | State::Over => None,
+        }
+    }
+
+    /// A request over streamable HTTP.
+    fn of_streamable_http<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        head: &RequestHead<'_>,
+    ) -> Verdict<'static> {
+        let presented = SessionId::presented(head.session_id)
+            .map(|id| id.map(|id| gate.table.track(self.site.tag, id.as_bytes())));
+        if is_modern(head.revision) {
+            self.drop_id = !head.session_id.is_absent();
+            let id = presented.map_or(Occurs::Several, |id| id.map_or(Occurs::Absent, Occurs::One));
+            return self.sessionless(effects, head, id);
+        }
+        let opens = match self.can_hold {
+            true => None,
+            false => Some(Opens::of(head.rpc_method.one().map(Method::from_bytes))),
+        };
+        match presented {
+            Ok(Some(id)) => self.with_id(gate, effects, id, opens, None),
+            Ok(None) => self.without_id(gate, effects, head, opens),
+            Err(_) => self.refuse(effects, Answer::InvalidSessionId),
+        }
+    }
+
+    /// A request of 2026-07-28 or later: it has no session, whatever it carries, unless its message turns out to be an
+    /// `initialize`.
+    fn sessionless(
+        &mut self,
+        effects: &mut impl Effects,
+        head: &RequestHead<'_>,
+        id: Occurs<TrackedId<'_>>,
+    ) -> Verdict<'static> {
+        if self.can_hold {
+            return self.hold(head, id);
+        }
+        self.state = State::Sessionless;
+        self.pass(effects)
+    }
+
+    /// A request without an id. `opens` tells what its message may open, and is `None` for a message that can be held.
+    fn without_id<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        head: &RequestHead<'_>,
+        opens: Option<Opens>,
+    ) -> Verdict<'static> {
+        match opens {
+            None => self.hold(head, Occurs::Absent),
+            Some(Opens::Session | Opens::Perhaps) if self.verb == Verb::Post && head.is_json => {
+                self.admit(gate, effects, None, None)
+            }
+            Some(_) => {
+                self.state = State::Opening {
+                    unknown: None,
+                    reservation: None,
+                };
+                self.pass(effects)
+            }
+        }
+    }
+
+    fn hold(&mut self, head: &RequestHead<'_>, id: Occurs<TrackedId<'_>>) -> Verdict<'static> {
+        self.validates = false;
+        self.keep_mirrors(head);
+        self.state = State::Holding(id.map(TrackedId::into_owned));
+        Verdict::Hold
+    }
+
+    /// A request that carries an id. `opens` is `None` as long as its message can still be held.
+    fn with_id<'b, S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        id: TrackedId<'_>,
+        opens: Option<Opens>,
+        request_id: Option<RequestId<'b>>,
+    ) -> Verdict<'b> {
+        let lifespans = self.site.lifespans();
+        let standing = gate
+            .table
+            .use_session(id.key(), self.claimant(), lifespans, gate.now);
+        let id = match &standing {
+            Ok(Standing::Alive(session)) => id.with_digest(session.digest),
+            Ok(Standing::Expired(_) | Standing::Ended | Standing::Foreign | Standing::Unknown) | Err(_) => id,
+        };
+        self.note_session(gate, effects, &id);
+        match standing {
+            Ok(Standing::Alive(session)) => {
+                let (opened, stamp) = (session.opened, session.stamp());
+                gate.in_use
+                    .enter(id.key(), opened, stamp, lifespans, self.context);
+                self.note_version(gate, effects, &session);
+                self.state = State::Using(id.key());
+                self.pass(effects)
+            }
+            Ok(Standing::Unknown) => self.with_unknown_id(gate, effects, id, opens, request_id),
+            Ok(Standing::Ended | Standing::Foreign) => self.refuse(effects, Answer::SessionNotFound),
+            Ok(Standing::Expired(ended)) => {
+                effects.ended(&ended);
+                effects.counts_moved();
+                self.refuse(effects, Answer::SessionNotFound)
+            }
+            Err(error) => {
+                effects.failed("use_session", error);
+                self.with_unread_table(effects, id, request_id)
+            }
+        }
+    }
+
+    /// The table cannot tell whose session it is. What is bound to a principal must not pass; anything else may well be
+    /// alive, and passes as it would without the filter.
+    fn with_unread_table<'b>(
+        &mut self,
+        effects: &mut impl Effects,
+        id: TrackedId<'_>,
+        request_id: Option<RequestId<'b>>,
+    ) -> Verdict<'b> {
+        if self.claimant().is_some() {
+            return self.refuse(effects, self.unavailable(request_id));
+        }
+        effects.count(self.site.index, Event::Untracked);
+        self.state = State::Opening {
+            unknown: Some(id.into_owned()),
+            reservation: None,
+        };
+        self.pass(effects)
+    }
+
+    /// A request with an id that the table does not hold.
+    fn with_unknown_id<'b, S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        id: TrackedId<'_>,
+        opens: Option<Opens>,
+        request_id: Option<RequestId<'b>>,
+    ) -> Verdict<'b> {
+        if self.site.is_http_sse() {
+            return self.with_unknown_stream(effects);
+        }
+        match (self.site.rules.unknown_session, opens) {
+            (UnknownSession::Reject, _) => self.refuse(effects, Answer::SessionNotFound),
+            (UnknownSession::Adopt, None) => {
+                self.validates = false;
+                self.state = State::Holding(Occurs::One(id.into_owned()));
+                Verdict::Hold
+            }
+            (UnknownSession::Adopt, Some(Opens::Session)) if self.verb == Verb::Post => {
+                self.admit(gate, effects, Some(id.into_owned()), request_id)
+            }
+            (UnknownSession::Adopt, Some(Opens::Perhaps)) if self.verb == Verb::Post => {
+                self.state = State::Opening {
+                    unknown: Some(id.into_owned()),
+                    reservation: self.reserve_if_room(gate, effects),
+                };
+                self.pass(effects)
+            }
+            (UnknownSession::Adopt, Some(_)) => {
+                self.state = State::Opening {
+                    unknown: Some(id.into_owned()),
+                    reservation: None,
+                };
+                self.pass(effects)
+            }
+        }
+    }
+
+    /// Notes that the exchange is over, as far as that can be done without the table. Returns whether nothing is left to
+    /// do, as for most requests; else [`Exchange::end`] is to be called.
+    pub fn end_locally(&mut self, in_use: &mut InUse) -> bool {
         if self.glimpse.is_some() || self.stream_open {
             return false;
         }
-        match self.state {
-            State::Using(key) => in_use.leave_quietly(key, self.context),
-            State::Unknown(_) | State::Sessionless | State::Over => true,
-            State::Holding | State::Opening(_) | State::Announcing(_) | State::Streaming(..) => false,
+        match &self.state {
+            State::Using(key) => in_use.leave_quietly(*key, self.context),
+            State::Opening { reservation, .. } => reservation.is_none(),
+            State::Sessionless | State::Over => true,
+            State::Holding(_) | State::StreamAsked(_) | State::Announcing(_) | State::Streaming(..) => false,
         }
     }
 
     /// The exchange is over, however it came to that.
     pub fn end<S: Store>(&mut self, gate: &mut Gate<'_, S>, effects: &mut impl Effects) {
         self.end_glimpse(effects);
-        if core::mem::take(&mut self.stream_open) {
-            match gate.table.close_stream(self.site.tag, gate.now) {
-                Ok(()) => effects.counts_moved(),
-                Err(error) => {
-                    gate.in_use.owe_close(self.site.tag);
-                    effects.failed("close_stream", error);
-                }
+        self.close_stream(gate, effects);
+        match core::mem::take(&mut self.state) {
+            State::Opening { reservation, .. } | State::StreamAsked(reservation) => {
+                self.give_back(gate, effects, reservation);
             }
-        }
-        match core::mem::replace(&mut self.state, State::Over) {
-            State::Opening(reservation) => self.give_back(gate, effects, reservation),
-            State::Using(key) => self.rest(gate, effects, key),
-            State::Announcing(announcement) => self.give_back(gate, effects, announcement.reservation),
+            State::Using(key) => self.release_use(gate, effects, key),
+            State::Announcing(announcement) => self.end_unnamed(gate, effects, &announcement),
             State::Streaming(key, opened) => self.end_with_stream(gate, effects, key, opened),
-            State::Holding | State::Unknown(_) | State::Sessionless | State::Over => {}
+            State::Holding(_) | State::Sessionless | State::Over => {}
         }
     }
 
-    fn rest<S: Store>(&self, gate: &mut Gate<'_, S>, effects: &mut impl Effects, key: SessionKey) {
+    fn close_stream<S: Store>(&mut self, gate: &mut Gate<'_, S>, effects: &mut impl Effects) {
+        if !core::mem::take(&mut self.stream_open) {
+            return;
+        }
+        match gate.table.close_stream(self.site.tag, gate.now) {
+            Ok(()) => effects.counts_moved(),
+            Err(error) => {
+                gate.in_use.owe_close(self.site.tag);
+                effects.failed("close_stream", error);
+            }
+        }
+    }
+
+    fn release_use<S: Store>(&self, gate: &mut Gate<'_, S>, effects: &mut impl Effects, key: SessionKey) {
         if !gate.in_use.leave(key, self.context, gate.now) {
             return;
         }
-        match gate.table.rest(key, self.site.lifespans(), gate.now) {
-            Ok(()) if self.site.lifespans().evictable => {
+        let lifespans = self.site.lifespans();
+        match gate.table.rest(key, lifespans, gate.now) {
+            Ok(()) if lifespans.evictable => {
                 gate.in_use.longest_idle.note_rest(self.site.tag, key, gate.now);
             }
             Ok(()) => {}
@@ -305,105 +518,27 @@ impl Exchange {
         }
     }
 
-    /// Decides how a POST's method becomes known. Under `admission: body` the body tells; else it is not
-    /// read at all, and the header that newer revisions require has to do.
-    fn expect_body(&mut self, effects: &mut impl Effects, head: &RequestHead<'_>) {
-        if self.verb != Verb::Post {
-            return;
-        }
-        match self.site.rules.admission {
-            Admission::Body => {
-                self.glimpse = Some(Beginning::default());
-                self.validates = self.site.rules.strict_json_rpc;
-            }
-            Admission::Headers => match head.rpc_method.one() {
-                Some(method) => {
-                    self.report_method(effects, Method::from_bytes(method), head.plain_name());
-                }
-                None => effects.count(self.site.index, Event::Request(Method::Other)),
-            },
-        }
-    }
-
-    /// A request of 2026-07-28 or later: it has no session, whatever it carries.
-    fn sessionless<S: Store>(
-        &mut self,
+    /// Gives back a place that was kept and is not needed.
+    fn give_back<S: Store>(
+        &self,
         gate: &mut Gate<'_, S>,
         effects: &mut impl Effects,
-        head: &RequestHead<'_>,
-    ) -> Verdict<'static> {
-        self.drop_id = head.session_id != PresentedId::Absent;
-        if self.verb == Verb::Post && self.site.rules.admission == Admission::Body {
-            return self.without_session(gate, effects, head);
-        }
-        self.state = State::Sessionless;
-        self.pass(effects)
-    }
-
-    /// A request that carries the id of a session.
-    fn of_session<S: Store>(
-        &mut self,
-        gate: &mut Gate<'_, S>,
-        effects: &mut impl Effects,
-        id: &SessionId<'_>,
-    ) -> Verdict<'static> {
-        let key = gate.table.key(self.site.tag, id.as_bytes());
-        let standing = gate
-            .table
-            .use_session(key, self.claimant(), self.site.lifespans(), gate.now);
-        let digest = match &standing {
-            Ok(Standing::Alive(session)) => Some(session.digest),
-            Ok(Standing::Expired(_) | Standing::Ended | Standing::Foreign | Standing::Unknown) | Err(_) => {
-                None
-            }
-        };
-        self.note_session(gate, effects, id, digest);
-        match standing {
-            Ok(Standing::Alive(session)) => {
-                gate.in_use.enter(
-                    key,
-                    session.opened,
-                    session.stamp(),
-                    self.site.lifespans(),
-                    self.context,
-                );
-                self.note_version(gate, effects, &session);
-                self.state = State::Using(key);
-                self.pass(effects)
-            }
-            Ok(Standing::Unknown) => match self.site.rules.unknown_session {
-                UnknownSession::Adopt if self.site.is_http_sse() => {
-                    effects.count(self.site.index, Event::Untracked);
-                    self.pass(effects)
-                }
-                UnknownSession::Adopt => {
-                    self.state = State::Unknown(id.as_str().to_owned());
-                    self.pass(effects)
-                }
-                UnknownSession::Reject => self.refuse(effects, Answer::SessionNotFound),
-            },
-            Ok(Standing::Ended | Standing::Foreign) => self.refuse(effects, Answer::SessionNotFound),
-            Ok(Standing::Expired(ended)) => {
-                effects.ended(&ended);
-                effects.counts_moved();
-                self.refuse(effects, Answer::SessionNotFound)
-            }
-            // The session may well be alive: it passes, as it would without the filter.
-            Err(error) => {
-                effects.failed("use_session", error);
-                effects.count(self.site.index, Event::Untracked);
-                self.pass(effects)
-            }
+        reservation: Option<Reservation>,
+    ) {
+        let Some(reservation) = reservation else { return };
+        match gate.table.release(reservation) {
+            Ok(()) => effects.counts_moved(),
+            Err(error) => effects.failed("release", error),
         }
     }
 
-    /// Whose the session has to be, where sessions are bound.
+    /// The owner that the session must have, if `bind_sessions` is on.
     fn claimant(&self) -> Option<Owner> {
         let bound = self.site.asks_who && self.site.rules.bind_sessions;
         bound.then_some(self.owner)
     }
 
-    /// The first request that states the session's revision tells it to whom will need it.
+    /// Stores the protocol version of the first request that states one; the DELETE needs it.
     #[inline(never)]
     fn note_version<S: Store>(&self, gate: &Gate<'_, S>, effects: &mut impl Effects, session: &Session) {
         let (Some(known), Some(version)) = (&session.delete_request, self.revision) else {
@@ -414,24 +549,6 @@ impl Exchange {
         }
         if let Err(error) = gate.table.note_version(session.key, version, gate.now) {
             effects.failed("note_version", error);
-        }
-    }
-
-    /// A POST that opens a session, or needs none.
-    fn without_session<S: Store>(
-        &mut self,
-        gate: &mut Gate<'_, S>,
-        effects: &mut impl Effects,
-        head: &RequestHead<'_>,
-    ) -> Verdict<'static> {
-        match self.site.rules.admission {
-            Admission::Headers => self.reserve(gate, effects, None),
-            Admission::Body => {
-                self.validates = false;
-                self.keep_mirrors(head);
-                self.state = State::Holding;
-                Verdict::Hold
-            }
         }
     }
 
@@ -468,33 +585,10 @@ impl Exchange {
         }
     }
 
-    fn note_session<S>(
-        &self,
-        gate: &Gate<'_, S>,
-        effects: &mut impl Effects,
-        id: &SessionId<'_>,
-        digest: Option<IdDigest>,
-    ) {
-        let name = SessionName::new(gate.config.log_session_id, id.as_str(), digest);
+    fn note_session<S>(&self, gate: &Gate<'_, S>, effects: &mut impl Effects, id: &TrackedId<'_>) {
+        let name = SessionName::of(gate.config.log_session_id, id);
         if let Some(name) = name.as_str() {
             effects.note(Fact::SessionId(name));
-        }
-    }
-
-    /// No more of the body will be seen.
-    fn end_glimpse(&mut self, effects: &mut impl Effects) {
-        if let Some(beginning) = self.glimpse.take() {
-            self.report_glimpse(effects, &json_rpc::glimpse(&beginning.bytes));
-        }
-    }
-
-    fn report_glimpse(&self, effects: &mut impl Effects, glimpse: &json_rpc::Glimpse) {
-        if !glimpse.is_response {
-            self.report_method(
-                effects,
-                glimpse.method.unwrap_or(Method::Other),
-                glimpse.name.as_deref(),
-            );
         }
     }
 }

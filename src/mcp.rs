@@ -5,8 +5,9 @@
 //! checked values that borrow from it.
 
 pub mod json_rpc;
+pub mod mcp_name;
 pub mod method;
-pub mod mirror;
+pub mod occurs;
 pub mod query;
 pub mod revision;
 pub mod session_id;

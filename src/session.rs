@@ -13,6 +13,7 @@ mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod time;
+mod tracked_id;
 mod values;
 
 pub use settings::{EndpointSettings, EndpointTag, Lifespans, VmSettings};
@@ -24,6 +25,7 @@ pub use table::sweep::SweepReport;
 pub use table::upstream_delete::DeleteOutcome;
 pub use table::{Standing, Table};
 pub use time::Timestamp;
+pub use tracked_id::TrackedId;
 pub use values::ledger::{Counts, EndpointCounts, Refusal, Reservation};
 pub use values::record::{EndReason, EndedSession, IdDigest, Owner, RootTag, Session, SessionKey};
 pub use values::upstream_delete::{DeleteRequest, PendingDelete};

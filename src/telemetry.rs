@@ -3,7 +3,7 @@
 use crate::answer::Reason;
 use crate::config::LogSessionId;
 use crate::mcp::method::Method;
-use crate::session::{EndReason, IdDigest};
+use crate::session::{EndReason, IdDigest, TrackedId};
 
 /// What every metric name begins with. Envoy puts `wasmcustom.` before it.
 const PREFIX: &str = "mcp_sessions";
@@ -81,19 +81,30 @@ pub fn gauge(endpoint: Option<&str>, gauge: Gauge) -> String {
 /// What has become of a DELETE to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delete {
-    /// It was sent.
+    /// It was sent. Each session is counted once, however many attempts it takes.
     Sent,
-    /// The session is gone at the server.
+    /// The server has ended the session.
     Ok,
-    /// It is not, as far as anyone knows; or the DELETE could not be sent at all.
-    Failed,
-    /// The same, because the server wants a credential.
+    /// 404: the server does not know the session. Many of them and few that are ok: the path is wrong.
+    Gone,
+    /// 405: the server lets no session be ended.
+    Unsupported,
+    /// 401 or 403: the server wants a credential.
     Denied,
+    /// Any other answer or none, after the last attempt; or it could not be sent at all.
+    Failed,
 }
 
 impl Delete {
     /// Every outcome, each at its place in the declaration.
-    pub const ALL: [Self; 4] = [Self::Sent, Self::Ok, Self::Failed, Self::Denied];
+    pub const ALL: [Self; 6] = [
+        Self::Sent,
+        Self::Ok,
+        Self::Gone,
+        Self::Unsupported,
+        Self::Denied,
+        Self::Failed,
+    ];
 }
 
 /// The name of a counter of DELETEs to servers.
@@ -101,8 +112,10 @@ pub fn upstream_delete(delete: Delete) -> String {
     let what = match delete {
         Delete::Sent => "sent",
         Delete::Ok => "ok",
-        Delete::Failed => "failed",
+        Delete::Gone => "gone",
+        Delete::Unsupported => "unsupported",
         Delete::Denied => "denied",
+        Delete::Failed => "failed",
     };
     format!("{PREFIX}.upstream_delete.{what}")
 }
@@ -112,6 +125,9 @@ pub const TABLE_BYTES: &str = "mcp_sessions.table_bytes";
 
 /// The name of the counter of counts that were wrong after a fault and have been put right.
 pub const REPAIRED: &str = "mcp_sessions.repaired";
+
+/// The name of the counter of requests that look like MCP and that no endpoint governs.
+pub const UNGOVERNED: &str = "mcp_sessions.ungoverned";
 
 /// A fact about a request that is left in filter state; Envoy puts `wasm.` before the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +175,15 @@ impl<'a> Fact<'a> {
 pub struct SessionName(Option<String>);
 
 impl SessionName {
+    /// The name of the session with this id.
+    pub fn of(mode: LogSessionId, id: &TrackedId<'_>) -> Self {
+        Self(match mode {
+            LogSessionId::Off => None,
+            LogSessionId::Plain => Some(id.as_text().into_owned()),
+            LogSessionId::Hash => Some(id.digest().to_hex()),
+        })
+    }
+
     /// The name of the session with this id. `digest` saves computing it where a record has it.
     pub fn new(mode: LogSessionId, id: &str, digest: Option<IdDigest>) -> Self {
         Self(match mode {

@@ -3,3 +3,4 @@
 pub mod delete_queue;
 pub mod in_use;
 pub mod longest_idle;
+pub mod unnamed_streams;

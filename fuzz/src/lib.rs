@@ -9,9 +9,9 @@ use std::time::Duration;
 use mcp_session_filter::config::Config;
 use mcp_session_filter::exchange::{RequestHead, ResponseHead};
 use mcp_session_filter::mcp::json_rpc::{self, Body, MAX_ID_BYTES};
-use mcp_session_filter::mcp::mirror::Mirror;
-use mcp_session_filter::mcp::query::{self, QueryId};
-use mcp_session_filter::mcp::session_id::{MAX_BYTES, PresentedId};
+use mcp_session_filter::mcp::occurs::Occurs;
+use mcp_session_filter::mcp::query;
+use mcp_session_filter::mcp::session_id::{MAX_BYTES, SessionId};
 use mcp_session_filter::mcp::sse::{self, EndpointFinder, Search};
 use mcp_session_filter::session::testing::Memory;
 use mcp_session_filter::session::{
@@ -88,7 +88,7 @@ pub fn heads(bytes: &[u8]) {
     let request = RequestHead::new(fields(), true);
     let answer = ResponseHead::new(fields());
     for id in [request.session_id, answer.session_id] {
-        if let PresentedId::One(id) = id {
+        if let Ok(Some(id)) = SessionId::presented(id) {
             assert!((1..=MAX_BYTES).contains(&id.as_bytes().len()));
             assert!(id.as_bytes().iter().all(u8::is_ascii_graphic));
             let times = fields().filter(|(name, _)| *name == b"mcp-session-id").count();
@@ -129,12 +129,12 @@ pub fn sse(bytes: &[u8]) {
         assert!(uri.len() < stream.len());
         let _ = query::session_id(uri);
     }
-    if let QueryId::One(id) = query::session_id(stream) {
+    if let Occurs::One(id) = query::session_id(stream) {
         assert!(id.len() <= stream.len());
     }
     let text = String::from_utf8_lossy(stream);
     assert_eq!(
-        Mirror::One(stream).states(Some(&text)),
+        Occurs::One(stream).states(Some(&text)),
         stream == text.as_bytes() && !is_encoded(stream)
     );
 }

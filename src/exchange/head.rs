@@ -1,6 +1,6 @@
-use crate::mcp::mirror::Mirror;
+use crate::config::Config;
+use crate::mcp::occurs::Occurs;
 use crate::mcp::revision::Revision;
-use crate::mcp::session_id::PresentedId;
 use crate::principal::Caller;
 
 /// The header fields of a request that matter, read in one pass.
@@ -13,13 +13,17 @@ pub struct RequestHead<'a> {
     /// `:path`, with its query.
     pub path: &'a [u8],
     /// `Mcp-Session-Id`.
-    pub session_id: PresentedId<'a>,
+    pub session_id: Occurs<&'a [u8]>,
     /// `MCP-Protocol-Version`, where it comes once and is a date.
     pub revision: Option<Revision>,
+    /// Whether `MCP-Protocol-Version` is there, whatever it says.
+    pub states_version: bool,
     /// `Mcp-Method`, which requests of 2026-07-28 carry.
-    pub rpc_method: Mirror<&'a [u8]>,
+    pub rpc_method: Occurs<&'a [u8]>,
     /// `Mcp-Name`, which some of them carry, too.
-    pub rpc_name: Mirror<&'a [u8]>,
+    pub rpc_name: Occurs<&'a [u8]>,
+    /// Whether any line of `Content-Type` names `application/json`.
+    pub is_json: bool,
     /// Whether `Accept-Encoding` is there.
     pub accepts_encodings: bool,
     /// Whether a body follows.
@@ -35,10 +39,12 @@ impl<'a> RequestHead<'a> {
             method: b"",
             authority: b"",
             path: b"",
-            session_id: PresentedId::Absent,
+            session_id: Occurs::Absent,
             revision: None,
-            rpc_method: Mirror::Absent,
-            rpc_name: Mirror::Absent,
+            states_version: false,
+            rpc_method: Occurs::Absent,
+            rpc_name: Occurs::Absent,
+            is_json: false,
             accepts_encodings: false,
             has_body,
             caller: None,
@@ -49,22 +55,39 @@ impl<'a> RequestHead<'a> {
                 b":method" => head.method = value,
                 b":authority" => head.authority = value,
                 b":path" => head.path = value,
-                b"mcp-session-id" => head.session_id = head.session_id.joined_by(value),
+                b"mcp-session-id" => head.session_id = head.session_id.and(value),
                 b"mcp-protocol-version" => {
                     versions += 1;
                     head.revision = Revision::parse(value);
                 }
+                b"content-type" => head.is_json |= names_media_type(value, b"application/json"),
                 b"accept-encoding" => head.accepts_encodings = true,
-                b"mcp-method" => head.rpc_method = head.rpc_method.joined_by(value),
-                b"mcp-name" => head.rpc_name = head.rpc_name.joined_by(value),
+                b"mcp-method" => head.rpc_method = head.rpc_method.and(value),
+                b"mcp-name" => head.rpc_name = head.rpc_name.and(value),
                 _ => {}
             }
         }
+        head.states_version = versions > 0;
         // Of two versions the server may believe either: such a request is governed like any other.
         if versions > 1 {
             head.revision = None;
         }
         head
+    }
+
+    /// Whether the request has a header that only clients of MCP send.
+    fn looks_like_mcp(&self) -> bool {
+        !self.session_id.is_absent() || self.states_version
+    }
+
+    /// Whether the request looks like one of MCP though no endpoint governs it and the status view does not answer it:
+    /// a sign that a path goes around the filter. `endpoint` is what [`Config::endpoint_for`] says.
+    pub fn is_ungoverned(&self, config: &Config, endpoint: Option<usize>) -> bool {
+        let is_status = config
+            .status
+            .as_ref()
+            .is_some_and(|status| status.matches(self.path));
+        endpoint.is_none() && self.looks_like_mcp() && !is_status
     }
 
     /// `Mcp-Name`, where it is plain text and not encoded.
@@ -88,7 +111,9 @@ pub struct ResponseHead<'a> {
     /// `:status`; 0 if it is no number.
     pub status: u16,
     /// `Mcp-Session-Id`.
-    pub session_id: PresentedId<'a>,
+    pub session_id: Occurs<&'a [u8]>,
+    /// Whether the body is an event stream.
+    pub is_event_stream: bool,
 }
 
 impl<'a> ResponseHead<'a> {
@@ -96,24 +121,18 @@ impl<'a> ResponseHead<'a> {
     pub fn new(fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Self {
         let mut head = Self {
             status: 0,
-            session_id: PresentedId::Absent,
+            session_id: Occurs::Absent,
+            is_event_stream: false,
         };
         for (name, value) in fields {
             match name {
                 b":status" => head.status = parse_status(value),
-                b"mcp-session-id" => head.session_id = head.session_id.joined_by(value),
+                b"mcp-session-id" => head.session_id = head.session_id.and(value),
+                b"content-type" => head.is_event_stream |= names_media_type(value, b"text/event-stream"),
                 _ => {}
             }
         }
         head
-    }
-
-    /// The head of an answer of which only the status is of interest.
-    pub fn of_status(value: &[u8]) -> Self {
-        Self {
-            status: parse_status(value),
-            session_id: PresentedId::Absent,
-        }
     }
 
     /// Whether the server accepted the request.
@@ -128,7 +147,17 @@ fn plain_text(value: &[u8]) -> Option<&str> {
     (!text.starts_with("=?")).then_some(text)
 }
 
-fn parse_status(value: &[u8]) -> u16 {
+/// Whether a `Content-Type` names the media type, in any case and with any parameters. Values that a proxy has joined are
+/// looked at one by one: servers differ in which of several they take.
+fn names_media_type(value: &[u8], media_type: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|one| {
+        let name = one.split(|byte| *byte == b';').next().unwrap_or_default();
+        name.trim_ascii().eq_ignore_ascii_case(media_type)
+    })
+}
+
+/// The status as a number; 0 if it is none.
+pub fn parse_status(value: &[u8]) -> u16 {
     core::str::from_utf8(value)
         .ok()
         .and_then(|text| text.parse().ok())

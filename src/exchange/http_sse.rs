@@ -1,21 +1,34 @@
 //! HTTP+SSE (MCP 2024-11-05, `basic/transports` § HTTP with SSE): the session is a GET's stream. It begins with the
 //! `endpoint` event, which names it, and ends when the stream does; POSTs name it in their query.
 
-use super::{Effects, Exchange, Gate, RequestHead, ResponseHead, Site, State, Verb, Verdict};
+use core::cell::RefCell;
+use std::rc::Rc;
+
+use super::{Edit, Effects, Exchange, Gate, Opens, RequestHead, ResponseHead, Site, State, Verb, Verdict};
 use crate::answer::Answer;
-use crate::endpoint::{RequestPath, Transport};
-use crate::mcp::query::{self, QueryId};
+use crate::endpoint::{RequestPath, Transport, UnknownSession};
+use crate::mcp::occurs::Occurs;
+use crate::mcp::query;
 use crate::mcp::session_id::SessionId;
 use crate::mcp::sse::{EndpointFinder, Search};
-use crate::session::{Origin, Reservation, SessionKey, Store, Timestamp};
+use crate::session::{Opened, Origin, Reservation, SessionKey, Store, Timestamp, TrackedId};
 use crate::telemetry::Event;
+use crate::worker::unnamed_streams::{Place, UnnamedStream};
 
 /// A stream whose `endpoint` event has not come yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Announcement {
-    /// The place that is kept for its session.
-    pub(super) reservation: Option<Reservation>,
+    stream: Rc<UnnamedStream>,
+    /// The answer to a POST is a stream of this transport only if the event comes.
+    is_stream_for_sure: bool,
     finder: EndpointFinder,
+}
+
+impl Announcement {
+    /// How many bytes of the next part of the stream are looked at.
+    pub(super) fn room(&self) -> usize {
+        self.finder.room()
+    }
 }
 
 impl Site {
@@ -26,124 +39,280 @@ impl Site {
             Transport::StreamableHttp => false,
         }
     }
-}
 
-/// Whether a request to an endpoint that speaks HTTP+SSE is the filter's business: a GET of the stream, and POSTs to
-/// both paths, as some servers take them on one.
-pub(super) fn concerns(site: &Site, verb: Verb, head: &RequestHead<'_>) -> bool {
-    match verb {
-        Verb::Get => site.rules.path.matches(RequestPath::new(head.path)),
-        Verb::Post => true,
-        Verb::Delete => false,
+    /// Whether messages are sent to this path.
+    fn takes_messages_at(&self, path: RequestPath<'_>) -> bool {
+        match &self.rules.transport {
+            Transport::HttpSse { message_path } => message_path.matches(path),
+            Transport::StreamableHttp => false,
+        }
     }
 }
 
 impl Exchange {
-    /// Judges a request by its head.
+    /// Judges a request by its head. A GET of the stream's path asks for a stream, and so does a POST where messages go
+    /// elsewhere. Some servers open a stream for HEAD, too, and never close it: HEAD does not reach them.
     pub(super) fn of_http_sse<S: Store>(
         &mut self,
         gate: &mut Gate<'_, S>,
         effects: &mut impl Effects,
         head: &RequestHead<'_>,
     ) -> Verdict<'static> {
-        if self.verb == Verb::Get {
-            let verdict = self.reserve(gate, effects, None);
-            // A compressed stream could not be read, and would be a way around the cap.
-            if verdict == Verdict::Forward && head.accepts_encodings {
-                return Verdict::ForwardForPlainAnswer;
+        let path = RequestPath::new(head.path);
+        let is_stream_path = self.site.rules.path.matches(path);
+        let takes_messages = self.site.takes_messages_at(path);
+        match self.verb {
+            Verb::Head if is_stream_path => self.refuse(effects, Answer::MethodNotAllowed { allow: "GET" }),
+            Verb::Get if is_stream_path => self.ask_for_stream(gate, effects, head),
+            Verb::Post if is_stream_path && !takes_messages => self.ask_for_stream(gate, effects, head),
+            Verb::Post if is_stream_path => {
+                self.state = State::StreamAsked(None);
+                self.of_message(gate, effects, head)
             }
-            return verdict;
-        }
-        match query::session_id(head.path) {
-            QueryId::Absent => self.pass(effects),
-            QueryId::One(id) => match SessionId::parse(&id) {
-                Ok(id) => self.of_session(gate, effects, &id),
-                Err(_) => self.refuse(effects, Answer::InvalidSessionId),
-            },
-            QueryId::Several => self.refuse(effects, Answer::InvalidSessionId),
+            Verb::Get | Verb::Post | Verb::Delete | Verb::Head | Verb::Other => {
+                self.state = State::Sessionless;
+                self.of_message(gate, effects, head)
+            }
         }
     }
 
-    /// The answer to the GET.
-    pub(super) fn stream_answered<S: Store>(
+    fn ask_for_stream<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        head: &RequestHead<'_>,
+    ) -> Verdict<'static> {
+        match self.reserve(gate, effects, None) {
+            Ok(reservation) => self.state = State::StreamAsked(Some(reservation)),
+            Err(answer) => return self.refuse(effects, answer),
+        }
+        let verdict = self.pass(effects);
+        // A compressed stream could not be read, and would be a way around the cap.
+        if verdict == Verdict::Forward && head.accepts_encodings {
+            return Verdict::ForwardForPlainAnswer;
+        }
+        verdict
+    }
+
+    /// A message names its session in its query.
+    fn of_message<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        head: &RequestHead<'_>,
+    ) -> Verdict<'static> {
+        match query::session_id(head.path) {
+            Occurs::Absent => self.pass(effects),
+            Occurs::One(id) => match SessionId::parse(&id) {
+                Ok(id) => {
+                    let id = gate.table.track(self.site.tag, id.as_bytes());
+                    self.with_id(gate, effects, id, Some(Opens::Perhaps), None)
+                }
+                Err(_) => self.refuse(effects, Answer::InvalidSessionId),
+            },
+            Occurs::Several => self.refuse(effects, Answer::InvalidSessionId),
+        }
+    }
+
+    /// A message with an id that the table does not hold. There is nothing to adopt: a session is its stream. Servers read
+    /// several spellings of an id as one, so where sessions are bound an unknown one must not pass.
+    pub(super) fn with_unknown_stream(&mut self, effects: &mut impl Effects) -> Verdict<'static> {
+        let is_bound = self.claimant().is_some();
+        match self.site.rules.unknown_session {
+            UnknownSession::Adopt if !is_bound => {
+                effects.count(self.site.index, Event::Untracked);
+                self.pass(effects)
+            }
+            UnknownSession::Adopt | UnknownSession::Reject => self.refuse(effects, Answer::SessionNotFound),
+        }
+    }
+
+    /// Follows the head of an answer. Sessions of this transport have no header: an id in it would be kept without a place.
+    pub(super) fn answered_over_http_sse<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        head: &ResponseHead<'_>,
+    ) -> Edit {
+        match core::mem::take(&mut self.state) {
+            State::StreamAsked(reservation) => self.stream_answered(gate, effects, head, reservation),
+            state => self.state = state,
+        }
+        if head.session_id.is_absent() {
+            Edit::Keep
+        } else {
+            self.take_off(gate, effects, None)
+        }
+    }
+
+    /// The answer to a request for a stream.
+    fn stream_answered<S: Store>(
         &mut self,
         gate: &mut Gate<'_, S>,
         effects: &mut impl Effects,
         head: &ResponseHead<'_>,
         reservation: Option<Reservation>,
     ) {
-        if !head.is_success() {
+        let is_stream = self.verb == Verb::Get || head.is_event_stream;
+        if !head.is_success() || !is_stream {
             return self.give_back(gate, effects, reservation);
         }
-        let finder = EndpointFinder::new();
-        self.state = State::Announcing(Box::new(Announcement { reservation, finder }));
-        self.count_stream(gate, effects);
-    }
-
-    /// How many bytes of the next part of the answer's body the exchange wants to see; none in almost all.
-    pub fn stream_interest(&self) -> usize {
-        match &self.state {
-            State::Announcing(announcement) => announcement.finder.room(),
-            State::Holding
-            | State::Opening(_)
-            | State::Using(_)
-            | State::Unknown(_)
-            | State::Sessionless
-            | State::Streaming(..)
-            | State::Over => 0,
+        let is_stream_for_sure = reservation.is_some();
+        let stream = Rc::new(UnnamedStream {
+            endpoint: self.site.tag,
+            lifespans: self.site.lifespans(),
+            owner: self.owner,
+            bound: self.claimant().is_some(),
+            quota: self.site.quota(),
+            context: self.context,
+            place: RefCell::new(Place::Reserved(reservation)),
+        });
+        gate.in_use.unnamed_streams.add(Rc::clone(&stream));
+        self.state = State::Announcing(Box::new(Announcement {
+            stream,
+            is_stream_for_sure,
+            finder: EndpointFinder::new(),
+        }));
+        if is_stream_for_sure {
+            self.count_stream(gate, effects);
         }
     }
 
-    /// Looks at a part of the stream, which goes on in any case.
-    pub fn streamed<S: Store>(&mut self, gate: &mut Gate<'_, S>, effects: &mut impl Effects, part: &[u8]) {
+    /// Looks at a part of the stream.
+    pub fn streamed<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        part: &[u8],
+    ) -> Edit {
         let State::Announcing(announcement) = &mut self.state else {
-            return;
+            return Edit::Keep;
         };
-        let search = announcement.finder.look_at(part);
-        let reservation = match search {
-            Search::GoesOn => return,
-            Search::Found(_) | Search::GivenUp => announcement.reservation.take(),
+        let uri = match announcement.finder.look_at(part) {
+            Search::GoesOn => return Edit::Keep,
+            Search::Found(uri) => Some(uri),
+            Search::GivenUp => None,
         };
-        match search {
-            Search::Found(mut uri) => {
+        let State::Announcing(announcement) = core::mem::take(&mut self.state) else {
+            return Edit::Keep;
+        };
+        match uri {
+            None if !announcement.is_stream_for_sure => Edit::Keep,
+            None => self.is_itself_the_session(gate, effects, &announcement),
+            Some(mut uri) => {
+                self.count_stream(gate, effects);
                 // As clients read a URI (URL Standard, § URL parsing, basic URL parser).
                 uri.retain(|byte| !matches!(byte, b'\t' | b'\n' | b'\r'));
-                self.announced(gate, effects, uri.trim_ascii(), reservation);
+                self.announced(gate, effects, uri.trim_ascii(), &announcement)
             }
-            // The place runs out, unless the stream ends before.
-            Search::GoesOn | Search::GivenUp => self.state = State::Opening(reservation),
         }
     }
 
+    /// The event has come. Where its URI names no session, the stream itself is the session.
     fn announced<S: Store>(
         &mut self,
         gate: &mut Gate<'_, S>,
         effects: &mut impl Effects,
         uri: &[u8],
-        reservation: Option<Reservation>,
-    ) {
-        self.state = State::Over;
-        let id = match query::session_id(uri) {
-            QueryId::One(id) => id,
-            QueryId::Absent | QueryId::Several => return self.passes_untracked(gate, effects, reservation),
-        };
-        let Ok(id) = SessionId::parse(&id) else {
-            return self.passes_untracked(gate, effects, reservation);
-        };
-        self.enter_table(gate, effects, &id, Origin::Announced(reservation));
-        if let State::Using(key) = self.state {
-            self.state = State::Streaming(key, gate.now);
+        announcement: &Announcement,
+    ) -> Edit {
+        let id = query::session_id(uri).one();
+        let id = id.as_deref().and_then(|id| SessionId::parse(id).ok());
+        match id {
+            Some(id) => {
+                let id = gate.table.track(self.site.tag, id.as_bytes());
+                self.named(gate, effects, &id, announcement)
+            }
+            None => self.is_itself_the_session(gate, effects, announcement),
         }
     }
 
-    fn passes_untracked<S: Store>(
+    /// The stream has named its session, which takes the place that was kept for it.
+    fn named<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        id: &TrackedId<'_>,
+        announcement: &Announcement,
+    ) -> Edit {
+        let (reservation, was_counted) = self.take_place(gate, effects, announcement);
+        self.note_session(gate, effects, id);
+        match self.open(gate, effects, id, Origin::Announced(reservation)) {
+            Ok(Opened::Created) if !was_counted => effects.count(self.site.index, Event::Created),
+            Ok(Opened::Created | Opened::Renewed | Opened::Alive { .. }) => {}
+            Ok(Opened::Full | Opened::Foreign | Opened::Ended) => {
+                effects.count(self.site.index, Event::Untracked);
+                return Edit::Close;
+            }
+            Err(_) => {
+                effects.count(self.site.index, Event::Untracked);
+                return Edit::Keep;
+            }
+        }
+        self.start_using(gate, id.key(), gate.now);
+        self.state = State::Streaming(id.key(), gate.now);
+        Edit::Keep
+    }
+
+    /// The reservation of a stream. One that has become a session by itself gives that up; it was counted already.
+    fn take_place<S: Store>(
         &self,
         gate: &mut Gate<'_, S>,
         effects: &mut impl Effects,
-        reservation: Option<Reservation>,
+        announcement: &Announcement,
+    ) -> (Option<Reservation>, bool) {
+        match &mut *announcement.stream.place.borrow_mut() {
+            Place::Reserved(reservation) => (reservation.take(), false),
+            Place::Session(key, opened) => {
+                let (key, opened) = (*key, *opened);
+                gate.in_use.leave(key, self.context, gate.now);
+                let lifespans = self.site.lifespans();
+                if let Err(error) = gate.table.end_with_stream(key, opened, lifespans, gate.now) {
+                    effects.failed("end_with_stream", error);
+                }
+                (None, true)
+            }
+        }
+    }
+
+    fn is_itself_the_session<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        announcement: &Announcement,
+    ) -> Edit {
+        let stream = &announcement.stream;
+        let opened = stream.become_session(gate.table, gate.in_use, gate.now);
+        effects.counts_moved();
+        match opened {
+            Ok(Opened::Created) => effects.count(self.site.index, Event::Created),
+            Ok(Opened::Alive { .. } | Opened::Renewed) => {}
+            Ok(Opened::Full | Opened::Foreign | Opened::Ended) => {
+                effects.count(self.site.index, Event::Untracked);
+                return Edit::Close;
+            }
+            Err(error) => {
+                effects.failed("open", error);
+                effects.count(self.site.index, Event::Untracked);
+            }
+        }
+        if let Place::Session(key, opened) = &*stream.place.borrow() {
+            self.state = State::Streaming(*key, *opened);
+        }
+        Edit::Keep
+    }
+
+    /// The stream is over, and has named no session.
+    pub(super) fn end_unnamed<S: Store>(
+        &self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        announcement: &Announcement,
     ) {
-        effects.count(self.site.index, Event::Untracked);
-        self.give_back(gate, effects, reservation);
+        match &mut *announcement.stream.place.borrow_mut() {
+            Place::Reserved(reservation) => self.give_back(gate, effects, reservation.take()),
+            Place::Session(key, opened) => self.end_with_stream(gate, effects, *key, *opened),
+        }
     }
 
     /// The stream is over, and its session with it.

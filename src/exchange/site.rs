@@ -54,16 +54,17 @@ impl Site {
         self.rules.max_sessions_per_principal
     }
 
-    /// What the server is owed when the filter ends the session that this request may begin. Nothing if that
-    /// is not configured, or the path is too long to be kept.
+    /// The DELETE that the server is to get when the filter ends the session that this request may begin. `None` if that
+    /// is not configured, or if the path is needed and too long to be kept. The path is kept as it came, since the
+    /// configuration may have another one by the time the DELETE is sent.
     pub(super) fn delete_request(&self, head: &RequestHead<'_>) -> Option<DeleteRequest> {
-        self.rules.terminate_upstream.as_ref()?;
-        let path = match self.rules.path.is_exact() {
-            true => &[],
-            false => without_query(head.path),
+        let upstream = self.rules.terminate_upstream.as_ref()?;
+        let path = match without_query(head.path) {
+            long if long.len() > MAX_PATH_BYTES => upstream.path.as_ref().map(|_| &b""[..])?,
+            path => path,
         };
         let version = head.revision.filter(|revision| revision.era() == Era::Legacy);
-        (path.len() <= MAX_PATH_BYTES).then(|| DeleteRequest::new(version, path))
+        Some(DeleteRequest::new(version, path))
     }
 }
 

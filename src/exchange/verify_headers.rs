@@ -4,14 +4,14 @@
 use super::{Exchange, RequestHead, is_modern};
 use crate::mcp::json_rpc::{Kind, Message};
 use crate::mcp::method::Method;
-use crate::mcp::mirror::Mirror;
+use crate::mcp::occurs::Occurs;
 use crate::mcp::revision::Revision;
 
 /// `Mcp-Method` and `Mcp-Name` of a held request.
 #[derive(Debug)]
 pub(super) struct Mirrors {
-    method: Mirror<Vec<u8>>,
-    name: Mirror<Vec<u8>>,
+    method: Occurs<Vec<u8>>,
+    name: Occurs<Vec<u8>>,
 }
 
 impl Mirrors {

@@ -7,7 +7,7 @@ use super::abi::{self, Headers};
 use super::clock;
 use super::shared::Shared;
 use crate::endpoint::TerminateUpstream;
-use crate::exchange::{ResponseHead, Site};
+use crate::exchange::{Site, parse_status};
 use crate::session::{EndpointTag, PendingDelete, SessionKey, Timestamp};
 use crate::telemetry::Delete;
 use crate::worker::delete_queue::DeleteReply;
@@ -58,7 +58,9 @@ impl Shared {
         match dispatch(site, upstream, pending) {
             Ok(token) => {
                 let site = site.index;
-                self.metrics.delete(Delete::Sent, 1);
+                if pending.is_first_attempt() {
+                    self.metrics.delete(Delete::Sent, 1);
+                }
                 self.callouts.borrow_mut().push(Callout { token, site, key });
             }
             Err(status) => {
@@ -80,44 +82,47 @@ impl Shared {
         let Callout { site, key, .. } = callouts.swap_remove(index);
         drop(callouts);
         let status = match has_head {
-            true => ResponseHead::of_status(&abi::value(Headers::CallResponse, ":status")).status,
+            true => parse_status(&abi::value(Headers::CallResponse, ":status")),
             false => 0,
         };
         let now = clock::now();
-        self.count_reply(site, status);
         self.settle(site, key, DeleteReply::of_status(status), now);
         self.send_deletes(now);
     }
 
-    fn count_reply(&self, site: usize, status: u16) {
-        let reply = DeleteReply::of_status(status);
-        if reply == DeleteReply::Gone {
-            return self.metrics.delete(Delete::Ok, 1);
-        }
-        self.metrics.delete(Delete::Failed, 1);
-        if reply == DeleteReply::Denied {
-            self.metrics.delete(Delete::Denied, 1);
-        }
-        let name = self.sites.get(site).map_or("-", |site| site.rules.name.as_str());
-        log::debug!(
-            "event=upstream_delete_failed endpoint={name} status={}",
-            u32::from(status)
-        );
-    }
-
+    /// Enters what has become of a DELETE, and counts it once it is over.
     fn settle(&self, site: usize, key: SessionKey, reply: DeleteReply, now: Timestamp) {
         self.delete_queue.borrow_mut().returned(site, reply, now);
-        if let Err(error) = self.table.settle_delete(key, reply.outcome(), now) {
-            self.failed("settle_delete", error);
+        match self.table.settle_delete(key, reply.outcome(), now) {
+            Ok(true) => self.count_reply(site, reply),
+            Ok(false) => {}
+            Err(error) => self.failed("settle_delete", error),
+        }
+    }
+
+    fn count_reply(&self, site: usize, reply: DeleteReply) {
+        let counted = match reply {
+            DeleteReply::Ended => Delete::Ok,
+            DeleteReply::Gone => Delete::Gone,
+            DeleteReply::Unsupported => Delete::Unsupported,
+            DeleteReply::Denied => Delete::Denied,
+            DeleteReply::Refused | DeleteReply::Failed | DeleteReply::Unsent => Delete::Failed,
+        };
+        self.metrics.delete(counted, 1);
+        if counted != Delete::Ok {
+            let name = self.sites.get(site).map_or("-", |site| site.rules.name.as_str());
+            log::debug!("event=upstream_delete_failed endpoint={name} reply={reply:?}");
         }
     }
 }
 
 fn dispatch(site: &Site, upstream: &TerminateUpstream, pending: &PendingDelete) -> Result<u32, Status> {
     let id = String::from_utf8_lossy(&pending.id);
-    let path = match pending.delete_request.path() {
-        [] => site.rules.path.as_str().into(),
-        path => String::from_utf8_lossy(path),
+    let path = match (&upstream.path, pending.delete_request.path()) {
+        (Some(path), _) => path.as_str().into(),
+        // The session was opened while the configuration had a path for all of them.
+        (None, []) => site.rules.path.as_str().trim_end_matches("/*").into(),
+        (None, path) => String::from_utf8_lossy(path),
     };
     let mut headers = vec![
         (":method", "DELETE"),

@@ -22,6 +22,9 @@ const GROUPS_PER_TICK: u32 = 8;
 /// A sweep goes on after that, and requests wait, for no longer than this: all of a small table.
 const SWEEP_TIME: Duration = Duration::from_millis(5);
 
+/// Streams that one callback closes at most. Envoy closes them one inside the other, on one stack: some 300 overflow it.
+const MOST_CLOSED: usize = 32;
+
 /// One configuration of the filter on one worker.
 #[derive(Debug)]
 pub(super) struct Root {
@@ -145,13 +148,15 @@ impl RootContext for Root {
         let now = Shared::now();
         // Before the sweep: after a pause of the whole process, leases that this root should have renewed
         // may have run out.
-        let overdue = shared
+        let created = shared
             .in_use
             .borrow_mut()
             .keep(&shared.table, now, |operation, error| {
                 shared.failed(operation, error);
             });
-        shared.cut(&overdue, self.context);
+        shared.report_created(&created);
+        let to_close = shared.in_use.borrow_mut().to_close(MOST_CLOSED, now);
+        shared.cut(&to_close, self.context);
         self.sweep(&shared, now);
         shared.send_deletes(now);
         shared.show_counts();

@@ -10,8 +10,10 @@ use super::reporter::Reporter;
 use super::shared_data::SharedData;
 use crate::config::Config;
 use crate::exchange::{Gate, Site, have_quotas, vm_settings};
-use crate::session::{EndedSession, RootTag, Session, StoreError, Table, Timestamp, Version, VmSettings};
-use crate::telemetry::SessionName;
+use crate::session::{
+    EndedSession, EndpointTag, RootTag, Session, StoreError, Table, Timestamp, Version, VmSettings,
+};
+use crate::telemetry::{Event, SessionName};
 use crate::worker::delete_queue::DeleteQueue;
 use crate::worker::in_use::InUse;
 
@@ -124,6 +126,15 @@ impl Shared {
             self.session_name(&ended.session).as_str().unwrap_or("-"),
             ended.reason.as_str(),
         );
+    }
+
+    /// Counts sessions that streams have become by themselves.
+    pub(super) fn report_created(&self, endpoints: &[EndpointTag]) {
+        for endpoint in endpoints {
+            if let Some(site) = self.sites.iter().find(|site| site.tag == *endpoint) {
+                self.metrics.count(site.index, Event::Created);
+            }
+        }
     }
 
     fn session_name(&self, session: &Session) -> SessionName {

@@ -8,7 +8,7 @@ use super::caller::Sender;
 use super::reporter::Reporter;
 use super::shared::Shared;
 use crate::answer::Answer;
-use crate::exchange::{AnswerInterest, Edit, Exchange, Interest, RequestHead, ResponseHead, Verdict};
+use crate::exchange::{Edit, Exchange, ID_WITHIN_BYTES, Interest, RequestHead, ResponseHead, Verdict};
 
 const SESSION_ID: &str = "mcp-session-id";
 const ACCEPT_ENCODING: &str = "accept-encoding";
@@ -39,14 +39,18 @@ impl Stream {
         let (Some(shared), Some(exchange)) = (&self.shared, &mut self.exchange) else {
             return Action::Continue;
         };
-        match exchange.interest() {
+        match exchange.wants().request_body {
             Interest::Nothing => Action::Continue,
             Interest::Part(max) => {
                 let part = abi::request_body(size.min(max));
                 exchange.glimpse(&mut Reporter::new(shared), &part, last);
                 Action::Continue
             }
-            Interest::Whole(max) if size > max => act(exchange.too_large(&mut Reporter::new(shared))),
+            // Most clients send the id first: the answer waits for it, but not for the whole.
+            Interest::Whole(max) if size > max && (last || size >= ID_WITHIN_BYTES) => {
+                let beginning = abi::request_body(size.min(ID_WITHIN_BYTES));
+                act(exchange.too_large(&mut Reporter::new(shared), &beginning))
+            }
             Interest::Whole(_) if !last => {
                 self.held = size;
                 Action::Pause
@@ -69,7 +73,7 @@ impl Drop for Stream {
         let (Some(shared), Some(exchange)) = (&self.shared, &mut self.exchange) else {
             return;
         };
-        if !exchange.end_quietly(&mut shared.in_use.borrow_mut()) {
+        if !exchange.end_locally(&mut shared.in_use.borrow_mut()) {
             shared.run(|gate, effects| exchange.end(gate, effects));
         }
     }
@@ -109,22 +113,15 @@ impl HttpContext for Stream {
         let (Some(shared), Some(exchange)) = (&self.shared, &mut self.exchange) else {
             return Action::Continue;
         };
-        let fields;
-        let head = match exchange.answer_interest() {
-            AnswerInterest::Nothing => return Action::Continue,
-            AnswerInterest::Status => ResponseHead::of_status(&abi::value(Headers::Response, ":status")),
-            AnswerInterest::Head => {
-                fields = abi::fields(Headers::Response);
-                ResponseHead::new(fields.iter())
-            }
-        };
-        if !exchange.heeds(&head) {
+        if !exchange.wants().answer_head {
             return Action::Continue;
         }
-        match shared.run(|gate, effects| exchange.answered(gate, effects, &head, is_from_server)) {
-            Edit::Keep => {}
-            Edit::DropSessionId => drop_header(Headers::Response, SESSION_ID),
+        let fields = abi::fields(Headers::Response);
+        let head = ResponseHead::new(fields.iter());
+        if exchange.is_of_no_interest(&head) {
+            return Action::Continue;
         }
+        edit(shared.run(|gate, effects| exchange.answered(gate, effects, &head, is_from_server)));
         Action::Continue
     }
 
@@ -132,10 +129,10 @@ impl HttpContext for Stream {
     /// streams of HTTP+SSE.
     fn on_http_response_body(&mut self, size: usize, _: bool) -> Action {
         if let (Some(shared), Some(exchange)) = (&self.shared, &mut self.exchange) {
-            let len = size.min(exchange.stream_interest());
+            let len = size.min(exchange.wants().answer_body);
             if len > 0 {
                 let part = abi::response_body(len);
-                shared.run(|gate, effects| exchange.streamed(gate, effects, &part));
+                edit(shared.run(|gate, effects| exchange.streamed(gate, effects, &part)));
             }
         }
         Action::Continue
@@ -157,6 +154,18 @@ fn act(verdict: Verdict<'_>) -> Action {
         Verdict::Answer(answer) => {
             send(&answer);
             Action::Pause
+        }
+    }
+}
+
+fn edit(edit: Edit) {
+    match edit {
+        Edit::Keep => {}
+        Edit::DropSessionId => drop_header(Headers::Response, SESSION_ID),
+        Edit::Close => {
+            if let Err(error) = abi::close_response() {
+                log::warn!("event=stream_not_closed status={error}");
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ mod reader;
 mod text;
 
 use depth::nests_deeper;
-use members::Members;
+use members::{Members, Params};
 use reader::Broken;
 
 use super::method::Method;
@@ -268,6 +268,19 @@ pub fn glimpse(prefix: &[u8]) -> Glimpse {
         is_response: method.is_none() && members.answers,
         complete: is_over || is_spoilt || members.are_settled(),
     }
+}
+
+/// The id of the request that a body begins, as far as these bytes tell. None of a response, nor of a batch.
+pub fn request_id(prefix: &[u8]) -> Option<RequestId<'_>> {
+    let (text, _) = valid_start(prefix);
+    let mut members = Members::default();
+    if first_byte(text) == Some(b'{') {
+        // Where the body ends early, what came before counts.
+        let _ = reader::read_message(text, &mut members);
+    }
+    let is_request = !members.answers && (members.method.is_some() || members.params != Params::Absent);
+    let token = members.id.filter(|token| is_request && *token != "null")?;
+    RequestId::from_token(token).ok().flatten()
 }
 
 /// The text up to the first byte that is not UTF-8, and whether that byte can never become UTF-8.

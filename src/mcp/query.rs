@@ -3,28 +3,15 @@
 //! Each SDK has a name of its own for it: `sessionId`, `session_id`, `sessionid`. Names are compared without regard
 //! to case, as some servers do; names and values may be percent-encoded (RFC 3986, section 2.1).
 
+use super::occurs::Occurs;
 use std::borrow::Cow;
 
-/// What the query of a URI says of a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum QueryId<'a> {
-    /// Nothing.
-    Absent,
-    /// This, decoded; whether it can be an id was not looked at.
-    One(Cow<'a, [u8]>),
-    /// Two things: servers may believe either.
-    Several,
-}
-
-/// Finds the session id in the query of a URI, or of a `:path`.
-pub fn session_id(uri: &[u8]) -> QueryId<'_> {
-    let mut found = QueryId::Absent;
+/// The session id in the query of a URI, or of a `:path`, decoded. Whether it can be an id was not looked at.
+pub fn session_id(uri: &[u8]) -> Occurs<Cow<'_, [u8]>> {
+    let mut found = Occurs::Absent;
     for (name, value) in parameters(uri) {
         if is_session_id(&decoded(name)) {
-            found = match found {
-                QueryId::Absent => QueryId::One(decoded(value)),
-                QueryId::One(_) | QueryId::Several => return QueryId::Several,
-            };
+            found = found.and(decoded(value));
         }
     }
     found
@@ -77,8 +64,8 @@ mod tests {
 
     fn one(uri: &str) -> Option<String> {
         match session_id(uri.as_bytes()) {
-            QueryId::One(id) => Some(String::from_utf8_lossy(&id).into_owned()),
-            QueryId::Absent | QueryId::Several => None,
+            Occurs::One(id) => Some(String::from_utf8_lossy(&id).into_owned()),
+            Occurs::Absent | Occurs::Several => None,
         }
     }
 
@@ -112,7 +99,7 @@ mod tests {
             "/m?x=sessionId=a",
             "/m#?sessionId=a",
         ] {
-            assert_eq!(session_id(uri.as_bytes()), QueryId::Absent, "{uri}");
+            assert_eq!(session_id(uri.as_bytes()), Occurs::Absent, "{uri}");
         }
     }
 
@@ -123,7 +110,7 @@ mod tests {
             "?sessionId=a&session_id=b",
             "?sessionid=&SESSIONID",
         ] {
-            assert_eq!(session_id(uri.as_bytes()), QueryId::Several, "{uri}");
+            assert_eq!(session_id(uri.as_bytes()), Occurs::Several, "{uri}");
         }
     }
 
@@ -153,12 +140,12 @@ mod tests {
         fn whatever_is_encoded_comes_back(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
             let encoded: String = bytes.iter().map(|byte| format!("%{byte:02x}")).collect();
             let uri = format!("/m?sessionId={encoded}");
-            prop_assert_eq!(session_id(uri.as_bytes()), QueryId::One(Cow::from(&bytes)));
+            prop_assert_eq!(session_id(uri.as_bytes()), Occurs::One(Cow::from(&bytes)));
         }
 
         #[test]
         fn no_bytes_are_read_as_more_than_there_are(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
-            if let QueryId::One(id) = session_id(&bytes) {
+            if let Occurs::One(id) = session_id(&bytes) {
                 prop_assert!(id.len() <= bytes.len());
             }
         }

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use super::occurs::Occurs;
+
 /// Longest id that is tracked, in bytes. The specification sets no limit; SDKs mint 32 to 36 bytes, and some
 /// servers put a signed token there. 1,024 leaves room for those, and bounds what is hashed and logged.
 pub const MAX_BYTES: usize = 1024;
@@ -13,7 +15,7 @@ pub const MAX_BYTES: usize = 1024;
 pub struct SessionId<'a>(&'a str);
 
 impl<'a> SessionId<'a> {
-    /// Takes the bytes as they are. Optional whitespace around a header value is [`PresentedId`]'s business.
+    /// Takes the bytes as they are. [`Self::presented`] takes optional whitespace off.
     ///
     /// # Errors
     /// [`InvalidSessionId`] when they are empty, longer than [`MAX_BYTES`] or outside visible ASCII.
@@ -23,6 +25,22 @@ impl<'a> SessionId<'a> {
             return Err(InvalidSessionId);
         }
         str::from_utf8(bytes).map(Self).map_err(|_| InvalidSessionId)
+    }
+
+    /// The id that all values of `Mcp-Session-Id` in one message state together; `None` where the header is not there.
+    ///
+    /// Two values are refused even when they are equal: some servers take the first and others join them, so
+    /// the server may act on an id that the filter did not check. A comma needs no care of its own: it is
+    /// visible ASCII, and values joined as `a, b` hold a space.
+    ///
+    /// # Errors
+    /// [`InvalidSessionId`] when there is more than one value, or one that is no session id.
+    pub fn presented(values: Occurs<&'a [u8]>) -> Result<Option<Self>, InvalidSessionId> {
+        match values {
+            Occurs::Absent => Ok(None),
+            Occurs::One(value) => Self::parse(trim(value)).map(Some),
+            Occurs::Several => Err(InvalidSessionId),
+        }
     }
 
     /// The id as it goes over the wire.
@@ -48,37 +66,6 @@ impl fmt::Display for InvalidSessionId {
 
 impl core::error::Error for InvalidSessionId {}
 
-/// What all `Mcp-Session-Id` values of one message say together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PresentedId<'a> {
-    /// The header is not there.
-    Absent,
-    /// Exactly one value, and it is well-formed.
-    One(SessionId<'a>),
-    /// More than one value, or one that is no session id.
-    Invalid,
-}
-
-impl<'a> PresentedId<'a> {
-    /// Reads every value the message carries, in any order.
-    ///
-    /// Two values are refused even when they are equal: some servers take the first and others join them, so
-    /// the server may act on an id that the filter did not check. A comma needs no care of its own: it is
-    /// visible ASCII, and values joined as `a, b` hold a space.
-    pub fn from_values(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        values.into_iter().fold(Self::Absent, Self::joined_by)
-    }
-
-    /// What was presented so far and one more value say together.
-    #[must_use]
-    pub fn joined_by(self, value: &'a [u8]) -> Self {
-        match self {
-            Self::Absent => SessionId::parse(trim(value)).map_or(Self::Invalid, Self::One),
-            Self::One(_) | Self::Invalid => Self::Invalid,
-        }
-    }
-}
-
 /// Without the optional whitespace around a field value (RFC 9110, section 5.6.3): SP and HTAB only.
 fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
@@ -92,8 +79,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn presented<'a>(values: &[&'a str]) -> PresentedId<'a> {
-        PresentedId::from_values(values.iter().map(|value| value.as_bytes()))
+    fn presented<'a>(values: &[&'a str]) -> Result<Option<SessionId<'a>>, InvalidSessionId> {
+        let values = values.iter().map(|value| value.as_bytes());
+        SessionId::presented(values.fold(Occurs::Absent, Occurs::and))
     }
 
     #[test]
@@ -120,35 +108,35 @@ mod tests {
 
     #[test]
     fn a_message_without_the_header_presents_none() {
-        assert_eq!(presented(&[]), PresentedId::Absent);
+        assert_eq!(presented(&[]), Ok(None));
     }
 
     #[test]
     fn a_comma_belongs_to_the_id() {
-        assert_eq!(presented(&["a,b"]), PresentedId::One(SessionId("a,b")));
+        assert_eq!(presented(&["a,b"]), Ok(Some(SessionId("a,b"))));
     }
 
     #[test]
     fn whitespace_around_the_value_is_not_part_of_the_id() {
-        assert_eq!(presented(&[" \tabc\t "]), PresentedId::One(SessionId("abc")));
+        assert_eq!(presented(&[" \tabc\t "]), Ok(Some(SessionId("abc"))));
     }
 
     #[test]
     fn empty_and_blank_values_are_invalid_not_absent() {
         for value in ["", " ", "\t \t"] {
-            assert_eq!(presented(&[value]), PresentedId::Invalid, "{value:?}");
+            assert_eq!(presented(&[value]), Err(InvalidSessionId), "{value:?}");
         }
     }
 
     #[test]
     fn values_that_a_proxy_joined_are_invalid() {
-        assert_eq!(presented(&["a, b"]), PresentedId::Invalid);
+        assert_eq!(presented(&["a, b"]), Err(InvalidSessionId));
     }
 
     #[test]
     fn two_values_are_invalid_even_when_equal_or_blank() {
         for values in [["a", "a"], ["a", "b"], ["a", ""], ["", "a"]] {
-            assert_eq!(presented(&values), PresentedId::Invalid, "{values:?}");
+            assert_eq!(presented(&values), Err(InvalidSessionId), "{values:?}");
         }
     }
 

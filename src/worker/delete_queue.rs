@@ -29,9 +29,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// What came back of a DELETE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeleteReply {
-    /// The session is gone: any 2xx, 404, or 405 from a server that lets none be ended.
+    /// Any 2xx: the server has ended the session.
+    Ended,
+    /// 404: the server does not know the session, or has no such route.
     Gone,
-    /// 401 or 403: it wants a credential.
+    /// 405: the server lets no session be ended (MCP 2025-11-25, `basic/transports` § Session Management).
+    Unsupported,
+    /// 401 or 403: the server wants a credential.
     Denied,
     /// Any other answer that another attempt would not change.
     Refused,
@@ -45,7 +49,9 @@ impl DeleteReply {
     /// What an answer means; status 0 is none.
     pub fn of_status(status: u16) -> Self {
         match status {
-            200..300 | 404 | 405 => Self::Gone,
+            200..300 => Self::Ended,
+            404 => Self::Gone,
+            405 => Self::Unsupported,
             401 | 403 => Self::Denied,
             0 | 408 | 429 | 500.. => Self::Failed,
             _ => Self::Refused,
@@ -55,7 +61,9 @@ impl DeleteReply {
     /// What it means for the pending DELETE.
     pub fn outcome(self) -> DeleteOutcome {
         match self {
-            Self::Gone | Self::Denied | Self::Refused => DeleteOutcome::Answered,
+            Self::Ended | Self::Gone | Self::Unsupported | Self::Denied | Self::Refused => {
+                DeleteOutcome::Answered
+            }
             Self::Failed => DeleteOutcome::Failed,
             Self::Unsent => DeleteOutcome::Unsent,
         }
@@ -64,7 +72,7 @@ impl DeleteReply {
     /// Whether the server should be left in peace for a while.
     fn is_failure(self) -> bool {
         match self {
-            Self::Gone | Self::Denied | Self::Refused => false,
+            Self::Ended | Self::Gone | Self::Unsupported | Self::Denied | Self::Refused => false,
             Self::Failed | Self::Unsent => true,
         }
     }
@@ -241,10 +249,12 @@ mod tests {
     fn answers_are_final_but_for_those_that_say_later() {
         let cases = [
             (
-                DeleteReply::Gone,
+                DeleteReply::Ended,
                 DeleteOutcome::Answered,
-                &[200, 202, 204, 299, 404, 405][..],
+                &[200, 202, 204, 299][..],
             ),
+            (DeleteReply::Gone, DeleteOutcome::Answered, &[404]),
+            (DeleteReply::Unsupported, DeleteOutcome::Answered, &[405]),
             (DeleteReply::Denied, DeleteOutcome::Answered, &[401, 403]),
             (
                 DeleteReply::Refused,

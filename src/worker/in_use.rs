@@ -9,16 +9,24 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
 use super::longest_idle::LongestIdle;
-use crate::session::{EndpointTag, Lifespans, SessionKey, Store, StoreError, Table, Timestamp};
+use super::unnamed_streams::UnnamedStreams;
+use crate::session::{EndpointTag, Lifespans, Opened, SessionKey, Store, StoreError, Table, Timestamp};
+
+/// A reservation is turned into a session this long before it runs out: two ticks, which come once a second.
+const TICKS_AHEAD: Duration = Duration::from_secs(2);
 
 /// Sessions in use on this root, each with the streams that use it.
 #[derive(Debug, Default)]
 pub struct InUse {
     /// Those at rest that this root would evict next.
     pub longest_idle: LongestIdle,
+    /// Streams of HTTP+SSE that have not named their session yet.
+    pub unnamed_streams: UnnamedStreams,
     sessions: HashMap<SessionKey, Use>,
     /// Endpoints of GET streams that are closed and that the table could not be told of, each as often.
     unclosed: Vec<EndpointTag>,
+    /// Streams for which there is no place, by context id.
+    placeless: Vec<u32>,
     /// How many ticks there have been.
     ticks: u32,
 }
@@ -107,19 +115,46 @@ impl InUse {
         self.unclosed.push(endpoint);
     }
 
-    /// What this root has to do for its sessions at every tick: renews leases and says which streams, by context
-    /// id, are to be closed because their session has reached its lifetime. What the table refuses is tried
-    /// again at the next tick.
+    /// What this root has to do for its sessions at every tick: it renews leases, and makes sessions of the streams whose
+    /// `endpoint` event has not come in time. What the table refuses is tried again at the next tick.
+    ///
+    /// Returns the endpoints at which a stream has become a session, each as often.
     pub fn keep<S: Store>(
         &mut self,
         table: &Table<S>,
         now: Timestamp,
         mut failed: impl FnMut(&'static str, StoreError),
-    ) -> Vec<u32> {
+    ) -> Vec<EndpointTag> {
         self.ticks = self.ticks.wrapping_add(1);
         if let Err(error) = table.keep_leases(now) {
             failed("keep_leases", error);
         }
+        self.close_streams(table, now, &mut failed);
+        self.renew_leases(table, now, &mut failed);
+        self.name_streams(table, now, &mut failed)
+    }
+
+    /// Streams that are to be closed, by context id: those of sessions that have reached their lifetime, and those for
+    /// which there is no place. At most `most` of them; the others come with the next call.
+    pub fn to_close(&mut self, most: usize, now: Timestamp) -> Vec<u32> {
+        let placeless = self.placeless.len().min(most);
+        let mut streams: Vec<u32> = self.placeless.drain(..placeless).collect();
+        let over = self
+            .sessions
+            .values()
+            .filter(|used| used.lifespans.are_over(used.opened, now));
+        let contexts = over.flat_map(|used| core::iter::once(&used.first).chain(&used.others));
+        streams.extend(contexts.take(most - placeless));
+        streams
+    }
+
+    /// Tells the table of closed streams that it has not heard of yet.
+    fn close_streams<S: Store>(
+        &mut self,
+        table: &Table<S>,
+        now: Timestamp,
+        failed: &mut impl FnMut(&'static str, StoreError),
+    ) {
         self.unclosed
             .retain(|endpoint| match table.close_stream(*endpoint, now) {
                 Ok(()) => false,
@@ -128,19 +163,41 @@ impl InUse {
                     true
                 }
             });
-        let mut overdue = Vec::new();
+    }
+
+    fn renew_leases<S: Store>(
+        &mut self,
+        table: &Table<S>,
+        now: Timestamp,
+        failed: &mut impl FnMut(&'static str, StoreError),
+    ) {
         for (key, used) in &mut self.sessions {
-            if used.lifespans.are_over(used.opened, now) {
-                overdue.push(used.first);
-                overdue.extend_from_slice(&used.others);
-            } else if used.needs_lease(now) {
+            if !used.lifespans.are_over(used.opened, now) && used.needs_lease(now) {
                 match table.renew(*key, used.lifespans, now) {
                     Ok(()) => used.lease_from(now),
                     Err(error) => failed("renew", error),
                 }
             }
         }
-        overdue
+    }
+
+    /// Makes sessions of the streams whose reservation would run out before the next ticks.
+    fn name_streams<S: Store>(
+        &mut self,
+        table: &Table<S>,
+        now: Timestamp,
+        failed: &mut impl FnMut(&'static str, StoreError),
+    ) -> Vec<EndpointTag> {
+        let mut created = Vec::new();
+        for stream in self.unnamed_streams.due_by(now.after(TICKS_AHEAD)) {
+            match stream.become_session(table, self, now) {
+                Ok(Opened::Created) => created.push(stream.endpoint),
+                Ok(Opened::Alive { .. } | Opened::Renewed) => {}
+                Ok(Opened::Full | Opened::Foreign | Opened::Ended) => self.placeless.push(stream.context),
+                Err(error) => failed("open", error),
+            }
+        }
+        created
     }
 
     /// How many sessions are in use on this root.

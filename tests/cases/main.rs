@@ -43,6 +43,7 @@ topics! {
     http_sse
     idleness
     limits
+    minted_ids
     opening
     revisions
     store_failures

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use mcp_session_filter::config::Config;
 use mcp_session_filter::exchange::{
-    AnswerInterest, Edit, Exchange, Gate, Interest, RequestHead, ResponseHead, Site, Verdict, vm_settings,
+    Effects, Exchange, Gate, ID_WITHIN_BYTES, Interest, RequestHead, ResponseHead, Site, Verdict, vm_settings,
 };
+use mcp_session_filter::header_map::HeaderMap;
+use mcp_session_filter::principal::Caller;
 use mcp_session_filter::session::testing::{Handle, Memory};
 use mcp_session_filter::session::{RootTag, Table, Timestamp};
+use mcp_session_filter::telemetry::Event as Counted;
 use mcp_session_filter::worker::in_use::InUse;
 use serde_json::{Map, Value};
 
@@ -185,7 +188,8 @@ impl Player {
     fn request(&mut self, name: &str, fields: &[(String, Vec<u8>)], body: Option<&Body>) -> Recorder {
         let context = u32::try_from(self.streams.len()).unwrap() + 2;
         let mut recorder = Recorder::new(&self.names, Facts::new());
-        let head = RequestHead::new(borrowed(fields), body.is_some());
+        let sender = Sender(header_map(fields));
+        let head = RequestHead::new(borrowed(fields), body.is_some()).from_caller(&sender);
         let mut gate = self.gate();
         let begun = Exchange::begin(&mut gate, &mut recorder, &head, context);
         let exchange = match begun {
@@ -214,15 +218,16 @@ impl Player {
         let Some(body) = body else { return };
         let mut held = Vec::new();
         for (part, last) in self.parts(body) {
-            match exchange.interest() {
+            match exchange.wants().request_body {
                 Interest::Nothing => {}
                 Interest::Part(max) => {
                     exchange.glimpse(recorder, &part[..part.len().min(max)], last);
                 }
                 Interest::Whole(max) => {
                     held.extend_from_slice(part);
-                    if held.len() > max {
-                        let verdict = exchange.too_large(recorder);
+                    if held.len() > max && (last || held.len() >= ID_WITHIN_BYTES) {
+                        let beginning = &held[..held.len().min(ID_WITHIN_BYTES)];
+                        let verdict = exchange.too_large(recorder, beginning);
                         return recorder.tell(&verdict, "held, ");
                     }
                     if last {
@@ -252,29 +257,27 @@ impl Player {
         let cut = self.cut;
         self.with(name, |gate, recorder, exchange| {
             for part in cut.apply(bytes) {
-                let len = part.len().min(exchange.stream_interest());
-                exchange.streamed(gate, recorder, &part[..len]);
+                let len = part.len().min(exchange.wants().answer_body);
+                let edit = exchange.streamed(gate, recorder, &part[..len]);
+                recorder.edit(edit);
             }
         })
     }
 
     fn answer(&mut self, name: &str, fields: &[(String, Vec<u8>)], from_server: bool) -> Recorder {
         self.with(name, |gate, recorder, exchange| {
-            let head = match exchange.answer_interest() {
-                AnswerInterest::Nothing => return,
-                AnswerInterest::Status => ResponseHead::of_status(&fields[0].1),
-                AnswerInterest::Head => ResponseHead::new(borrowed(fields)),
-            };
-            match exchange.answered(gate, recorder, &head, || from_server) {
-                Edit::Keep => {}
-                Edit::DropSessionId => recorder.verdict = Some("id taken off".to_owned()),
+            let head = ResponseHead::new(borrowed(fields));
+            if !exchange.wants().answer_head || exchange.is_of_no_interest(&head) {
+                return;
             }
+            let edit = exchange.answered(gate, recorder, &head, || from_server);
+            recorder.edit(edit);
         })
     }
 
     fn end(&mut self, name: &str) -> Recorder {
         let recorder = self.with(name, |gate, recorder, exchange| {
-            if !exchange.end_quietly(gate.in_use) {
+            if !exchange.end_locally(gate.in_use) {
                 exchange.end(gate, recorder);
             }
         });
@@ -304,10 +307,15 @@ impl Player {
 
     /// What a root context does at every tick.
     fn tick(&mut self) -> Recorder {
-        let mut recorder = Recorder::default();
-        let overdue = self.in_use.keep(&self.table, self.now, |operation, _| {
+        let mut recorder = Recorder::new(&self.names, Facts::new());
+        let created = self.in_use.keep(&self.table, self.now, |operation, _| {
             recorder.failed.push(operation.to_owned());
         });
+        for endpoint in created {
+            let site = self.sites.iter().find(|site| site.tag == endpoint).unwrap();
+            recorder.count(site.index, Counted::Created);
+        }
+        let overdue = self.in_use.to_close(usize::MAX, self.now);
         loop {
             match self.table.sweep(self.now) {
                 Ok(None) => break,
@@ -402,6 +410,33 @@ fn config(case: &Case) -> Config {
     let mut config = Map::from_iter([("endpoints".to_owned(), Value::Array(vec![endpoint.into()]))]);
     config.extend(object(&case.config));
     Config::parse(Value::Object(config).to_string().as_bytes()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The client, as far as the fields of its request tell.
+#[derive(Debug)]
+struct Sender(HeaderMap);
+
+impl Caller for Sender {
+    fn fields(&self) -> &HeaderMap {
+        &self.0
+    }
+
+    fn property(&self, _: &[&[u8]]) -> Vec<u8> {
+        Vec::new()
+    }
+}
+
+/// The fields in the form in which a host hands them over.
+fn header_map(fields: &[(String, Vec<u8>)]) -> HeaderMap {
+    let len = |text: &[u8]| u32::try_from(text.len()).unwrap().to_le_bytes();
+    let mut bytes = u32::try_from(fields.len()).unwrap().to_le_bytes().to_vec();
+    for (name, value) in fields {
+        bytes.extend([len(name.as_bytes()), len(value)].concat());
+    }
+    for (name, value) in fields {
+        bytes.extend([name.as_bytes(), &[0], value, &[0]].concat());
+    }
+    HeaderMap::new(bytes)
 }
 
 fn borrowed(fields: &[(String, Vec<u8>)]) -> impl Iterator<Item = (&[u8], &[u8])> {

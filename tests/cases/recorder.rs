@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mcp_session_filter::exchange::{Effects, Verdict};
+use mcp_session_filter::exchange::{Edit, Effects, Verdict};
 use mcp_session_filter::session::{EndedSession, SessionKey, StoreError};
 use mcp_session_filter::telemetry::{self, Event, Fact};
 
@@ -34,6 +34,15 @@ impl Recorder {
             endpoints: endpoints.to_vec(),
             facts,
             ..Self::default()
+        }
+    }
+
+    /// Notes what is done to an answer.
+    pub(crate) fn edit(&mut self, edit: Edit) {
+        match edit {
+            Edit::Keep => {}
+            Edit::DropSessionId => self.verdict = Some("id taken off".to_owned()),
+            Edit::Close => self.verdict = Some("closed".to_owned()),
         }
     }
 
@@ -130,6 +139,10 @@ impl Effects for Recorder {
 
     fn note(&mut self, fact: Fact<'_>) {
         self.facts.insert(fact.key(), fact.value().to_owned());
+    }
+
+    fn ungoverned(&mut self) {
+        self.counts.push("ungoverned".to_owned());
     }
 
     fn failed(&mut self, operation: &'static str, _: StoreError) {

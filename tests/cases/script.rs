@@ -152,10 +152,13 @@ fn event(what: &str, rest: &str) -> Option<Event> {
         ">" => {
             let (stream, method) = (next()?, next()?);
             let mut head = vec![
-                (":method".to_owned(), method.into_bytes()),
+                (":method".to_owned(), method.clone().into_bytes()),
                 (":path".to_owned(), b"/mcp".to_vec()),
                 (":authority".to_owned(), b"gateway".to_vec()),
             ];
+            if method == "POST" {
+                set(&mut head, "type=application/json");
+            }
             words.for_each(|word| set(&mut head, word));
             Event::Request {
                 stream,
@@ -195,7 +198,7 @@ fn event(what: &str, rest: &str) -> Option<Event> {
     })
 }
 
-/// Adds a field; path and host replace those there are.
+/// Adds a field; path, host and type replace those there are, and `type=` takes the content type away.
 fn set(head: &mut Vec<(String, Vec<u8>)>, word: &str) {
     let (name, value) = word.split_once('=').expect("a field is name=value");
     let name = match name {
@@ -203,10 +206,14 @@ fn set(head: &mut Vec<(String, Vec<u8>)>, word: &str) {
         "version" => "mcp-protocol-version",
         "path" => ":path",
         "host" => ":authority",
+        "type" => "content-type",
         other => other,
     };
-    if name.starts_with(':') {
+    if name.starts_with(':') || word.starts_with("type=") {
         head.retain(|(known, _)| known != name);
+    }
+    if word == "type=" {
+        return;
     }
     head.push((name.to_owned(), expanded(value)));
 }

@@ -17,7 +17,9 @@ pub(crate) const HELD: &str = r#"{"filter_state": [], "endpoints": [
 /// The head of a request to the endpoint.
 pub(crate) fn head(method: &str, fields: &[(&str, &str)]) -> Headers {
     let own = [(":method", method), (":authority", "gateway"), (":path", "/mcp")];
-    pairs(own.iter().chain(fields))
+    let json = [("content-type", "application/json")];
+    let json = json.iter().filter(|_| method == "POST");
+    pairs(own.iter().chain(json).chain(fields))
 }
 
 /// The head of an answer.

@@ -84,7 +84,8 @@ impl<S: Store> Table<S> {
         Ok(taken)
     }
 
-    /// Enters what has become of a pending DELETE that was taken.
+    /// Enters what has become of a pending DELETE that was taken. Returns whether that was the last of it; else it is sent
+    /// again later.
     ///
     /// # Errors
     /// [`StoreError`] if the bucket cannot be read or written; the pending DELETE is then given up some time later.
@@ -93,9 +94,11 @@ impl<S: Store> Table<S> {
         key: SessionKey,
         outcome: DeleteOutcome,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
+        let mut is_over = true;
         self.change_bucket(key, &mut |bucket| {
             let Some(pending) = bucket.pending(&key).filter(PendingDelete::is_sent) else {
+                is_over = true;
                 return Ok(false);
             };
             let tombstone = pending.tombstone();
@@ -104,12 +107,14 @@ impl<S: Store> Table<S> {
                 DeleteOutcome::Failed => pending.failed(now),
                 DeleteOutcome::Unsent => Some(pending.unsent(now)),
             };
+            is_over = again.is_none();
             match again {
                 Some(pending) => bucket.put_pending_delete(&pending)?,
                 None => bucket.bury(&key, tombstone),
             }
             Ok(true)
-        })
+        })?;
+        Ok(is_over)
     }
 
     /// Notes which revision a session speaks, once its requests say so.

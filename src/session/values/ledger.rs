@@ -38,6 +38,13 @@ pub struct Reservation {
     pub(in crate::session) principal: Option<Owner>,
 }
 
+impl Reservation {
+    /// When the place comes back by itself.
+    pub fn until(&self) -> Timestamp {
+        self.until
+    }
+}
+
 /// Counts and caps, for gauges and the status view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counts {

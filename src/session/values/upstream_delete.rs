@@ -225,6 +225,11 @@ impl PendingDelete {
         (self.attempts < MAX_ATTEMPTS).then_some(self)
     }
 
+    /// Whether the DELETE that is being sent is the first for its session.
+    pub fn is_first_attempt(&self) -> bool {
+        self.attempts <= 1
+    }
+
     pub(in crate::session) fn is_sent(&self) -> bool {
         matches!(self.state, State::Sent(_))
     }

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use mcp_session_filter::endpoint::UnknownSession;
-use mcp_session_filter::exchange::AnswerInterest;
 use mcp_session_filter::session::{Counts, EndReason, EndedSession, EndpointCounts, RootTag, Table};
 
 use super::books::{Before, Letting, Outcome};
@@ -85,7 +84,7 @@ impl World {
         self.note(number, &heard);
         let calm = before.is_calm && heard.failed.is_empty();
         self.assert_few_calls(calm, before.calls);
-        let waits = stream.exchange.answer_interest();
+        let waits = stream.exchange.wants().answer_head;
         match (letting, id) {
             (Letting::Held, None) => {}
             // By its id it is judged before its message is read.
@@ -93,7 +92,7 @@ impl World {
                 let is_in_use = if stream.site == SSE {
                     heard.failed.is_empty()
                 } else {
-                    waits == AnswerInterest::Status
+                    waits
                 };
                 stream.uses = is_in_use.then_some(id);
                 // A worker that died over it has not used it.
@@ -102,7 +101,7 @@ impl World {
                 }
             }
             (Letting::In | Letting::Held, Some(id)) => {
-                stream.unknown = (waits == AnswerInterest::Status).then_some(id);
+                stream.unknown = (waits).then_some(id);
                 let rule = self.configured.sites[stream.site].rules.unknown_session;
                 assert!(!calm || rule == UnknownSession::Adopt, "an unknown id was let in");
             }
@@ -132,7 +131,7 @@ impl World {
     ) {
         self.note(number, &heard);
         self.assert_few_calls(before.is_calm, before.calls);
-        if stream.exchange.stream_interest() > 0 {
+        if stream.exchange.wants().answer_body > 0 {
             // The place waits for the `endpoint` event.
             return;
         }

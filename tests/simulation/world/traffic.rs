@@ -2,9 +2,7 @@
 
 use std::rc::Rc;
 
-use mcp_session_filter::exchange::{
-    AnswerInterest, Edit, Exchange, Interest, RequestHead, ResponseHead, Verdict,
-};
+use mcp_session_filter::exchange::{Edit, Exchange, Interest, RequestHead, ResponseHead, Verdict};
 
 use super::books::{Letting, Outcome};
 use super::worker::{Core, Place, Stream};
@@ -112,7 +110,7 @@ impl World {
             let (part, left) = rest.split_at((1 + self.choices.below(64)).min(rest.len()));
             rest = left;
             let core = Rc::clone(&stream.core);
-            match stream.exchange.interest() {
+            match stream.exchange.wants().request_body {
                 Interest::Nothing => return,
                 Interest::Part(max) => {
                     let part = &part[..part.len().min(max)];
@@ -182,12 +180,8 @@ impl World {
             1 => fields.push(("mcp-session-id".to_owned(), b"not visible \xff".to_vec())),
             _ => fields.push(("mcp-session-id".to_owned(), id_text(minted).into_bytes())),
         }
-        let (head, candidate) = match stream.exchange.answer_interest() {
-            AnswerInterest::Nothing => return,
-            AnswerInterest::Status => (ResponseHead::of_status(status), stream.unknown),
-            AnswerInterest::Head => (ResponseHead::new(borrowed(&fields)), Some(minted)),
-        };
-        if !stream.exchange.heeds(&head) {
+        let head = ResponseHead::new(borrowed(&fields));
+        if !stream.exchange.wants().answer_head || stream.exchange.is_of_no_interest(&head) {
             return;
         }
         let (now, core) = (self.timestamp(), Rc::clone(&stream.core));
@@ -196,15 +190,17 @@ impl World {
         let (edit, heard) = core.run(&self.configured, now, |gate, heard| {
             exchange.answered(gate, heard, &head, || from_server)
         });
-        let uses_now = stream.exchange.answer_interest() == AnswerInterest::Status;
-        let opened = candidate.filter(|_| uses_now);
-        assert!(opened.is_none() || edit == Edit::Keep);
+        let session = stream.exchange.session();
+        let tag = self.configured.sites[stream.site].tag;
+        let key = |id: usize| core.table.key(tag, id_text(id).as_bytes());
+        let opened = session.and_then(|session| (0..IDS).find(|id| key(*id) == session));
+        assert!(opened != Some(minted) || edit == Edit::Keep);
         self.opened(number, stream, opened, before, heard);
     }
 
     /// More of an answer's body comes by, if anybody looks at it.
     fn go_on(&mut self, number: usize, stream: &mut Stream) {
-        if stream.exchange.stream_interest() == 0 {
+        if stream.exchange.wants().answer_body == 0 {
             return;
         }
         let id = self.choices.below(IDS);
@@ -223,7 +219,7 @@ impl World {
         let exchange = &mut stream.exchange;
         let ((), heard) = core.run(&self.configured, now, |gate, heard| {
             for part in [first, second] {
-                let len = part.len().min(exchange.stream_interest());
+                let len = part.len().min(exchange.wants().answer_body);
                 exchange.streamed(gate, heard, &part.as_bytes()[..len]);
             }
         });
@@ -243,7 +239,7 @@ impl World {
         let before = self.before(number, stream.site, None);
         let exchange = &mut stream.exchange;
         let ((), heard) = core.run(&self.configured, now, |gate, heard| {
-            if !exchange.end_quietly(gate.in_use) {
+            if !exchange.end_locally(gate.in_use) {
                 exchange.end(gate, heard);
             }
         });

@@ -101,7 +101,8 @@ impl Worker {
         self.restore(configured, fresh_root, &mut ticked);
         let Core { table, in_use } = &*self.core;
         let failed = &mut ticked.failed;
-        ticked.closes = in_use.borrow_mut().keep(table, now, |_, _| *failed = true);
+        in_use.borrow_mut().keep(table, now, |_, _| *failed = true);
+        ticked.closes = in_use.borrow_mut().to_close(usize::MAX, now);
         loop {
             match table.sweep(now) {
                 Ok(None) => break,
@@ -138,7 +139,7 @@ impl Worker {
 /// A server that answers at once.
 fn say_farewell(table: &Table<Handle>, key: SessionKey, now: Timestamp) -> Result<(), StoreError> {
     match table.take_pending_delete(key, Duration::from_secs(5), now)? {
-        Some(_) => table.settle_delete(key, DeleteOutcome::Answered, now),
+        Some(_) => table.settle_delete(key, DeleteOutcome::Answered, now).map(drop),
         None => Ok(()),
     }
 }

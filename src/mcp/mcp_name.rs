@@ -1,47 +1,9 @@
 //! `Mcp-Method` and `Mcp-Name`, in which a request of 2026-07-28 says twice what it is about (MCP 2026-07-28,
 //! `basic/transports/streamable-http` § Standard Request Headers).
 
-/// What a mirroring header says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mirror<T> {
-    /// It is not there.
-    #[default]
-    Absent,
-    /// This.
-    One(T),
-    /// It came more than once: servers may believe either, or both joined.
-    Several,
-}
+use super::occurs::Occurs;
 
-impl<T> Mirror<T> {
-    /// What it says with one more value of the header.
-    #[must_use]
-    pub fn joined_by(self, value: T) -> Self {
-        match self {
-            Self::Absent => Self::One(value),
-            Self::One(_) | Self::Several => Self::Several,
-        }
-    }
-
-    /// The value, where there is exactly one.
-    pub fn one(self) -> Option<T> {
-        match self {
-            Self::One(value) => Some(value),
-            Self::Absent | Self::Several => None,
-        }
-    }
-
-    /// The same of something made of the value.
-    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Mirror<U> {
-        match self {
-            Self::Absent => Mirror::Absent,
-            Self::One(value) => Mirror::One(make(value)),
-            Self::Several => Mirror::Several,
-        }
-    }
-}
-
-impl<T: AsRef<[u8]>> Mirror<T> {
+impl<T: AsRef<[u8]>> Occurs<T> {
     /// Whether the header states `text`, byte for byte; a value between `=?base64?` and `?=` is compared with its
     /// Base64. No header states what is not there.
     pub fn states(&self, text: Option<&str>) -> bool {
@@ -95,7 +57,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn states(value: &str, text: &str) -> bool {
-        Mirror::One(value).states(Some(text))
+        Occurs::One(value).states(Some(text))
     }
 
     #[test]
@@ -149,14 +111,14 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_stated_by_no_header() {
-        assert!(Mirror::<&str>::Absent.states(None));
-        assert!(!Mirror::<&str>::Absent.states(Some("")));
-        assert!(!Mirror::One("").states(None));
+        assert!(Occurs::<&str>::Absent.states(None));
+        assert!(!Occurs::<&str>::Absent.states(Some("")));
+        assert!(!Occurs::One("").states(None));
     }
 
     #[test]
     fn a_header_that_comes_twice_states_nothing() {
-        let twice = Mirror::Absent.joined_by("a").joined_by("a");
+        let twice = Occurs::Absent.and("a").and("a");
         assert!(!twice.states(Some("a")) && !twice.states(None) && twice.one().is_none());
     }
 
@@ -170,13 +132,13 @@ mod tests {
                 .flat_map(|bytes| base64_of(bytes).into_iter().take(digit_count(bytes)))
                 .collect();
             let value = [b"=?base64?", &digits[..], b"?="].concat();
-            prop_assert!(Mirror::One(&value).states(Some(&text)));
-            prop_assert_eq!(Mirror::One(&value).states(Some(&other)), text == other);
+            prop_assert!(Occurs::One(&value).states(Some(&text)));
+            prop_assert_eq!(Occurs::One(&value).states(Some(&other)), text == other);
         }
 
         #[test]
         fn any_bytes_can_be_compared(value in prop::collection::vec(any::<u8>(), 0..40), text in ".{0,12}") {
-            let _ = Mirror::One(value).states(Some(&text));
+            let _ = Occurs::One(value).states(Some(&text));
         }
     }
 }

@@ -1,0 +1,331 @@
+//! What the server's answer does to sessions.
+//!
+//! The answer says what a session is. An id in it that is not the request's own holds a place in the table, or is taken off;
+//! an id that was taken off is ended at the server, where `terminate_upstream` says how.
+
+use super::{Effects, Exchange, Gate, ResponseHead, State, Verb};
+use crate::mcp::session_id::SessionId;
+use crate::session::{
+    EndReason, NewSession, Opened, Origin, Reservation, SessionKey, Store, StoreError, Timestamp, TrackedId,
+};
+use crate::telemetry::Event;
+
+/// What to do with an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// Let it pass as it is.
+    Keep,
+    /// Take `Mcp-Session-Id` off it.
+    DropSessionId,
+    /// Close it: a stream that is a session, and for which there is no place.
+    Close,
+}
+
+/// What the `Mcp-Session-Id` of an answer is to its request.
+#[derive(Debug)]
+enum AnswerId<'a> {
+    /// There is none.
+    Absent,
+    /// The request's own.
+    Own,
+    /// Another one.
+    Other(TrackedId<'a>),
+    /// More than one, or one that no client could send back.
+    Unusable,
+}
+
+impl Exchange {
+    /// Whether an answer with this head means nothing to the exchange, as most do: then [`Exchange::answered`] need not be
+    /// called.
+    pub fn is_of_no_interest(&self, head: &ResponseHead<'_>) -> bool {
+        match self.state {
+            State::Using(_) => {
+                let keeps_session = self.site.is_http_sse() || self.end_reason(head).is_none();
+                let opens_stream = self.verb == Verb::Get && head.is_success();
+                keeps_session && !opens_stream && head.session_id.is_absent()
+            }
+            State::Opening { .. } | State::Sessionless | State::StreamAsked(_) => false,
+            State::Holding(_) | State::Announcing(_) | State::Streaming(..) | State::Over => true,
+        }
+    }
+
+    /// Follows the head of an answer. `from_server` tells whether the server gave it, and is asked only
+    /// where that matters: Envoy and other filters give answers of their own.
+    pub fn answered<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        head: &ResponseHead<'_>,
+        from_server: impl FnOnce() -> bool,
+    ) -> Edit {
+        if self.site.is_http_sse() {
+            return self.answered_over_http_sse(gate, effects, head);
+        }
+        let edit = match core::mem::take(&mut self.state) {
+            State::Opening { unknown, reservation } => {
+                self.opened(gate, effects, head, unknown, reservation, from_server)
+            }
+            State::Using(key) => {
+                self.state = State::Using(key);
+                self.used(gate, effects, head, key, from_server)
+            }
+            State::Sessionless => {
+                self.state = State::Sessionless;
+                return match self.answer_id(gate, head, None) {
+                    AnswerId::Absent => Edit::Keep,
+                    AnswerId::Other(id) => self.take_off(gate, effects, Some(&id)),
+                    AnswerId::Own | AnswerId::Unusable => self.take_off(gate, effects, None),
+                };
+            }
+            state @ (State::Holding(_)
+            | State::StreamAsked(_)
+            | State::Announcing(_)
+            | State::Streaming(..)
+            | State::Over) => {
+                self.state = state;
+                return Edit::Keep;
+            }
+        };
+        if head.is_success() && self.verb == Verb::Get {
+            self.count_stream(gate, effects);
+        }
+        edit
+    }
+
+    fn answer_id<'a, S: Store>(
+        &self,
+        gate: &Gate<'_, S>,
+        head: &ResponseHead<'a>,
+        own: Option<SessionKey>,
+    ) -> AnswerId<'a> {
+        match SessionId::presented(head.session_id) {
+            Ok(None) => AnswerId::Absent,
+            Err(_) => AnswerId::Unusable,
+            Ok(Some(id)) => {
+                let id = gate.table.track(self.site.tag, id.as_bytes());
+                if own == Some(id.key()) {
+                    AnswerId::Own
+                } else {
+                    AnswerId::Other(id)
+                }
+            }
+        }
+    }
+
+    /// The answer to a request without a live session.
+    fn opened<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        head: &ResponseHead<'_>,
+        unknown: Option<TrackedId<'static>>,
+        reservation: Option<Reservation>,
+        from_server: impl FnOnce() -> bool,
+    ) -> Edit {
+        let own = unknown.as_ref().map(TrackedId::key);
+        match self.answer_id(gate, head, own) {
+            AnswerId::Other(id) if head.is_success() => match self.minted(gate, effects, &id, reservation) {
+                Some(opened) => {
+                    self.start_using(gate, id.key(), opened);
+                    Edit::Keep
+                }
+                None => Edit::DropSessionId,
+            },
+            AnswerId::Other(id) => {
+                self.give_back(gate, effects, reservation);
+                self.take_off(gate, effects, Some(&id))
+            }
+            AnswerId::Unusable => {
+                self.give_back(gate, effects, reservation);
+                self.take_off(gate, effects, None)
+            }
+            AnswerId::Absent | AnswerId::Own => {
+                let adopts = matches!(self.verb, Verb::Post | Verb::Get) && head.is_success();
+                match unknown.filter(|_| adopts && from_server()) {
+                    Some(id) => self.adopt(gate, effects, &id, reservation),
+                    None => self.give_back(gate, effects, reservation),
+                }
+                Edit::Keep
+            }
+        }
+    }
+
+    /// Enters a session that the server has just made, in its reservation or in a free place, and returns when it was opened.
+    /// `None` if there is neither, or if the id is another principal's: the ids of the answer then come off.
+    fn minted<S: Store>(
+        &self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        id: &TrackedId<'_>,
+        reservation: Option<Reservation>,
+    ) -> Option<Timestamp> {
+        self.note_session(gate, effects, id);
+        match self.open(gate, effects, id, Origin::Minted(reservation)) {
+            Ok(Opened::Created) => {
+                effects.count(self.site.index, Event::Created);
+                Some(gate.now)
+            }
+            Ok(Opened::Renewed) => Some(gate.now),
+            Ok(Opened::Alive { opened }) => Some(opened),
+            Ok(Opened::Full) => {
+                self.take_off(gate, effects, Some(id));
+                None
+            }
+            Ok(Opened::Foreign | Opened::Ended) | Err(_) => {
+                self.take_off(gate, effects, None);
+                None
+            }
+        }
+    }
+
+    /// Enters the session of an id that nobody knew and the server has accepted. Where there is no place, it goes on
+    /// untracked, and a later request may adopt it.
+    fn adopt<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        id: &TrackedId<'_>,
+        reservation: Option<Reservation>,
+    ) {
+        match self.open(gate, effects, id, Origin::Adopted(reservation)) {
+            Ok(Opened::Created) => {
+                effects.count(self.site.index, Event::Adopted);
+                self.start_using(gate, id.key(), gate.now);
+            }
+            Ok(Opened::Renewed) => self.start_using(gate, id.key(), gate.now),
+            Ok(Opened::Alive { opened }) => self.start_using(gate, id.key(), opened),
+            Ok(Opened::Full | Opened::Ended | Opened::Foreign) | Err(_) => {
+                effects.count(self.site.index, Event::Untracked);
+            }
+        }
+    }
+
+    /// Enters a session into the table.
+    pub(super) fn open<S: Store>(
+        &self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        id: &TrackedId<'_>,
+        origin: Origin,
+    ) -> Result<Opened, StoreError> {
+        let new = NewSession {
+            endpoint: self.site.tag,
+            lifespans: self.site.lifespans(),
+            owner: self.owner,
+            bound: self.claimant().is_some(),
+            quota: self.site.quota(),
+            id: id.as_bytes(),
+            digest: id.digest(),
+            keep_id: self.site.keeps_ids,
+            delete_request: self.delete_request.as_ref(),
+        };
+        let opened = gate.table.open(&new, origin, gate.now);
+        effects.counts_moved();
+        opened.inspect_err(|error| effects.failed("open", *error))
+    }
+
+    /// Takes the ids off an answer. Nobody can use the session of `id`: the server is told, where that is configured.
+    pub(super) fn take_off<S: Store>(
+        &self,
+        gate: &Gate<'_, S>,
+        effects: &mut impl Effects,
+        id: Option<&TrackedId<'_>>,
+    ) -> Edit {
+        effects.count(self.site.index, Event::Untracked);
+        if let (Some(id), Some(delete_request)) = (id, &self.delete_request) {
+            let lifespans = self.site.lifespans();
+            match gate.table.put_pending_delete(
+                self.site.tag,
+                id.as_bytes(),
+                delete_request,
+                lifespans,
+                gate.now,
+            ) {
+                Ok(Some(key)) => effects.delete_pending(self.site.index, key),
+                Ok(None) => {}
+                Err(error) => effects.failed("put_pending_delete", error),
+            }
+        }
+        Edit::DropSessionId
+    }
+
+    /// The request that opened a session is also the first that uses it.
+    pub(super) fn start_using<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        key: SessionKey,
+        opened: Timestamp,
+    ) {
+        let lifespans = self.site.lifespans();
+        gate.in_use.enter(key, opened, gate.now, lifespans, self.context);
+        self.state = State::Using(key);
+    }
+
+    /// The answer to a request of a session that is alive.
+    fn used<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        head: &ResponseHead<'_>,
+        key: SessionKey,
+        from_server: impl FnOnce() -> bool,
+    ) -> Edit {
+        let edit = match self.answer_id(gate, head, Some(key)) {
+            AnswerId::Absent | AnswerId::Own => Edit::Keep,
+            AnswerId::Other(id) if head.is_success() => match self.minted(gate, effects, &id, None) {
+                Some(_) => Edit::Keep,
+                None => Edit::DropSessionId,
+            },
+            AnswerId::Other(id) => self.take_off(gate, effects, Some(&id)),
+            AnswerId::Unusable => self.take_off(gate, effects, None),
+        };
+        if let Some(reason) = self.end_reason(head).filter(|_| from_server()) {
+            self.end_session(gate, effects, key, reason);
+        }
+        edit
+    }
+
+    /// Why an answer with this head ends the session of its request. A server without a GET route answers GET with 404: that
+    /// says nothing of the session.
+    fn end_reason(&self, head: &ResponseHead<'_>) -> Option<EndReason> {
+        match (self.verb, head.status) {
+            (Verb::Post | Verb::Delete, 404) => Some(EndReason::UpstreamGone),
+            (Verb::Delete, 200..300) => Some(EndReason::ClientDelete),
+            (Verb::Get | Verb::Post | Verb::Delete | Verb::Head | Verb::Other, _) => None,
+        }
+    }
+
+    fn end_session<S: Store>(
+        &self,
+        gate: &Gate<'_, S>,
+        effects: &mut impl Effects,
+        key: SessionKey,
+        reason: EndReason,
+    ) {
+        let bound = self.claimant().is_some();
+        match gate
+            .table
+            .end(key, reason, bound, self.site.lifespans(), gate.now)
+        {
+            Ok(None) => {}
+            Ok(Some(ended)) => {
+                effects.ended(&ended);
+                effects.counts_moved();
+            }
+            Err(error) => effects.failed("end", error),
+        }
+    }
+
+    pub(super) fn count_stream<S: Store>(&mut self, gate: &mut Gate<'_, S>, effects: &mut impl Effects) {
+        if self.stream_open {
+            return;
+        }
+        match gate.table.open_stream(self.site.tag, gate.now) {
+            Ok(()) => {
+                self.stream_open = true;
+                effects.counts_moved();
+            }
+            Err(error) => effects.failed("open_stream", error),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Held requests: what their message says decides.
+
+use super::{Effects, Exchange, Gate, Opens, State, Verdict, is_modern};
+use crate::answer::Answer;
+use crate::mcp::json_rpc::{self, Batch, Body, Message, RequestId};
+use crate::mcp::method::Method;
+use crate::mcp::occurs::Occurs;
+use crate::mcp::revision::Revision;
+use crate::session::Store;
+use crate::telemetry::Fact;
+
+/// How many bytes of a request that is too large are read for its id. The answer waits for them, or for the end.
+pub const ID_WITHIN_BYTES: usize = 4096;
+
+impl Exchange {
+    /// Judges the whole message of a held request.
+    pub fn judge<'b, S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        body: &'b [u8],
+    ) -> Verdict<'b> {
+        self.glimpse = None;
+        self.validates = false;
+        match json_rpc::read(body) {
+            Err(error) => {
+                self.report_method(effects, Method::Other, None);
+                self.refuse(effects, error.into())
+            }
+            Ok(Body::Batch(batch)) => {
+                self.report_method(effects, Method::Other, None);
+                self.judge_batch(gate, effects, batch)
+            }
+            Ok(Body::Single(message)) => {
+                self.report_message(effects, &message);
+                self.judge_message(gate, effects, &message)
+            }
+        }
+    }
+
+    /// The held body is longer than the endpoint allows. `beginning` is its first bytes, [`ID_WITHIN_BYTES`] or all there
+    /// are.
+    pub fn too_large<'b>(&mut self, effects: &mut impl Effects, beginning: &'b [u8]) -> Verdict<'b> {
+        self.glimpse = None;
+        self.report_method(effects, Method::Other, None);
+        let id = json_rpc::request_id(beginning);
+        self.refuse(effects, Answer::TooLarge { id })
+    }
+
+    fn judge_message<'b, S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        message: &Message<'b>,
+    ) -> Verdict<'b> {
+        if self.is_misstated(message) {
+            return self.refuse(effects, Answer::HeaderMismatch { id: message.id });
+        }
+        let opens = Opens::of(message.kind.method());
+        // Whatever the version header says, an `initialize` is what opens a session.
+        if is_modern(self.revision) && opens != Opens::Session {
+            return self.without_session(effects);
+        }
+        self.let_in(gate, effects, opens, message.id)
+    }
+
+    fn judge_batch<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        batch: Batch,
+    ) -> Verdict<'static> {
+        let allowed = self.revision.unwrap_or(Revision::V2025_03_26).allows_batches();
+        if batch.holds_initialize || !allowed {
+            return self.refuse(effects, Answer::InvalidRequest);
+        }
+        self.let_in(gate, effects, Opens::Perhaps, None)
+    }
+
+    /// A message of a revision without sessions.
+    fn without_session(&mut self, effects: &mut impl Effects) -> Verdict<'static> {
+        if matches!(self.state, State::Holding(_)) {
+            self.state = State::Sessionless;
+        }
+        self.pass(effects)
+    }
+
+    /// Lets a valid message in, with the session of its id or with a place for the one that it may open. A message that was
+    /// held only to be validated belongs already.
+    fn let_in<'b, S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        opens: Opens,
+        request_id: Option<RequestId<'b>>,
+    ) -> Verdict<'b> {
+        match core::mem::take(&mut self.state) {
+            State::Holding(id) => {
+                self.drop_id = false;
+                match id {
+                    Occurs::Absent => self.admit_unless(gate, effects, opens, request_id),
+                    Occurs::One(id) => self.with_id(gate, effects, id, Some(opens), request_id),
+                    Occurs::Several => self.refuse(effects, Answer::InvalidSessionId),
+                }
+            }
+            belongs => {
+                self.state = belongs;
+                self.pass(effects)
+            }
+        }
+    }
+
+    /// Counts a message by its method; answers to the server's own requests are not counted.
+    fn report_message(&self, effects: &mut impl Effects, message: &Message<'_>) {
+        if let Some(method) = message.kind.method() {
+            self.report_method(effects, method, message.target.as_deref());
+        }
+        let stated = message.protocol_version.as_deref().map(str::as_bytes);
+        if let (None, Some(version)) = (self.revision, stated.and_then(Revision::parse)) {
+            effects.note(Fact::Version(version.as_str()));
+        }
+    }
+}

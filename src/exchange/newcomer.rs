@@ -1,0 +1,166 @@
+//! Requests that may open a session, and the place that is kept for it.
+
+use super::{Effects, Exchange, Gate, Opens, State, Verdict};
+use crate::answer::{Answer, whole_seconds};
+use crate::endpoint::CapacityStatus;
+use crate::mcp::json_rpc::RequestId;
+use crate::session::{EndedSession, Quota, Refusal, Reservation, Store, StoreError, TrackedId};
+
+/// At most this many sessions are ended for one newcomer.
+const MOST_EVICTED: u32 = 4;
+
+impl Exchange {
+    /// Lets a request without an id in. All but `server/discover` need a place.
+    pub(super) fn admit_unless<'b, S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        opens: Opens,
+        request_id: Option<RequestId<'b>>,
+    ) -> Verdict<'b> {
+        match opens {
+            Opens::Session | Opens::Perhaps => self.admit(gate, effects, None, request_id),
+            Opens::Nothing => {
+                self.state = State::Opening {
+                    unknown: None,
+                    reservation: None,
+                };
+                self.pass(effects)
+            }
+        }
+    }
+
+    /// Lets the request in if there is room for the session that it may open.
+    pub(super) fn admit<'b, S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        unknown: Option<TrackedId<'static>>,
+        request_id: Option<RequestId<'b>>,
+    ) -> Verdict<'b> {
+        match self.reserve(gate, effects, request_id) {
+            Ok(reservation) => {
+                let reservation = Some(reservation);
+                self.state = State::Opening { unknown, reservation };
+                self.pass(effects)
+            }
+            Err(answer) => self.refuse(effects, answer),
+        }
+    }
+
+    /// Reserves a place, or says how the request is to be refused.
+    pub(super) fn reserve<'b, S: Store>(
+        &self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        request_id: Option<RequestId<'b>>,
+    ) -> Result<Reservation, Answer<'b>> {
+        match self.reserve_or_evict(gate, effects) {
+            Ok(Ok(reservation)) => {
+                effects.counts_moved();
+                Ok(reservation)
+            }
+            Ok(Err(Refusal::Capacity)) => Err(self.at_capacity(request_id)),
+            Ok(Err(Refusal::Quota)) => Err(self.at_quota(request_id)),
+            // What cannot be counted is not let in: the cap is exact.
+            Err(error) => {
+                effects.failed("reserve", error);
+                Err(self.at_capacity(request_id))
+            }
+        }
+    }
+
+    /// Reserves a place if there is one. No session is evicted for it, and the request is not refused without it.
+    pub(super) fn reserve_if_room<S: Store>(
+        &self,
+        gate: &Gate<'_, S>,
+        effects: &mut impl Effects,
+    ) -> Option<Reservation> {
+        match self.reserve_once(gate) {
+            Ok(Ok(reservation)) => {
+                effects.counts_moved();
+                Some(reservation)
+            }
+            Ok(Err(Refusal::Capacity | Refusal::Quota)) => None,
+            Err(error) => {
+                effects.failed("reserve", error);
+                None
+            }
+        }
+    }
+
+    fn reserve_once<S: Store>(&self, gate: &Gate<'_, S>) -> Result<Result<Reservation, Refusal>, StoreError> {
+        let owner = self.owner;
+        let quota = self.site.quota().map(|limit| Quota { owner, limit });
+        let timeout = self.site.rules.initialize_timeout;
+        gate.table.reserve(self.site.tag, quota, timeout, gate.now)
+    }
+
+    /// Reserves a place. Under `evict_idle` a session that is not in use gives up its own.
+    fn reserve_or_evict<S: Store>(
+        &self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+    ) -> Result<Result<Reservation, Refusal>, StoreError> {
+        let mut evicted = 0;
+        loop {
+            let reservation = self.reserve_once(gate)?;
+            let Err(refusal) = reservation else {
+                return Ok(reservation);
+            };
+            evicted += 1;
+            // Another newcomer may be quicker to take the place that became free.
+            if !self.site.lifespans().evictable || evicted > MOST_EVICTED {
+                return Ok(reservation);
+            }
+            let Some(ended) = self.evict(gate, refusal)? else {
+                return Ok(reservation);
+            };
+            effects.ended(&ended);
+            effects.counts_moved();
+        }
+    }
+
+    fn evict<S: Store>(
+        &self,
+        gate: &mut Gate<'_, S>,
+        refusal: Refusal,
+    ) -> Result<Option<EndedSession>, StoreError> {
+        let (tag, lifespans) = (self.site.tag, self.site.lifespans());
+        match refusal {
+            Refusal::Capacity => gate
+                .in_use
+                .longest_idle
+                .evict(gate.table, tag, lifespans, gate.now),
+            Refusal::Quota => gate.table.evict_of(self.owner, tag, lifespans, gate.now),
+        }
+    }
+
+    fn at_quota<'b>(&self, id: Option<RequestId<'b>>) -> Answer<'b> {
+        Answer::PrincipalQuota {
+            retry_after_s: whole_seconds(self.site.rules.retry_after),
+            id,
+        }
+    }
+
+    fn at_capacity<'b>(&self, id: Option<RequestId<'b>>) -> Answer<'b> {
+        let status = match self.site.rules.capacity_status {
+            CapacityStatus::TooManyRequests => 429,
+            CapacityStatus::ServiceUnavailable => 503,
+        };
+        self.no_room(status, id)
+    }
+
+    /// The table cannot be read, and the request must not pass unjudged.
+    pub(super) fn unavailable<'b>(&self, id: Option<RequestId<'b>>) -> Answer<'b> {
+        self.no_room(503, id)
+    }
+
+    fn no_room<'b>(&self, status: u16, id: Option<RequestId<'b>>) -> Answer<'b> {
+        Answer::Capacity {
+            status,
+            retry_after_s: whole_seconds(self.site.rules.retry_after),
+            id,
+        }
+    }
+}

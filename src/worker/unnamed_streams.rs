@@ -1,0 +1,103 @@
+//! Streams of HTTP+SSE whose `endpoint` event has not come yet.
+//!
+//! A place is reserved for such a stream. Where the event does not come within `initialize_timeout`, or names no session, the
+//! stream itself becomes the session in that place: it is then counted until it closes.
+
+use core::cell::RefCell;
+use std::rc::Rc;
+
+use super::in_use::InUse;
+use crate::session::{
+    EndpointTag, Lifespans, NewSession, Opened, Origin, Owner, Reservation, SessionKey, Store, StoreError,
+    Table, Timestamp,
+};
+
+/// A stream, and the place that is kept for its session.
+#[derive(Debug)]
+pub struct UnnamedStream {
+    /// The endpoint.
+    pub endpoint: EndpointTag,
+    /// How long its sessions live.
+    pub lifespans: Lifespans,
+    /// Who asked for the stream.
+    pub owner: Owner,
+    /// Whether the session answers to nobody else.
+    pub bound: bool,
+    /// How many sessions its owner may have.
+    pub quota: Option<u32>,
+    /// The stream on this root.
+    pub context: u32,
+    /// What it holds.
+    pub place: RefCell<Place>,
+}
+
+/// What an unnamed stream holds.
+#[derive(Debug)]
+pub enum Place {
+    /// A reservation, if any: the event may still come.
+    Reserved(Option<Reservation>),
+    /// A session, opened at that moment, that is the stream itself.
+    Session(SessionKey, Timestamp),
+}
+
+impl UnnamedStream {
+    /// Makes the stream itself the session. Returns what became of it; [`Opened::Created`] if it has a place now.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the table cannot be read or written.
+    pub fn become_session<S: Store>(
+        &self,
+        table: &Table<S>,
+        in_use: &mut InUse,
+        now: Timestamp,
+    ) -> Result<Opened, StoreError> {
+        let reservation = match &mut *self.place.borrow_mut() {
+            Place::Reserved(reservation) => reservation.take(),
+            Place::Session(_, opened) => return Ok(Opened::Alive { opened: *opened }),
+        };
+        let id = table.track(self.endpoint, table.stream_id(self.context, now));
+        let new = NewSession {
+            endpoint: self.endpoint,
+            lifespans: self.lifespans,
+            owner: self.owner,
+            bound: self.bound,
+            quota: self.quota,
+            id: id.as_bytes(),
+            digest: id.digest(),
+            keep_id: false,
+            delete_request: None,
+        };
+        let opened = table.open(&new, Origin::Announced(reservation), now)?;
+        if opened == Opened::Created {
+            in_use.enter(id.key(), now, now, self.lifespans, self.context);
+            *self.place.borrow_mut() = Place::Session(id.key(), now);
+        }
+        Ok(opened)
+    }
+
+    /// Whether the reservation runs out at `then` at the latest.
+    fn runs_out_by(&self, then: Timestamp) -> bool {
+        match &*self.place.borrow() {
+            Place::Reserved(Some(reservation)) => reservation.until() <= then,
+            Place::Reserved(None) | Place::Session(..) => false,
+        }
+    }
+}
+
+/// The unnamed streams of one root.
+#[derive(Debug, Default)]
+pub struct UnnamedStreams(Vec<Rc<UnnamedStream>>);
+
+impl UnnamedStreams {
+    /// Looks after a stream until nobody else knows it any more.
+    pub fn add(&mut self, stream: Rc<UnnamedStream>) {
+        self.0.push(stream);
+    }
+
+    /// The streams whose reservation runs out at `then` at the latest; streams that are over are forgotten.
+    pub fn due_by(&mut self, then: Timestamp) -> Vec<Rc<UnnamedStream>> {
+        self.0.retain(|stream| Rc::strong_count(stream) > 1);
+        let due = self.0.iter().filter(|stream| stream.runs_out_by(then));
+        due.map(Rc::clone).collect()
+    }
+}
