@@ -47,6 +47,10 @@ impl Effects for Nowhere {
         black_box((site, key));
     }
 
+    fn delete_failed(&mut self, site: usize) {
+        black_box(site);
+    }
+
     fn counts_moved(&mut self) {}
 
     fn note(&mut self, fact: Fact<'_>) {

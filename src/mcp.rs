@@ -4,6 +4,7 @@
 //! Nothing here knows a host, a clock or a table. Everything reads `&[u8]` from the network and hands back
 //! checked values that borrow from it.
 
+mod envelope;
 pub mod json_rpc;
 pub mod mcp_name;
 pub mod method;

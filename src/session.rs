@@ -22,7 +22,7 @@ pub use table::evict::{Candidates, Resting};
 pub use table::open::{NewSession, Opened, Origin};
 pub use table::quota::Quota;
 pub use table::sweep::SweepReport;
-pub use table::upstream_delete::DeleteOutcome;
+pub use table::upstream_delete::{DeleteEntry, DeleteOutcome};
 pub use table::{Standing, Table};
 pub use time::Timestamp;
 pub use tracked_id::TrackedId;

@@ -188,8 +188,11 @@ impl SessionName {
     pub fn new(mode: LogSessionId, id: &str, digest: Option<IdDigest>) -> Self {
         Self(match mode {
             LogSessionId::Off => None,
-            LogSessionId::Plain => Some(id.to_owned()),
-            LogSessionId::Hash => Some(digest.unwrap_or_else(|| IdDigest::of(id.as_bytes())).to_hex()),
+            // A record does not keep an id that is very long.
+            LogSessionId::Plain if !id.is_empty() => Some(id.to_owned()),
+            LogSessionId::Plain | LogSessionId::Hash => {
+                Some(digest.unwrap_or_else(|| IdDigest::of(id.as_bytes())).to_hex())
+            }
         })
     }
 

@@ -117,6 +117,7 @@ impl World {
             owner: Owner::UNKNOWN,
             bound: false,
             quota: None,
+            key: self.table.key(self.endpoint, id.as_bytes()),
             id: id.as_bytes(),
             digest: IdDigest([0; 8]),
             keep_id: false,

@@ -187,9 +187,9 @@ pub fn table(bytes: &[u8]) {
     // All of them but the one that is swept in the end: a round through all buckets would be slow.
     let tag = EndpointTag::of("mcp");
     let id = b"the-session";
-    let bucket = Key::Bucket(
-        u16::from_le_bytes([table.key(tag, id).as_bytes()[0], table.key(tag, id).as_bytes()[1]]) % BUCKETS,
-    );
+    let key = table.key(tag, id);
+    let [low, high, ..] = *key.as_bytes();
+    let bucket = Key::Bucket(u16::from_le_bytes([low, high]) % BUCKETS);
     store.put(if choice & 1 == 0 { bucket } else { Key::Ledger }, value);
     let mut now = Timestamp::from_millis(1_000_000);
     let new = NewSession {
@@ -198,12 +198,12 @@ pub fn table(bytes: &[u8]) {
         owner: Owner::NOBODY,
         bound: choice & 8 != 0,
         quota: (choice & 16 != 0).then_some(3),
+        key,
         id,
         digest: IdDigest::of(id),
         keep_id: true,
         delete_request: None,
     };
-    let key = table.key(tag, id);
     for step in value.iter().take(12) {
         now = now.after(Duration::from_millis(u64::from(*step) * 16));
         match step % 9 {

@@ -6,7 +6,8 @@
 use super::{Effects, Exchange, Gate, ResponseHead, State, Verb};
 use crate::mcp::session_id::SessionId;
 use crate::session::{
-    EndReason, NewSession, Opened, Origin, Reservation, SessionKey, Store, StoreError, Timestamp, TrackedId,
+    DeleteEntry, EndReason, NewSession, Opened, Origin, Reservation, SessionKey, Store, StoreError,
+    Timestamp, TrackedId,
 };
 use crate::telemetry::Event;
 
@@ -214,6 +215,7 @@ impl Exchange {
             owner: self.owner,
             bound: self.claimant().is_some(),
             quota: self.site.quota(),
+            key: id.key(),
             id: id.as_bytes(),
             digest: id.digest(),
             keep_id: self.site.keeps_ids,
@@ -235,14 +237,16 @@ impl Exchange {
         if let (Some(id), Some(delete_request)) = (id, &self.delete_request) {
             let lifespans = self.site.lifespans();
             match gate.table.put_pending_delete(
+                id.key(),
                 self.site.tag,
                 id.as_bytes(),
                 delete_request,
                 lifespans,
                 gate.now,
             ) {
-                Ok(Some(key)) => effects.delete_pending(self.site.index, key),
-                Ok(None) => {}
+                Ok(DeleteEntry::Entered) => effects.delete_pending(self.site.index, id.key()),
+                Ok(DeleteEntry::SessionIsAlive) => {}
+                Ok(DeleteEntry::IdTooLong) => effects.delete_failed(self.site.index),
                 Err(error) => effects.failed("put_pending_delete", error),
             }
         }

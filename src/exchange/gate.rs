@@ -16,6 +16,8 @@ pub trait Effects {
     fn ended(&mut self, ended: &EndedSession);
     /// A pending DELETE to the server of the site with this index can be sent.
     fn delete_pending(&mut self, site: usize, key: SessionKey);
+    /// The server of the site with this index should be told of a session, and never will be.
+    fn delete_failed(&mut self, site: usize);
     /// The table's counts have moved; gauges are to follow.
     fn counts_moved(&mut self);
     /// Something has become known about the request.

@@ -3,7 +3,7 @@ use super::shared::Shared;
 use crate::config::FilterState;
 use crate::exchange::Effects;
 use crate::session::{EndedSession, SessionKey, StoreError};
-use crate::telemetry::{Event, Fact};
+use crate::telemetry::{Delete, Event, Fact};
 
 /// Turns what exchanges report into metrics, filter state and logs.
 pub(super) struct Reporter<'a> {
@@ -31,6 +31,10 @@ impl Effects for Reporter<'_> {
 
     fn delete_pending(&mut self, site: usize, key: SessionKey) {
         self.shared.delete_queue.borrow_mut().add(site, key);
+    }
+
+    fn delete_failed(&mut self, _: usize) {
+        self.shared.metrics.delete(Delete::Failed, 1);
     }
 
     fn counts_moved(&mut self) {

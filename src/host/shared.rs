@@ -13,7 +13,7 @@ use crate::exchange::{Gate, Site, have_quotas, vm_settings};
 use crate::session::{
     EndedSession, EndpointTag, RootTag, Session, StoreError, Table, Timestamp, Version, VmSettings,
 };
-use crate::telemetry::{Event, SessionName};
+use crate::telemetry::{Delete, Event, SessionName};
 use crate::worker::delete_queue::DeleteQueue;
 use crate::worker::in_use::InUse;
 
@@ -116,6 +116,9 @@ impl Shared {
     pub(super) fn report_end(&self, ended: &EndedSession) {
         if ended.leaves_pending_delete() {
             self.queue_delete(ended.session.endpoint, ended.session.key);
+        }
+        if ended.is_never_told() {
+            self.metrics.delete(Delete::Failed, 1);
         }
         let name = self.endpoint_name(ended);
         let lived = ended.at.since(ended.session.opened);

@@ -1,12 +1,18 @@
 //! The session id that a server mints and a client sends back in `Mcp-Session-Id`.
 
 use core::fmt;
+use std::borrow::Cow;
 
+use super::envelope;
 use super::occurs::Occurs;
 
-/// Longest id that is tracked, in bytes. The specification sets no limit; SDKs mint 32 to 36 bytes, and some
-/// servers put a signed token there. 1,024 leaves room for those, and bounds what is hashed and logged.
-pub const MAX_BYTES: usize = 1024;
+/// Longest id that is tracked, in bytes. The specification sets no limit; SDKs mint 32 to 36 bytes, some servers put a
+/// signed token there, and some gateways the state of a session. Envoy lets all headers of a request together have
+/// 60 KiB unless it is told otherwise.
+pub const MAX_BYTES: usize = 8192;
+
+/// Longest id that is kept to be told to the server again, in bytes: what a record in shared data may take.
+pub const MAX_KEPT_BYTES: usize = 1024;
 
 /// A well-formed session id: 1 to [`MAX_BYTES`] bytes of visible ASCII, 0x21 to 0x7E.
 ///
@@ -52,6 +58,12 @@ impl<'a> SessionId<'a> {
     pub fn as_str(&self) -> &'a str {
         self.0
     }
+}
+
+/// What the session of `id` is known by: the id or, in the envelope of Envoy's `stateful_session`, the id in it. So a
+/// session stays the same when its host is replaced, or however a client writes the envelope.
+pub fn tracked_bytes(id: &[u8]) -> Cow<'_, [u8]> {
+    envelope::open(id).map_or(Cow::Borrowed(id), Cow::Owned)
 }
 
 /// Why [`SessionId::parse`] refused: empty, too long, or a byte outside 0x21 to 0x7E.
@@ -100,10 +112,18 @@ mod tests {
     }
 
     #[test]
-    fn takes_one_to_1024_bytes() {
+    fn takes_one_to_8192_bytes() {
         assert_eq!(SessionId::parse(b""), Err(InvalidSessionId));
         assert!(SessionId::parse(&[b'a'; MAX_BYTES]).is_ok());
         assert_eq!(SessionId::parse(&[b'a'; MAX_BYTES + 1]), Err(InvalidSessionId));
+    }
+
+    #[test]
+    fn a_session_in_an_envelope_is_known_by_its_id_alone() {
+        let tracked = |id: &'static str| tracked_bytes(id.as_bytes());
+        assert_eq!(tracked("MTAuMC4wLjE6ODA=;UV:Zm9v"), &b"foo"[..]);
+        assert_eq!(tracked("MTAuMC4wLjI6ODA=;UV:Zm9v"), tracked("foo"));
+        assert!(matches!(tracked("foo"), Cow::Borrowed(b"foo")));
     }
 
     #[test]

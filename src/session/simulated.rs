@@ -117,6 +117,7 @@ impl World {
             owner: Owner(7),
             bound: false,
             quota: None,
+            key: id.key,
             id: id.text.as_bytes(),
             digest: IdDigest::of(id.text.as_bytes()),
             keep_id: true,

@@ -8,6 +8,7 @@ use super::store::Store;
 use super::table::Table;
 use super::time::Timestamp;
 use super::values::record::{IdDigest, SessionKey};
+use crate::mcp::session_id::tracked_bytes;
 
 /// A session id of an endpoint. It is made once, where the id comes in, and handed on from there, so that nothing is
 /// hashed twice.
@@ -61,7 +62,7 @@ impl<S: Store> Table<S> {
     pub fn track<'a>(&self, endpoint: EndpointTag, id: impl Into<Cow<'a, [u8]>>) -> TrackedId<'a> {
         let id = id.into();
         TrackedId {
-            key: self.key(endpoint, &id),
+            key: self.key(endpoint, &tracked_bytes(&id)),
             id,
             digest: OnceCell::new(),
         }

@@ -62,6 +62,7 @@ impl UnnamedStream {
             owner: self.owner,
             bound: self.bound,
             quota: self.quota,
+            key: id.key(),
             id: id.as_bytes(),
             digest: id.digest(),
             keep_id: false,

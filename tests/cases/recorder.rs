@@ -133,6 +133,10 @@ impl Effects for Recorder {
         self.pending.push(self.endpoints[site].clone());
     }
 
+    fn delete_failed(&mut self, site: usize) {
+        self.pending.push(format!("{}, in vain", self.endpoints[site]));
+    }
+
     fn counts_moved(&mut self) {
         self.counts_moved = true;
     }

@@ -246,16 +246,18 @@ fn an_id_that_is_no_session_can_be_owed_and_one_that_is_cannot() {
     let owe = |id: &Id| {
         let delete_request = DeleteRequest::new(Some(VERSION), b"");
         let lifespans = world.lifespans(id);
+        let id_bytes = id.text.as_bytes();
         worker.put_pending_delete(
+            id.key,
             id.tag(),
-            id.text.as_bytes(),
+            id_bytes,
             &delete_request,
             lifespans,
             world.now(),
         )
     };
-    assert_eq!(owe(alive), Ok(None));
-    assert_eq!(owe(stray), Ok(Some(stray.key)));
+    assert_eq!(owe(alive), Ok(DeleteEntry::SessionIsAlive));
+    assert_eq!(owe(stray), Ok(DeleteEntry::Entered));
     let pending = take(&world, &worker, stray).unwrap();
     assert_eq!(pending.delete_request.version(), Some(VERSION));
     assert_eq!(world.use_session(&worker, stray), Ok(Standing::Ended));
@@ -263,6 +265,30 @@ fn an_id_that_is_no_session_can_be_owed_and_one_that_is_cannot() {
         world.use_session(&worker, alive),
         Ok(Standing::Alive(_))
     ));
+}
+
+#[test]
+fn an_id_too_long_to_be_kept_is_tracked_and_never_told() {
+    let (world, id) = (world(), &ids(1)[0]);
+    let worker = world.worker(2);
+    let delete_request = DeleteRequest::new(None, b"");
+    let long = "x".repeat(1025);
+    let new = NewSession {
+        id: long.as_bytes(),
+        delete_request: Some(&delete_request),
+        ..world.new_session(id)
+    };
+    let opened = worker.open(&new, Origin::Minted(None), world.now());
+    assert_eq!(opened, Ok(Opened::Created));
+    world.rest(&worker, id).unwrap();
+    world.advance(secs(6));
+    let ended = world.sweep(&worker).ended;
+    assert!(ended[0].is_never_told() && !ended[0].leaves_pending_delete());
+    assert_eq!(take(&world, &worker, id), None);
+    assert_eq!(world.use_session(&worker, id), Ok(Standing::Ended));
+    let (lifespans, now) = (world.lifespans(id), world.now());
+    let entry = worker.put_pending_delete(id.key, id.tag(), new.id, &delete_request, lifespans, now);
+    assert_eq!(entry, Ok(DeleteEntry::IdTooLong));
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! How a session enters the table.
 
 use super::{Change, MAX_ATTEMPTS, Table, group_of};
+use crate::mcp::session_id::MAX_KEPT_BYTES;
 use crate::session::settings::{EndpointTag, Lifespans};
 use crate::session::store::{Key, SetError, Store, StoreError, Value};
 use crate::session::time::Timestamp;
 use crate::session::values::bucket::{Bucket, Entry};
 use crate::session::values::ledger::{Leased, Reservation};
-use crate::session::values::record::{IdDigest, Leaseholders, Owner, Session};
+use crate::session::values::record::{IdDigest, Leaseholders, Owner, Session, SessionKey};
 use crate::session::values::upstream_delete::DeleteRequest;
 
 /// A session to be entered.
@@ -22,11 +23,13 @@ pub struct NewSession<'a> {
     pub bound: bool,
     /// How many its owner may have.
     pub quota: Option<u32>,
-    /// Its id.
+    /// Where it is kept: [`Table::key`] of its endpoint and what it is known by.
+    pub key: SessionKey,
+    /// Its id as the server wrote it.
     pub id: &'a [u8],
     /// How logs will name it.
     pub digest: IdDigest,
-    /// Whether the id itself must be kept.
+    /// Whether the id itself is to be kept; one longer than [`MAX_KEPT_BYTES`] never is.
     pub keep_id: bool,
     /// What the server is owed when the filter ends it, where that is configured.
     pub delete_request: Option<&'a DeleteRequest>,
@@ -206,21 +209,23 @@ impl<S: Store> Table<S> {
 
     fn new_session(&self, new: &NewSession<'_>, now: Timestamp) -> Session {
         let NewSession {
+            key,
             endpoint,
             owner,
             digest,
             lifespans,
             ..
         } = *new;
+        let kept = new.keep_id && new.id.len() <= MAX_KEPT_BYTES;
         let session = Session {
-            key: self.key(endpoint, new.id),
+            key,
             endpoint,
             owner,
             digest,
             opened: now,
             stamp: now,
             leaseholders: Leaseholders::default(),
-            id: if new.keep_id { new.id.to_vec() } else { Vec::new() },
+            id: kept.then(|| new.id.to_vec()).unwrap_or_default(),
             delete_request: new.delete_request.cloned(),
         };
         if lifespans.leases_every_use() {

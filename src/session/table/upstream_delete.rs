@@ -4,12 +4,24 @@ use core::time::Duration;
 
 use super::{Change, Table};
 use crate::mcp::revision::Revision;
+use crate::mcp::session_id::MAX_KEPT_BYTES;
 use crate::session::settings::{EndpointTag, Lifespans};
 use crate::session::store::{Store, StoreError};
 use crate::session::time::Timestamp;
 use crate::session::values::bucket::{Bucket, Entry};
 use crate::session::values::record::SessionKey;
 use crate::session::values::upstream_delete::{DeleteRequest, NextStep, PendingDelete};
+
+/// What has become of a DELETE that was to be entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteEntry {
+    /// It can be sent now.
+    Entered,
+    /// There is a session of this id, so nothing is to be sent.
+    SessionIsAlive,
+    /// The id is longer than [`MAX_KEPT_BYTES`]: the server will never hear of it.
+    IdTooLong,
+}
 
 /// What has become of a DELETE that was to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,28 +35,31 @@ pub enum DeleteOutcome {
 }
 
 impl<S: Store> Table<S> {
-    /// Enters a pending DELETE for an id that is no session here: the server made it, and nobody can use it.
-    /// `None` if there is a session of this id.
+    /// Enters a pending DELETE for an id that is no session here: the server made it, and nobody can use it. `key` is
+    /// [`Table::key`] of the endpoint and what the session would be known by.
     ///
     /// # Errors
     /// [`StoreError`] if the bucket cannot be read or written; the server is then left to its own time-out.
     pub fn put_pending_delete(
         &self,
+        key: SessionKey,
         endpoint: EndpointTag,
         id: &[u8],
         delete_request: &DeleteRequest,
         lifespans: Lifespans,
         now: Timestamp,
-    ) -> Result<Option<SessionKey>, StoreError> {
-        let key = self.key(endpoint, id);
+    ) -> Result<DeleteEntry, StoreError> {
         let until = now.after(lifespans.remembered());
-        let mut entered = None;
+        let mut entry = DeleteEntry::Entered;
         self.change_bucket(key, &mut |bucket| {
-            entered = match bucket.find(&key, now) {
-                Some(Entry::Session { .. }) => None,
-                Some(Entry::Ended | Entry::Gone { .. }) | None => Some(key),
+            entry = match bucket.find(&key, now) {
+                Some(Entry::Session { .. }) => DeleteEntry::SessionIsAlive,
+                Some(Entry::Ended | Entry::Gone { .. }) | None if id.len() > MAX_KEPT_BYTES => {
+                    DeleteEntry::IdTooLong
+                }
+                Some(Entry::Ended | Entry::Gone { .. }) | None => DeleteEntry::Entered,
             };
-            if entered.is_some() {
+            if entry == DeleteEntry::Entered {
                 bucket.put_pending_delete(&PendingDelete::new(
                     key,
                     endpoint,
@@ -54,9 +69,9 @@ impl<S: Store> Table<S> {
                     now,
                 ))?;
             }
-            Ok(entered.is_some())
+            Ok(entry == DeleteEntry::Entered)
         })?;
-        Ok(entered)
+        Ok(entry)
     }
 
     /// Takes a pending DELETE to send it now: no other root will. `None` if another has, or it is not time.

@@ -415,6 +415,11 @@ impl Session {
         (due <= now).then_some(reason)
     }
 
+    /// Whether the server can be told of its end, where that is configured: the id is kept.
+    pub(in crate::session) fn can_be_told(&self) -> bool {
+        !self.id.is_empty()
+    }
+
     /// The last use, or the end of a lease: past the present while somebody holds one.
     pub fn stamp(&self) -> Timestamp {
         self.stamp
@@ -445,6 +450,15 @@ pub struct EndedSession {
 impl EndedSession {
     /// Whether the server is owed a pending DELETE now.
     pub fn leaves_pending_delete(&self) -> bool {
+        self.is_to_be_told() && self.session.can_be_told()
+    }
+
+    /// Whether the server should be told and never will be: the id was too long to be kept.
+    pub fn is_never_told(&self) -> bool {
+        self.is_to_be_told() && !self.session.can_be_told()
+    }
+
+    fn is_to_be_told(&self) -> bool {
         self.session.delete_request.is_some() && self.reason.is_told_to_the_server()
     }
 }

@@ -161,7 +161,7 @@ impl PendingDelete {
         let delete_request = session
             .delete_request
             .clone()
-            .filter(|_| reason.is_told_to_the_server())?;
+            .filter(|_| session.can_be_told() && reason.is_told_to_the_server())?;
         let pending = Self::new(
             session.key,
             session.endpoint,

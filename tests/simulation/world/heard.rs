@@ -37,6 +37,8 @@ impl Effects for Heard {
         self.pending.push((site, key));
     }
 
+    fn delete_failed(&mut self, _: usize) {}
+
     fn counts_moved(&mut self) {
         self.counts_moved = true;
     }

@@ -1,0 +1,131 @@
+//! The envelope that Envoy's `stateful_session` puts around a session id, so that the session finds its host again:
+//! `<host>;UV:<id>`, both in Base64 (Envoy, `source/extensions/http/stateful_session/envelope/envelope.cc`).
+//!
+//! What Envoy takes for the same id is one id here, however the envelope is written: another host, more parts or empty
+//! ones, or no envelope at all.
+
+/// The flag of the part with the id.
+const ID_FLAG: &[u8] = b"UV:";
+
+/// The id in an envelope, read as Envoy reads it; `None` for what Envoy passes on as it is.
+pub(super) fn open(value: &[u8]) -> Option<Vec<u8>> {
+    let parts = value.split(|byte| *byte == b';').filter(|part| !part.is_empty());
+    let encoded = parts.skip(1).find_map(|part| part.strip_prefix(ID_FLAG))?;
+    decode_base64(encoded).filter(|id| !id.is_empty())
+}
+
+/// The bytes that this is the Base64 of (RFC 4648, section 4), with all of its padding, and zeros for bits that mean
+/// nothing.
+fn decode_base64(encoded: &[u8]) -> Option<Vec<u8>> {
+    let (groups, []) = encoded.as_chunks::<4>() else {
+        return None;
+    };
+    let (last, groups) = groups.split_last()?;
+    let mut decoded = Vec::with_capacity(groups.len() * 3 + 3);
+    for [a, b, c, d] in groups {
+        decoded.extend(bytes_of([digit(*a)?, digit(*b)?, digit(*c)?, digit(*d)?]));
+    }
+    match *last {
+        [a, b, b'=', b'='] => decoded.extend(begin_of::<1>([digit(a)?, digit(b)?, 0, 0])?),
+        [a, b, c, b'='] => decoded.extend(begin_of::<2>([digit(a)?, digit(b)?, digit(c)?, 0])?),
+        [a, b, c, d] => decoded.extend(bytes_of([digit(a)?, digit(b)?, digit(c)?, digit(d)?])),
+    }
+    Some(decoded)
+}
+
+/// The first bytes of a group; `None` if what follows them is not zero.
+fn begin_of<const N: usize>(digits: [u8; 4]) -> Option<[u8; N]> {
+    let bytes = bytes_of(digits);
+    let (begin, rest) = bytes.split_first_chunk::<N>()?;
+    rest.iter().all(|byte| *byte == 0).then_some(*begin)
+}
+
+fn bytes_of(digits: [u8; 4]) -> [u8; 3] {
+    let bits = digits.iter().fold(0, |bits, digit| bits << 6 | u32::from(*digit));
+    let [_, bytes @ ..] = bits.to_be_bytes();
+    bytes
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn opened(value: &str) -> Option<String> {
+        open(value.as_bytes()).map(|id| String::from_utf8(id).unwrap())
+    }
+
+    #[test]
+    fn the_id_is_what_stands_behind_the_flag_whatever_the_host() {
+        // RFC 4648, section 10.
+        for (encoded, id) in [
+            ("Zg==", "f"),
+            ("Zm8=", "fo"),
+            ("Zm9v", "foo"),
+            ("Zm9vYg==", "foob"),
+            ("Zm9vYmE=", "fooba"),
+            ("Zm9vYmFy", "foobar"),
+        ] {
+            for envelope in [
+                format!("MTI3LjAuMC4xOjgw;UV:{encoded}"),
+                format!("x;UV:{encoded}"),
+                format!(";;x;;y;UV:{encoded};UV:enp6"),
+                format!("UV:enp6;UV:{encoded}"),
+            ] {
+                assert_eq!(opened(&envelope).as_deref(), Some(id), "{envelope}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_envoy_passes_on_as_it_is_is_no_envelope() {
+        for value in [
+            "",
+            "plain",
+            "UV:Zm9v",
+            ";UV:Zm9v",
+            "x;uv:Zm9v",
+            "x;UV:",
+            "x; UV:Zm9v",
+            "x;UV:Zm9",
+            "x;UV:Zm9v=",
+            "x;UV:Zg",
+            "x;UV:Zh==",
+            "x;UV:Zm9=",
+            "x;UV:Zg=a",
+            "x;UV:====",
+            "x;UV:Z===",
+            "x;UV:Zm-v",
+            "x;UV:Zm 9v",
+            "x;Zm9v",
+        ] {
+            assert_eq!(opened(value), None, "{value}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn each_id_has_one_base64(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            let encoded: Vec<u8> = bytes.iter().map(|byte| b"AZaz09+/=;"[usize::from(*byte) % 10]).collect();
+            if let Some(id) = decode_base64(&encoded) {
+                let padding = encoded.iter().filter(|byte| **byte == b'=').count();
+                prop_assert_eq!(id.len(), encoded.len() / 4 * 3 - padding);
+                for end in ["=", "A", "AAAA"] {
+                    let longer = [&encoded, end.as_bytes()].concat();
+                    prop_assert_ne!(decode_base64(&longer), Some(id.clone()));
+                }
+            }
+        }
+    }
+}
