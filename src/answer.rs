@@ -245,12 +245,12 @@ impl Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mcp::json_rpc::{Body, read};
+    use crate::mcp::json_rpc::{Body, Strictness, read};
 
     /// The id of a request that carries this JSON token as its id.
     fn with_id<T>(token: &str, check: impl FnOnce(Option<RequestId<'_>>) -> T) -> T {
         let body = format!(r#"{{"jsonrpc":"2.0","id":{token},"method":"initialize"}}"#);
-        let id = match read(body.as_bytes()) {
+        let id = match read(body.as_bytes(), Strictness::Strict) {
             Ok(Body::Single(message)) => message.id,
             Ok(Body::Batch(_)) | Err(_) => None,
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mcp_session_filter::config::Config;
 use mcp_session_filter::exchange::{RequestHead, ResponseHead};
-use mcp_session_filter::mcp::json_rpc::{self, Body, MAX_ID_BYTES};
+use mcp_session_filter::mcp::json_rpc::{self, Body, MAX_ID_BYTES, MayInitialize, Strictness};
 use mcp_session_filter::mcp::occurs::Occurs;
 use mcp_session_filter::mcp::query;
 use mcp_session_filter::mcp::session_id::{MAX_BYTES, SessionId};
@@ -31,7 +31,17 @@ pub fn json_rpc(bytes: &[u8]) {
             assert_eq!(part.name, whole.name);
         }
     }
-    let Ok(body) = json_rpc::read(bytes) else { return };
+    if let Ok(Body::Single(message)) = json_rpc::read(bytes, Strictness::Lenient) {
+        let expected = match message.kind.may_initialize() {
+            true => MayInitialize::Yes,
+            false => MayInitialize::No,
+        };
+        assert_eq!(whole.may_initialize, expected);
+    }
+    let Ok(body) = json_rpc::read(bytes, Strictness::Strict) else {
+        return;
+    };
+    assert_eq!(json_rpc::read(bytes, Strictness::Lenient).as_ref(), Ok(&body));
     // serde_json refuses what JSON's grammar allows: numbers that no double holds, half a surrogate pair, and
     // what nests as deep as 128.
     let deep = bytes.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() >= 127;

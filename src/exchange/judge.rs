@@ -2,7 +2,7 @@
 
 use super::{Effects, Exchange, Gate, Opens, State, Verdict, is_modern};
 use crate::answer::Answer;
-use crate::mcp::json_rpc::{self, Batch, Body, Message, RequestId};
+use crate::mcp::json_rpc::{self, Batch, Body, Message, RequestId, Strictness};
 use crate::mcp::method::Method;
 use crate::mcp::occurs::Occurs;
 use crate::mcp::revision::Revision;
@@ -22,7 +22,12 @@ impl Exchange {
     ) -> Verdict<'b> {
         self.glimpse = None;
         self.validates = false;
-        match json_rpc::read(body) {
+        let strictness = if self.site.rules.strict_json_rpc {
+            Strictness::Strict
+        } else {
+            Strictness::Lenient
+        };
+        match json_rpc::read(body, strictness) {
             Err(error) => {
                 self.report_method(effects, Method::Other, None);
                 self.refuse(effects, error.into())

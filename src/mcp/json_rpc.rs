@@ -2,11 +2,13 @@
 //!
 //! It looks at the few members that say what a message is and skips the rest, in linear time and without
 //! copying. What it accepts, every server reads in the same way: a member that comes twice is refused, because
-//! the server may act on the other one. A body that streams by is only glimpsed at; both ways share one reader.
+//! the server may act on the other one, and so is one whose name some servers fold to one that matters. A body that
+//! streams by is only glimpsed at; both ways share one reader.
 
 mod depth;
 mod members;
 mod reader;
+mod spelling;
 mod text;
 
 use depth::nests_deeper;
@@ -38,7 +40,7 @@ pub enum Body<'a> {
 pub struct Message<'a> {
     /// Request, notification or response.
     pub kind: Kind,
-    /// The id, to be echoed; `None` where there is none, or where it is longer than [`MAX_ID_BYTES`].
+    /// The id, to be echoed; `None` where there is none, where it is `null`, or longer than [`MAX_ID_BYTES`].
     pub id: Option<RequestId<'a>>,
     /// The method as the client spelt it; `None` in a response.
     pub method: Option<Cow<'a, str>>,
@@ -55,7 +57,7 @@ pub struct Message<'a> {
 /// The three kinds of message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Has a method and an id, and expects an answer.
+    /// Has a method and an id, and expects an answer. To some servers `null` is an id.
     Request(Method),
     /// Has a method and no id.
     Notification(Method),
@@ -70,6 +72,12 @@ impl Kind {
             Self::Request(method) | Self::Notification(method) => Some(method),
             Self::Response => None,
         }
+    }
+
+    /// Whether some server may open a session for the message as for an `initialize`: there are servers that take
+    /// one without an id, which is a notification, and one whose id is `null`.
+    pub fn may_initialize(self) -> bool {
+        self.method() == Some(Method::Initialize)
     }
 }
 
@@ -87,7 +95,7 @@ pub struct Batch {
 impl Batch {
     fn add(&mut self, kind: Kind) {
         self.len += 1;
-        self.holds_initialize |= kind.method() == Some(Method::Initialize);
+        self.holds_initialize |= kind.may_initialize();
         self.holds_request |= match kind {
             Kind::Request(_) => true,
             Kind::Notification(_) | Kind::Response => false,
@@ -132,19 +140,32 @@ pub enum BodyError {
     Invalid,
 }
 
+/// Whether what real clients send, against the specifications, and official servers take is a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strictness {
+    /// A byte order mark before the JSON, `params: null` and `id: null` pass.
+    Lenient,
+    /// They do not.
+    Strict,
+}
+
 /// Reads a whole body. Time is linear in its length; nothing is copied but strings with escapes.
 ///
 /// # Errors
-/// [`BodyError::Parse`] for what is not one JSON text in UTF-8 (a byte order mark included),
-/// [`BodyError::Invalid`] for what is JSON but no valid message.
-pub fn read(bytes: &[u8]) -> Result<Body<'_>, BodyError> {
+/// [`BodyError::Parse`] for what is not one JSON text in UTF-8, [`BodyError::Invalid`] for what is JSON but no valid
+/// message, or one that servers read differently.
+pub fn read(bytes: &[u8], strictness: Strictness) -> Result<Body<'_>, BodyError> {
     let text = str::from_utf8(bytes).map_err(|_| BodyError::Parse)?;
+    let text = match strictness {
+        Strictness::Lenient => without_mark(text),
+        Strictness::Strict => text,
+    };
     if nests_deeper(bytes, MAX_DEPTH) {
         return Err(BodyError::Invalid);
     }
     match first_byte(text) {
-        Some(b'{') => read_message(text).map(Body::Single),
-        Some(b'[') => read_batch(text).map(Body::Batch),
+        Some(b'{') => read_message(text, strictness).map(Body::Single),
+        Some(b'[') => read_batch(text, strictness).map(Body::Batch),
         _ => Err(unreadable(text)),
     }
 }
@@ -159,15 +180,15 @@ fn unreadable(text: &str) -> BodyError {
     }
 }
 
-fn read_message(text: &str) -> Result<Message<'_>, BodyError> {
+fn read_message(text: &str, strictness: Strictness) -> Result<Message<'_>, BodyError> {
     let mut members = Members::default();
     reader::read_message(text, &mut members).map_err(|_| unreadable(text))?;
-    message(&members)
+    message(&members, strictness)
 }
 
-fn read_batch(text: &str) -> Result<Batch, BodyError> {
+fn read_batch(text: &str, strictness: Strictness) -> Result<Batch, BodyError> {
     let mut batch = Ok(Batch::default());
-    let add = |members: &Members<'_>| match (&mut batch, message(members)) {
+    let add = |members: &Members<'_>| match (&mut batch, message(members, strictness)) {
         (Ok(batch), Ok(message)) => batch.add(message.kind),
         (batch, Err(error)) => *batch = Err(error),
         (Err(_), Ok(_)) => {}
@@ -182,23 +203,30 @@ fn read_batch(text: &str) -> Result<Batch, BodyError> {
     })
 }
 
-fn message<'a>(members: &Members<'a>) -> Result<Message<'a>, BodyError> {
+fn message<'a>(members: &Members<'a>, strictness: Strictness) -> Result<Message<'a>, BodyError> {
     if !members.are_well_formed() {
         return Err(BodyError::Invalid);
     }
     if members.method.is_some() {
-        call(members)
+        call(members, strictness)
     } else {
         response(members)
     }
 }
 
 /// A message with a method. Parameters are an object where there are any: JSON-RPC knows arrays, MCP does not.
-fn call<'a>(members: &Members<'a>) -> Result<Message<'a>, BodyError> {
+fn call<'a>(members: &Members<'a>, strictness: Strictness) -> Result<Message<'a>, BodyError> {
     let name = members.method_name().ok_or(BodyError::Invalid)?;
-    if members.result.is_some() || members.error.is_some() || members.params_are_no_object() {
+    let is_lenient = strictness == Strictness::Lenient;
+    let has_odd_params = match members.params {
+        Params::Absent | Params::Begun | Params::Read => false,
+        Params::Null => !is_lenient,
+        Params::NoObject => true,
+    };
+    if members.result.is_some() || members.error.is_some() || has_odd_params {
         return Err(BodyError::Invalid);
     }
+    let id = members.id.filter(|token| !(is_lenient && *token == "null"));
     let method = Method::from_bytes(name.as_bytes());
     let kind = if members.id.is_some() {
         Kind::Request(method)
@@ -207,7 +235,7 @@ fn call<'a>(members: &Members<'a>) -> Result<Message<'a>, BodyError> {
     };
     Ok(Message {
         kind,
-        id: members.id.map_or(Ok(None), RequestId::from_token)?,
+        id: id.map_or(Ok(None), RequestId::from_token)?,
         method: Some(name),
         target: members.target_of(method),
         protocol_version: members.protocol_version_of(method),
@@ -241,8 +269,23 @@ pub struct Glimpse {
     pub name: Option<String>,
     /// The message answers a request of the server's.
     pub is_response: bool,
-    /// More bytes would tell nothing more.
+    /// More bytes would tell nothing more of all that.
     pub complete: bool,
+    /// Whether some server may read the body as an `initialize`.
+    pub may_initialize: MayInitialize,
+}
+
+/// Whether some server may read a body as an `initialize`, whatever the filter reads it as: servers differ in which of
+/// two methods they take, and whether `Method` is one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MayInitialize {
+    /// Nothing says so yet, but the body was not read to its end, or is nothing that the filter can read.
+    #[default]
+    Unknown,
+    /// Some server may: what folds to a `method` of the message, or of a message in a batch, says so.
+    Yes,
+    /// None does. The body was read to its end.
+    No,
 }
 
 /// Looks at the first bytes of a body that streams by and may be cut anywhere. Never an error: a body that is
@@ -251,11 +294,22 @@ pub struct Glimpse {
 /// Time is linear in the prefix, so a caller that looks again as the body grows has to bound the prefix.
 pub fn glimpse(prefix: &[u8]) -> Glimpse {
     let (text, is_spoilt) = valid_start(prefix);
+    let is_all_text = text.len() == prefix.len();
+    let text = without_mark(text);
     let mut members = Members::default();
-    let is_over = match first_byte(text) {
-        None => false,
-        Some(b'{') => is_final(reader::read_message(text, &mut members)),
-        Some(_) => true,
+    let (is_over, may_initialize) = match first_byte(text) {
+        None => (false, MayInitialize::Unknown),
+        Some(b'{') => {
+            let reading = reader::read_message(text, &mut members);
+            let is_read = is_all_text && reading.is_ok();
+            (is_final(reading), may(members.may_initialize, is_read))
+        }
+        Some(b'[') => {
+            let mut says_so = false;
+            let reading = reader::read_batch(text, |members| says_so |= members.may_initialize);
+            (true, may(says_so, is_all_text && reading.is_ok()))
+        }
+        Some(_) => (true, MayInitialize::Unknown),
     };
     let method = members
         .method_name()
@@ -267,12 +321,14 @@ pub fn glimpse(prefix: &[u8]) -> Glimpse {
             .map(Cow::into_owned),
         is_response: method.is_none() && members.answers,
         complete: is_over || is_spoilt || members.are_settled(),
+        may_initialize,
     }
 }
 
 /// The id of the request that a body begins, as far as these bytes tell. None of a response, nor of a batch.
 pub fn request_id(prefix: &[u8]) -> Option<RequestId<'_>> {
     let (text, _) = valid_start(prefix);
+    let text = without_mark(text);
     let mut members = Members::default();
     if first_byte(text) == Some(b'{') {
         // Where the body ends early, what came before counts.
@@ -281,6 +337,20 @@ pub fn request_id(prefix: &[u8]) -> Option<RequestId<'_>> {
     let is_request = !members.answers && (members.method.is_some() || members.params != Params::Absent);
     let token = members.id.filter(|token| is_request && *token != "null")?;
     RequestId::from_token(token).ok().flatten()
+}
+
+/// What is known once something says so, or all was read and nothing does.
+fn may(says_so: bool, is_read: bool) -> MayInitialize {
+    match (says_so, is_read) {
+        (true, _) => MayInitialize::Yes,
+        (false, true) => MayInitialize::No,
+        (false, false) => MayInitialize::Unknown,
+    }
+}
+
+/// The text without a byte order mark before it, which official servers pass over.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{FEFF}').unwrap_or(text)
 }
 
 /// The text up to the first byte that is not UTF-8, and whether that byte can never become UTF-8.

@@ -44,6 +44,7 @@ topics! {
     idleness
     limits
     minted_ids
+    one_reading
     opening
     revisions
     store_failures

@@ -24,8 +24,11 @@ pub(super) struct Members<'a> {
     pub(super) claimed_version: Member<'a>,
     /// A result or an error has begun.
     pub(super) answers: bool,
-    /// A member that matters came twice.
-    pub(super) has_repeats: bool,
+    /// A member that matters came twice, or in a spelling that some servers read as the specification's: servers
+    /// differ in which one they take.
+    pub(super) is_ambiguous: bool,
+    /// What some server may read as the method is `initialize`.
+    pub(super) may_initialize: bool,
 }
 
 /// The JSON token of a value; `None` where the member has not come, or is not complete.
@@ -38,13 +41,14 @@ pub(super) enum Params {
     Absent,
     Begun,
     Read,
+    Null,
     NoObject,
 }
 
 impl<'a> Members<'a> {
-    /// An object of JSON-RPC 2.0 without a repeated member.
+    /// An object of JSON-RPC 2.0 that all servers read alike.
     pub(super) fn are_well_formed(&self) -> bool {
-        !self.has_repeats
+        !self.is_ambiguous
             && self
                 .jsonrpc
                 .and_then(text_of)
@@ -54,11 +58,6 @@ impl<'a> Members<'a> {
     /// The method, if it is a string.
     pub(super) fn method_name(&self) -> Option<Cow<'a, str>> {
         self.method.and_then(text_of)
-    }
-
-    /// `params` is there and is not an object.
-    pub(super) fn params_are_no_object(&self) -> bool {
-        self.params == Params::NoObject
     }
 
     /// What a request with this method is about.
@@ -80,7 +79,7 @@ impl<'a> Members<'a> {
 
     /// Nothing that may still come changes the method or its target.
     pub(super) fn are_settled(&self) -> bool {
-        let params_are_over = matches!(self.params, Params::Read | Params::NoObject);
+        let params_are_over = matches!(self.params, Params::Read | Params::Null | Params::NoObject);
         let target = self
             .method_name()
             .and_then(|name| Method::from_bytes(name.as_bytes()).target());

@@ -6,6 +6,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use serde_json::value::RawValue;
 
 use super::members::{Members, Params, keep};
+use super::spelling::folds_to_any;
 use super::text::text_of;
 
 /// Why the reading of a text has ended before its end.
@@ -23,7 +24,7 @@ pub(super) fn read_message<'a>(text: &'a str, members: &mut Members<'a>) -> Resu
     read_whole(text, Object(Message(members))).map(drop)
 }
 
-/// Reads an array that is the whole of `text`, and hands each message in it on.
+/// Reads an array that is the whole of `text`, and hands each message in it on; one that is cut off or broken as well.
 pub(super) fn read_batch(text: &str, each: impl FnMut(&Members<'_>)) -> Result<(), Broken> {
     read_whole(text, Batch(each))
 }
@@ -55,59 +56,67 @@ trait Takes<'a> {
     fn take<A: MapAccess<'a>>(&mut self, name: &str, values: &mut A) -> Result<(), A::Error>;
 }
 
-/// Reads a value member by member; whether it is an object. Anything else is passed over.
+/// Reads a value member by member. Anything but an object is passed over.
 struct Object<T>(T);
 
-impl<'a, T: Takes<'a>> DeserializeSeed<'a> for Object<T> {
-    type Value = bool;
+/// What a value is that should be an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Object,
+    Null,
+    Other,
+}
 
-    fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<bool, D::Error> {
+impl<'a, T: Takes<'a>> DeserializeSeed<'a> for Object<T> {
+    type Value = Shape;
+
+    fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<Shape, D::Error> {
         json.deserialize_any(self)
     }
 }
 
 impl<'a, T: Takes<'a>> Visitor<'a> for Object<T> {
-    type Value = bool;
+    type Value = Shape;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'a>>(mut self, mut members: A) -> Result<bool, A::Error> {
+    fn visit_map<A: MapAccess<'a>>(mut self, mut members: A) -> Result<Shape, A::Error> {
         while let Some(name) = members.next_key::<&RawValue>()? {
             let name = text_of(name.get()).unwrap_or_default();
             self.0.take(&name, &mut members)?;
         }
-        Ok(true)
+        Ok(Shape::Object)
     }
 
-    fn visit_seq<A: SeqAccess<'a>>(self, mut elements: A) -> Result<bool, A::Error> {
+    fn visit_seq<A: SeqAccess<'a>>(self, mut elements: A) -> Result<Shape, A::Error> {
         while elements.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(false)
+        Ok(Shape::Other)
     }
 
-    fn visit_unit<E: Error>(self) -> Result<bool, E> {
-        Ok(false)
+    fn visit_unit<E: Error>(self) -> Result<Shape, E> {
+        Ok(Shape::Null)
     }
 
-    fn visit_bool<E: Error>(self, _: bool) -> Result<bool, E> {
-        Ok(false)
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Shape, E> {
+        Ok(Shape::Other)
     }
 
-    fn visit_u64<E: Error>(self, _: u64) -> Result<bool, E> {
-        Ok(false)
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Shape, E> {
+        Ok(Shape::Other)
     }
 
-    fn visit_i64<E: Error>(self, _: i64) -> Result<bool, E> {
-        Ok(false)
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Shape, E> {
+        Ok(Shape::Other)
     }
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<bool, E> {
-        Ok(false)
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Shape, E> {
+        Ok(Shape::Other)
     }
 
-    fn visit_str<E: Error>(self, _: &str) -> Result<bool, E> {
-        Ok(false)
+    fn visit_str<E: Error>(self, _: &str) -> Result<Shape, E> {
+        Ok(Shape::Other)
     }
 }
 
@@ -118,25 +127,43 @@ impl<'a> Takes<'a> for Message<'_, 'a> {
     fn take<A: MapAccess<'a>>(&mut self, name: &str, values: &mut A) -> Result<(), A::Error> {
         let members = &mut *self.0;
         members.answers |= matches!(name, "result" | "error");
-        members.has_repeats |= match name {
+        members.is_ambiguous |= match name {
             "jsonrpc" => keep(&mut members.jsonrpc, values.next_value()?),
             "id" => keep(&mut members.id, values.next_value()?),
-            "method" => keep(&mut members.method, values.next_value()?),
+            "method" => {
+                let method = values.next_value()?;
+                members.may_initialize |= is_initialize(method);
+                keep(&mut members.method, method)
+            }
             "result" => keep(&mut members.result, values.next_value()?),
             "error" => keep(&mut members.error, values.next_value()?),
             "params" if members.params == Params::Absent => {
                 members.params = Params::Begun;
-                let is_object = values.next_value_seed(Object(InParams(members)))?;
-                members.params = if is_object { Params::Read } else { Params::NoObject };
+                members.params = match values.next_value_seed(Object(InParams(members)))? {
+                    Shape::Object => Params::Read,
+                    Shape::Null => Params::Null,
+                    Shape::Other => Params::NoObject,
+                };
                 false
+            }
+            name if folds_to_any(name, &["method"]) => {
+                members.may_initialize |= is_initialize(values.next_value()?);
+                true
             }
             name => {
                 values.next_value::<IgnoredAny>()?;
-                name == "params"
+                folds_to_any(name, &MESSAGE)
             }
         };
         Ok(())
     }
+}
+
+/// The members of a message that matter.
+const MESSAGE: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+
+fn is_initialize(method: &RawValue) -> bool {
+    text_of(method.get()).is_some_and(|method| method == "initialize")
 }
 
 /// `params` of a message.
@@ -145,7 +172,7 @@ struct InParams<'m, 'a>(&'m mut Members<'a>);
 impl<'a> Takes<'a> for InParams<'_, 'a> {
     fn take<A: MapAccess<'a>>(&mut self, name: &str, values: &mut A) -> Result<(), A::Error> {
         let members = &mut *self.0;
-        members.has_repeats |= match name {
+        members.is_ambiguous |= match name {
             "name" => keep(&mut members.name, values.next_value()?),
             "uri" => keep(&mut members.uri, values.next_value()?),
             "protocolVersion" => keep(&mut members.protocol_version, values.next_value()?),
@@ -157,12 +184,15 @@ impl<'a> Takes<'a> for InParams<'_, 'a> {
             }
             name => {
                 values.next_value::<IgnoredAny>()?;
-                name == "_meta"
+                folds_to_any(name, &PARAMS)
             }
         };
         Ok(())
     }
 }
+
+/// The members of `params` that matter.
+const PARAMS: [&str; 4] = ["name", "uri", "protocolVersion", "_meta"];
 
 /// `params._meta` of a message.
 struct InMeta<'m, 'a>(&'m mut Members<'a>);
@@ -170,7 +200,7 @@ struct InMeta<'m, 'a>(&'m mut Members<'a>);
 impl<'a> Takes<'a> for InMeta<'_, 'a> {
     fn take<A: MapAccess<'a>>(&mut self, name: &str, values: &mut A) -> Result<(), A::Error> {
         if name == "io.modelcontextprotocol/protocolVersion" {
-            self.0.has_repeats |= keep(&mut self.0.claimed_version, values.next_value()?);
+            self.0.is_ambiguous |= keep(&mut self.0.claimed_version, values.next_value()?);
         } else {
             values.next_value::<IgnoredAny>()?;
         }
@@ -199,13 +229,12 @@ impl<'a, F: FnMut(&Members<'_>)> Visitor<'a> for Batch<F> {
     fn visit_seq<A: SeqAccess<'a>>(mut self, mut elements: A) -> Result<(), A::Error> {
         loop {
             let mut members = Members::default();
-            if elements
-                .next_element_seed(Object(Message(&mut members)))?
-                .is_none()
-            {
+            let element = elements.next_element_seed(Object(Message(&mut members)));
+            if let Ok(None) = element {
                 return Ok(());
             }
             (self.0)(&members);
+            element?;
         }
     }
 }

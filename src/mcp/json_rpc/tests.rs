@@ -5,6 +5,15 @@ use proptest::prelude::*;
 const CALL: &str =
     r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{}}}"#;
 
+/// Reads a body as `strict_json_rpc` does: what passes there passes everywhere.
+fn read(bytes: &[u8]) -> Result<Body<'_>, BodyError> {
+    super::read(bytes, Strictness::Strict)
+}
+
+fn read_leniently(body: &str) -> Result<Body<'_>, BodyError> {
+    super::read(body.as_bytes(), Strictness::Lenient)
+}
+
 /// The one message in a body; `None` for a batch or an error.
 fn single(body: &str) -> Option<Message<'_>> {
     match read(body.as_bytes()) {
@@ -472,7 +481,6 @@ fn a_glimpse_expects_nothing_of_batches_mistakes_and_ended_texts() {
         "[",
         " [{",
         "nope",
-        "\u{FEFF}{",
         "{]",
         r#"{"a" 1"#,
         "{}",
@@ -615,7 +623,14 @@ proptest! {
         for end in 0..=body.len() {
             let seen = glimpse(body.as_bytes().get(..end).unwrap_or_default());
             if seen.complete || end == body.len() {
-                prop_assert_eq!(&seen, &Glimpse { method, name: name.clone(), is_response, complete: true }, "cut at {}", end);
+                let may_initialize = seen.may_initialize;
+                prop_assert_eq!(&seen, &Glimpse { method, name: name.clone(), is_response, complete: true, may_initialize }, "cut at {}", end);
+            }
+            let initializes = method == Some(Method::Initialize);
+            match seen.may_initialize {
+                MayInitialize::Yes => prop_assert!(initializes, "cut at {end}"),
+                MayInitialize::No => prop_assert!(!initializes, "cut at {end}"),
+                MayInitialize::Unknown => prop_assert!(end < body.len()),
             }
             prop_assert!(seen.method.is_none() || seen.method == method, "cut at {end}");
             prop_assert!(seen.name.is_none() || seen.name == name, "cut at {end}");
@@ -628,4 +643,145 @@ fn a_glimpse_knows_an_answer_from_a_request_before_its_result_is_complete() {
     assert!(glimpse(br#"{"jsonrpc":"2.0","id":1,"result":{"content":"#).is_response);
     assert!(glimpse(br#"{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":""}}"#).is_response);
     assert!(!glimpse(br#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#).is_response);
+}
+
+/// Spellings of a member that some server reads as the specification's.
+const FOLDED: [&str; 16] = [
+    r#""Jsonrpc":"2.0""#,
+    r#""ID":1"#,
+    r#""Method":"ping""#,
+    r#""METHOD":"ping""#,
+    r#""\u004dethod":"ping""#,
+    r#""Params":{}"#,
+    "\"param\u{17F}\":{}",
+    r#""param\u017f":{}"#,
+    r#""Result":{}"#,
+    "\"re\u{17F}ult\":{}",
+    r#""Error":{}"#,
+    r#""params":{"Name":"danger"}"#,
+    r#""params":{"URI":"file:///x"}"#,
+    r#""params":{"ProtocolVersion":"2025-06-18"}"#,
+    "\"params\":{\"protocolVer\u{17F}ion\":\"2025-06-18\"}",
+    r#""params":{"_Meta":{}}"#,
+];
+
+#[test]
+fn refuses_names_that_some_servers_fold_to_one_that_matters() {
+    for member in FOLDED {
+        let body = with(&format!(r#""id":1,"method":"ping",{member}"#));
+        assert_eq!(read_leniently(&body), Err(BodyError::Invalid), "{body}");
+        let batch = format!("[{body}]");
+        assert_eq!(read_leniently(&batch), Err(BodyError::Invalid), "{batch}");
+    }
+    for name in ["Method", "method"] {
+        let body = with(&format!(r#""id":1,"{name}":"initialize","result":{{}}"#));
+        assert_eq!(read_leniently(&body), Err(BodyError::Invalid), "{body}");
+    }
+}
+
+#[test]
+fn passes_names_that_only_look_like_one_that_matters() {
+    for member in [
+        r#""methods":1"#,
+        r#""method ":1"#,
+        "\"m\u{E9}thod\":1",
+        r#""\ud83dmethod":1"#,
+        r#""Name":1"#,
+        r#""params":{"Method":"initialize","arguments":{"Name":"x"},"_meta":{"Name":1}}"#,
+    ] {
+        let body = with(&format!(r#""id":1,"method":"ping",{member}"#));
+        assert_eq!(kind(&body), Some(Kind::Request(Method::Ping)), "{body}");
+    }
+}
+
+#[test]
+fn the_sign_for_kelvin_folds_to_a_letter() {
+    use super::spelling::folds_to_any;
+    assert!(folds_to_any("to\u{212A}en", &["token"]));
+    assert!(!folds_to_any("to\u{212B}en", &["token"]));
+}
+
+#[test]
+fn passes_a_byte_order_mark_and_nulls_unless_strict() {
+    let bodies = [
+        format!("\u{FEFF}{}", with(r#""id":1,"method":"ping""#)),
+        with(r#""id":1,"method":"ping","params":null"#),
+        with(r#""id":null,"method":"ping""#),
+    ];
+    for body in &bodies {
+        let Ok(Body::Single(message)) = read_leniently(body) else {
+            panic!("{body}")
+        };
+        assert_eq!(message.kind, Kind::Request(Method::Ping), "{body}");
+        assert!(read(body.as_bytes()).is_err(), "{body}");
+    }
+    let [.., null] = &bodies;
+    assert!(matches!(read_leniently(null), Ok(Body::Single(message)) if message.id.is_none()));
+    let batch = format!("\u{FEFF}[{null}]");
+    assert!(matches!(read_leniently(&batch), Ok(Body::Batch(batch)) if batch.holds_request));
+    assert_eq!(read_leniently("\u{FEFF}\u{FEFF}{}"), Err(BodyError::Parse));
+}
+
+#[test]
+fn an_initialize_without_an_id_or_with_null_may_open_a_session() {
+    for members in [
+        r#""method":"initialize""#,
+        r#""id":null,"method":"initialize","params":null"#,
+        r#""id":1,"method":"initialize""#,
+    ] {
+        let body = with(members);
+        assert!(
+            matches!(read_leniently(&body), Ok(Body::Single(message)) if message.kind.may_initialize()),
+            "{body}"
+        );
+    }
+    assert!(!Kind::Request(Method::Ping).may_initialize());
+    assert!(!Kind::Response.may_initialize());
+}
+
+fn may_initialize(prefix: &str) -> MayInitialize {
+    glimpse(prefix.as_bytes()).may_initialize
+}
+
+#[test]
+fn a_glimpse_sees_what_any_server_may_read_as_an_initialize() {
+    for prefix in [
+        r#"{"id":1,"method":"initialize""#,
+        r#"{"method":"initialize","params":{"x":"#,
+        r#"{"method":"ping","method":"initialize""#,
+        r#"{"method":"ping","Method":"initialize","#,
+        r#"{"METHOD":"initialize""#,
+        r#"{"m\u0065thod":"initi\u0061lize","id":null}"#,
+        r#"{"id":1,"result":{},"method":"initialize"}"#,
+        "\u{FEFF}{\"method\":\"initialize\"",
+        r#"[{"id":1,"method":"ping"},{"method":"initialize""#,
+        r#"[[],{"Method":"initialize"}]"#,
+    ] {
+        assert_eq!(may_initialize(prefix), MayInitialize::Yes, "{prefix}");
+    }
+}
+
+#[test]
+fn a_glimpse_excludes_an_initialize_only_at_the_end_of_a_body() {
+    let whole = r#"{"id":1,"method":"tools/call","params":{"name":"initialize","method":"initialize"}}"#;
+    assert_eq!(may_initialize(whole), MayInitialize::No);
+    assert_eq!(may_initialize(&format!("[{whole}]")), MayInitialize::No);
+    for end in 0..whole.len() {
+        assert_eq!(
+            may_initialize(&whole[..end]),
+            MayInitialize::Unknown,
+            "cut at {end}"
+        );
+    }
+    for unreadable in ["nope", "'method'", "{\"a\":1}}", "\u{FEFF}\u{FEFF}{}"] {
+        assert_eq!(may_initialize(unreadable), MayInitialize::Unknown, "{unreadable}");
+    }
+    assert_eq!(glimpse(b"{}\xFF").may_initialize, MayInitialize::Unknown);
+}
+
+#[test]
+fn a_glimpse_reads_behind_a_byte_order_mark() {
+    let method = Some(Method::Ping);
+    assert_eq!(seen("\u{FEFF}"), (None, None, false));
+    assert_eq!(seen("\u{FEFF}{\"method\":\"ping\""), (method, None, true));
 }
