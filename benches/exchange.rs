@@ -53,6 +53,8 @@ impl Effects for Nowhere {
         black_box(fact);
     }
 
+    fn ungoverned(&mut self) {}
+
     fn failed(&mut self, operation: &'static str, error: StoreError) {
         panic!("{operation}: {error}");
     }

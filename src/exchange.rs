@@ -165,15 +165,17 @@ impl Exchange {
         head: &RequestHead<'_>,
         context: u32,
     ) -> Option<(Self, Verdict<'static>)> {
+        let endpoint = gate.config.endpoint_for(head.authority, head.path);
+        if head.is_ungoverned(gate.config, endpoint) {
+            effects.ungoverned();
+        }
+        let site = gate.sites.get(endpoint?)?;
         let verb = match head.method {
             b"POST" => Verb::Post,
             b"GET" => Verb::Get,
             b"DELETE" => Verb::Delete,
             _ => return None,
         };
-        let site = gate
-            .sites
-            .get(gate.config.endpoint_for(head.authority, head.path)?)?;
         let is_sse = site.is_http_sse();
         let modern = !is_sse && is_modern(head.revision);
         let concerns = if is_sse {

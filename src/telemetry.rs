@@ -113,6 +113,9 @@ pub const TABLE_BYTES: &str = "mcp_sessions.table_bytes";
 /// The name of the counter of counts that were wrong after a fault and have been put right.
 pub const REPAIRED: &str = "mcp_sessions.repaired";
 
+/// The name of the counter of requests that look like MCP and that no endpoint governs.
+pub const UNGOVERNED: &str = "mcp_sessions.ungoverned";
+
 /// A fact about a request that is left in filter state; Envoy puts `wasm.` before the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fact<'a> {

@@ -118,6 +118,7 @@ fn the_table_of_metrics_is_the_code_s() {
         telemetry::duration(e),
         telemetry::TABLE_BYTES.to_owned(),
         telemetry::REPAIRED.to_owned(),
+        telemetry::UNGOVERNED.to_owned(),
         in_place_of(
             telemetry::counter(e, Event::Request(Method::Other)),
             "other",

@@ -20,6 +20,8 @@ pub trait Effects {
     fn counts_moved(&mut self);
     /// Something has become known about the request.
     fn note(&mut self, fact: Fact<'_>);
+    /// A request that looks like one of MCP passes, and no endpoint governs it.
+    fn ungoverned(&mut self);
     /// The table could not do `operation`.
     fn failed(&mut self, operation: &'static str, error: StoreError);
 }

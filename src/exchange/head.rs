@@ -1,3 +1,4 @@
+use crate::config::Config;
 use crate::mcp::mirror::Mirror;
 use crate::mcp::revision::Revision;
 use crate::mcp::session_id::PresentedId;
@@ -16,6 +17,8 @@ pub struct RequestHead<'a> {
     pub session_id: PresentedId<'a>,
     /// `MCP-Protocol-Version`, where it comes once and is a date.
     pub revision: Option<Revision>,
+    /// Whether `MCP-Protocol-Version` is there, whatever it says.
+    pub states_version: bool,
     /// `Mcp-Method`, which requests of 2026-07-28 carry.
     pub rpc_method: Mirror<&'a [u8]>,
     /// `Mcp-Name`, which some of them carry, too.
@@ -37,6 +40,7 @@ impl<'a> RequestHead<'a> {
             path: b"",
             session_id: PresentedId::Absent,
             revision: None,
+            states_version: false,
             rpc_method: Mirror::Absent,
             rpc_name: Mirror::Absent,
             accepts_encodings: false,
@@ -60,11 +64,27 @@ impl<'a> RequestHead<'a> {
                 _ => {}
             }
         }
+        head.states_version = versions > 0;
         // Of two versions the server may believe either: such a request is governed like any other.
         if versions > 1 {
             head.revision = None;
         }
         head
+    }
+
+    /// Whether the request has a header that only clients of MCP send.
+    fn looks_like_mcp(&self) -> bool {
+        self.session_id != PresentedId::Absent || self.states_version
+    }
+
+    /// Whether the request looks like one of MCP though no endpoint governs it and the status view does not answer it:
+    /// a sign that a path goes around the filter. `endpoint` is what [`Config::endpoint_for`] says.
+    pub fn is_ungoverned(&self, config: &Config, endpoint: Option<usize>) -> bool {
+        let is_status = config
+            .status
+            .as_ref()
+            .is_some_and(|status| status.matches(self.path));
+        endpoint.is_none() && self.looks_like_mcp() && !is_status
     }
 
     /// `Mcp-Name`, where it is plain text and not encoded.

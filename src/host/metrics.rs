@@ -17,6 +17,7 @@ pub(super) struct Metrics {
     vm: Gauges,
     table_bytes: Metric,
     repaired: Metric,
+    ungoverned: Metric,
     deletes: Vec<Metric>,
 }
 
@@ -58,6 +59,7 @@ impl Metrics {
             vm: Gauges::define(None),
             table_bytes: Metric::define(MetricKind::Gauge, telemetry::TABLE_BYTES),
             repaired: Metric::define(MetricKind::Counter, telemetry::REPAIRED),
+            ungoverned: Metric::define(MetricKind::Counter, telemetry::UNGOVERNED),
             deletes: Delete::ALL
                 .iter()
                 .map(|delete| Metric::define(MetricKind::Counter, &telemetry::upstream_delete(*delete)))
@@ -95,6 +97,11 @@ impl Metrics {
     /// Counts corrections of the table's counts.
     pub(super) fn repaired(&self, count: u32) {
         self.repaired.increment(i64::from(count));
+    }
+
+    /// Counts a request of MCP that no endpoint governs.
+    pub(super) fn ungoverned(&self) {
+        self.ungoverned.increment(1);
     }
 
     /// Counts DELETEs to servers.

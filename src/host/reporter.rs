@@ -44,6 +44,10 @@ impl Effects for Reporter<'_> {
         }
     }
 
+    fn ungoverned(&mut self) {
+        self.shared.metrics.ungoverned();
+    }
+
     fn failed(&mut self, operation: &'static str, error: StoreError) {
         self.shared.failed(operation, error);
     }

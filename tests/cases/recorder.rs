@@ -132,6 +132,10 @@ impl Effects for Recorder {
         self.facts.insert(fact.key(), fact.value().to_owned());
     }
 
+    fn ungoverned(&mut self) {
+        self.counts.push("ungoverned".to_owned());
+    }
+
     fn failed(&mut self, operation: &'static str, _: StoreError) {
         self.failed.push(operation.to_owned());
     }

@@ -32,6 +32,7 @@ pub struct Setup {
     patches: Vec<Patch>,
     faults_expected: bool,
     drain_s: u32,
+    routes_as_shipped: bool,
 }
 
 /// A file of `envoy/`, as JSON.
@@ -53,8 +54,8 @@ pub fn trap_module() -> PathBuf {
 }
 
 impl Setup {
-    /// The configuration that ships, in front of the server at `upstream`, one worker, every port chosen by the
-    /// system, sweeping often so that no test waits for it.
+    /// The configuration that ships, but with every path routed to the server at `upstream`, one worker, every port
+    /// chosen by the system, sweeping often so that no test waits for it.
     pub fn new(upstream: SocketAddr) -> Self {
         let mut plugin = wasm(&mut yaml("envoy.yaml"))["configuration"]["value"].take();
         plugin["sweep_interval"] = json!("100ms");
@@ -69,6 +70,7 @@ impl Setup {
             patches: Vec::new(),
             faults_expected: false,
             drain_s: 1,
+            routes_as_shipped: false,
         }
     }
 
@@ -147,6 +149,13 @@ impl Setup {
         })
     }
 
+    /// Only the paths of the file that ships reach the server. Unless this is said every path does, as in an
+    /// operator's own file.
+    pub fn routes_as_shipped(mut self) -> Self {
+        self.routes_as_shipped = true;
+        self
+    }
+
     /// A route that goes before the others.
     pub fn route_before(self, route: Value) -> Self {
         self.patch(move |config| routes(config).insert(0, route.clone()))
@@ -205,6 +214,11 @@ impl Setup {
         let filter = wasm(&mut config);
         filter["configuration"] = encode(&self.plugin, self.encoding);
         set_module(filter, &module());
+        if !self.routes_as_shipped {
+            for route in routes(&mut config) {
+                route["match"] = json!({"prefix": "/"});
+            }
+        }
         for patch in &self.patches {
             patch(&mut config);
         }

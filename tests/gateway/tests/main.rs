@@ -25,6 +25,7 @@ mod releases;
 mod replicas;
 mod revisions;
 mod scope;
+mod spellings;
 mod strict_json_rpc;
 mod terminate;
 mod timers;

@@ -35,6 +35,16 @@ async fn the_envoyfilter_works() {
         of_kind.expect("a patch of this kind")["patch"]["value"].clone()
     };
     let (filter, bootstrap) = (patch("HTTP_FILTER"), patch("BOOTSTRAP"));
+    let manager = patch("NETWORK_FILTER")["typed_config"].take();
+    for field in [
+        "normalize_path",
+        "merge_slashes",
+        "path_with_escaped_slashes_action",
+        "common_http_protocol_options",
+    ] {
+        let shipped = connection_manager(&mut yaml("envoy.yaml"))[field].take();
+        assert_eq!(manager[field], shipped, "{field} is the standalone file's");
+    }
     assert_eq!(
         bootstrap["stats_config"],
         yaml("envoy.yaml")["stats_config"],
@@ -43,6 +53,7 @@ async fn the_envoyfilter_works() {
     let server = OddServer::polite().await;
     let gateway = Setup::new(server.address()).workers(2).patch(move |config| {
         let module = wasm(config)["vm_config"]["code"]["local"]["filename"].take();
+        gateway::setup::merge(connection_manager(config), manager.clone());
         connection_manager(config)["http_filters"][0] = filter.clone();
         set_module(wasm(config), module.as_str().expect("a path").as_ref());
     });

@@ -49,6 +49,8 @@ impl Effects for Heard {
         );
     }
 
+    fn ungoverned(&mut self) {}
+
     fn failed(&mut self, operation: &'static str, error: StoreError) {
         self.failed.push((operation, error));
     }

@@ -35,7 +35,9 @@ async fn play(stays: bool) -> Result<(), String> {
     let server = McpServer::start(0)
         .await
         .map_err(|error| format!("the MCP server does not start: {error}"))?;
-    let setup = Setup::new(server.address()).listen(address, free_or_chosen(ADMIN.into()));
+    let setup = Setup::new(server.address())
+        .routes_as_shipped()
+        .listen(address, free_or_chosen(ADMIN.into()));
     let gateway = setup
         .try_start()
         .await
