@@ -110,7 +110,7 @@ impl Exchange {
             };
             evicted += 1;
             // Another newcomer may be quicker to take the place that became free.
-            if !self.site.lifespans().evictable || evicted > MOST_EVICTED {
+            if !self.site.lifespans().may_evict(gate.now) || evicted > MOST_EVICTED {
                 return Ok(reservation);
             }
             let Some(ended) = self.evict(gate, refusal)? else {

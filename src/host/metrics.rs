@@ -116,7 +116,7 @@ impl Metrics {
         self.vm.show(counts.active, counts.reserved, counts.limit);
         self.table_bytes.record(counts.table_bytes);
         for endpoint in &counts.endpoints {
-            self.of(&endpoint.name).show(endpoint);
+            self.of(&endpoint.settings.name).show(endpoint);
         }
     }
 
@@ -155,7 +155,8 @@ impl EndpointMetrics {
     }
 
     fn show(&self, counts: &EndpointCounts) {
-        self.gauges.show(counts.active, counts.reserved, counts.limit);
+        self.gauges
+            .show(counts.active, counts.reserved, counts.settings.max_sessions);
         self.streams.record(u64::from(counts.streams));
     }
 }
