@@ -47,7 +47,7 @@ impl Effects for Nowhere {
         black_box((site, key));
     }
 
-    fn counts_moved(&mut self) {}
+    fn counts_moved(&mut self, _: usize) {}
 
     fn note(&mut self, fact: Fact<'_>) {
         black_box(fact);

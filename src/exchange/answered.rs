@@ -220,7 +220,7 @@ impl Exchange {
             delete_request: self.delete_request.as_ref(),
         };
         let opened = gate.table.open(&new, origin, gate.now);
-        effects.counts_moved();
+        effects.counts_moved(self.site.index);
         opened.inspect_err(|error| effects.failed("open", *error))
     }
 
@@ -257,7 +257,8 @@ impl Exchange {
         opened: Timestamp,
     ) {
         let lifespans = self.site.lifespans();
-        gate.in_use.enter(key, opened, gate.now, lifespans, self.context);
+        gate.in_use
+            .enter(key, self.site.tag, opened, gate.now, lifespans, self.context);
         self.state = State::Using(key);
     }
 
@@ -310,7 +311,7 @@ impl Exchange {
             Ok(None) => {}
             Ok(Some(ended)) => {
                 effects.ended(&ended);
-                effects.counts_moved();
+                effects.counts_moved(self.site.index);
             }
             Err(error) => effects.failed("end", error),
         }
@@ -323,7 +324,7 @@ impl Exchange {
         match gate.table.open_stream(self.site.tag, gate.now) {
             Ok(()) => {
                 self.stream_open = true;
-                effects.counts_moved();
+                effects.counts_moved(self.site.index);
             }
             Err(error) => effects.failed("open_stream", error),
         }

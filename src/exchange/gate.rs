@@ -16,8 +16,8 @@ pub trait Effects {
     fn ended(&mut self, ended: &EndedSession);
     /// A pending DELETE to the server of the site with this index can be sent.
     fn delete_pending(&mut self, site: usize, key: SessionKey);
-    /// The table's counts have moved; gauges are to follow.
-    fn counts_moved(&mut self);
+    /// The table's counts of the site with this index have moved; its gauges and those of the VM are to follow.
+    fn counts_moved(&mut self, site: usize);
     /// Something has become known about the request.
     fn note(&mut self, fact: Fact<'_>);
     /// A request that looks like one of MCP passes, and no endpoint governs it.

@@ -57,7 +57,7 @@ impl Exchange {
     ) -> Result<Reservation, Answer<'b>> {
         match self.reserve_or_evict(gate, effects) {
             Ok(Ok(reservation)) => {
-                effects.counts_moved();
+                effects.counts_moved(self.site.index);
                 Ok(reservation)
             }
             Ok(Err(Refusal::Capacity)) => Err(self.at_capacity(request_id)),
@@ -78,7 +78,7 @@ impl Exchange {
     ) -> Option<Reservation> {
         match self.reserve_once(gate) {
             Ok(Ok(reservation)) => {
-                effects.counts_moved();
+                effects.counts_moved(self.site.index);
                 Some(reservation)
             }
             Ok(Err(Refusal::Capacity | Refusal::Quota)) => None,
@@ -117,7 +117,7 @@ impl Exchange {
                 return Ok(reservation);
             };
             effects.ended(&ended);
-            effects.counts_moved();
+            effects.counts_moved(self.site.index);
         }
     }
 

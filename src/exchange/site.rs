@@ -50,7 +50,7 @@ impl Site {
                 in_force: Cell::new(InForce {
                     lifespans: lifespans(rules),
                     quota: rules.max_sessions_per_principal,
-                    evict_after: Duration::ZERO,
+                    evict_after: rules.evict_after.unwrap_or_default(),
                 }),
                 keeps_ids: config.log_session_id == LogSessionId::Plain || rules.terminate_upstream.is_some(),
                 asks_who: !rules.principal.is_empty()
@@ -78,13 +78,15 @@ impl Site {
         self.in_force.get().evict_after
     }
 
-    /// Takes over what the table says is in force; to be called whenever a root has read it, and on each tick.
-    pub fn follow(&self, settings: &EndpointSettings) {
-        self.in_force.set(InForce {
+    /// Takes over what the table says is in force; to be called whenever a root has read it, and on each tick. True if
+    /// the lifespans are other ones than before.
+    pub fn follow(&self, settings: &EndpointSettings) -> bool {
+        let before = self.in_force.replace(InForce {
             lifespans: settings.lifespans,
             quota: settings.quota,
             evict_after: settings.evict_after,
         });
+        before.lifespans != settings.lifespans
     }
 
     /// What the configuration itself says of the endpoint.
@@ -94,7 +96,7 @@ impl Site {
             max_sessions: self.rules.max_sessions,
             quota: self.rules.max_sessions_per_principal,
             lifespans: lifespans(&self.rules),
-            evict_after: Duration::ZERO,
+            evict_after: self.rules.evict_after.unwrap_or_default(),
         }
     }
 

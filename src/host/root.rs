@@ -57,8 +57,8 @@ impl Root {
 
     /// Puts back what the host may have lost. Where other workers have begun a new table meanwhile, joins it:
     /// the sessions of the old one are gone.
-    fn restore(&mut self, shared: Rc<Shared>) -> Rc<Shared> {
-        match shared.restore() {
+    fn restore(&mut self, shared: Rc<Shared>, now: Timestamp) -> Rc<Shared> {
+        match shared.restore(now) {
             Ok(true) => return shared,
             Ok(false) => {}
             Err(error) => {
@@ -152,8 +152,8 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         let Some(shared) = self.shared.clone() else { return };
-        let shared = self.restore(shared);
         let now = Shared::now();
+        let shared = self.restore(shared, now);
         // Before the sweep: after a pause of the whole process, leases that this root should have renewed
         // may have run out.
         let created = shared

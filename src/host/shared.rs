@@ -76,10 +76,8 @@ impl Shared {
 
     /// Keeps the configuration in force, and puts back what the host may have lost of the table; false if others have
     /// begun a new one.
-    pub(super) fn restore(&self) -> Result<bool, StoreError> {
-        let restored = self
-            .table
-            .restore(&mut self.configuration.borrow_mut(), clock::now())?;
+    pub(super) fn restore(&self, now: Timestamp) -> Result<bool, StoreError> {
+        let restored = self.table.restore(&mut self.configuration.borrow_mut(), now)?;
         if let Some(kept) = restored {
             self.report(kept);
         }
@@ -126,24 +124,31 @@ impl Shared {
     /// Runs an event of the core, then brings the gauges up to date if it moved any count.
     pub(super) fn run<T>(&self, event: impl FnOnce(&mut Gate<'_, SharedData>, &mut Reporter<'_>) -> T) -> T {
         let mut reporter = Reporter::new(self);
-        let mut in_use = self.in_use.borrow_mut();
-        let mut gate = Gate {
-            config: &self.config,
-            sites: &self.sites,
-            table: &self.table,
-            in_use: &mut in_use,
-            now: clock::now(),
+        let result = {
+            let mut in_use = self.in_use.borrow_mut();
+            let mut gate = Gate {
+                config: &self.config,
+                sites: &self.sites,
+                table: &self.table,
+                in_use: &mut in_use,
+                now: clock::now(),
+            };
+            event(&mut gate, &mut reporter)
         };
-        let result = event(&mut gate, &mut reporter);
-        if reporter.counts_moved {
-            self.show_counts();
+        if let Some(site) = reporter.moved.and_then(|index| self.sites.get(index)) {
+            self.show(Some(site.rules.name.as_str()));
         }
         result
     }
 
-    /// Writes the gauges. Another worker may change the counts between our reading and our writing; then
-    /// its numbers may have been overwritten by ours, and ours are written anew.
+    /// Writes all gauges; done on each tick, so that none stays wrong for longer.
     pub(super) fn show_counts(&self) {
+        self.show(None);
+    }
+
+    /// Writes the gauges of the VM and of this endpoint, or of all. Another worker may change the counts between our reading and our writing; then
+    /// its numbers may have been overwritten by ours, and ours are written anew.
+    fn show(&self, endpoint: Option<&str>) {
         let mut shown: Option<Version> = None;
         for _ in 0..MAX_SHOWS {
             match self.table.counts() {
@@ -151,7 +156,7 @@ impl Shared {
                 Ok((mut counts, version)) => {
                     self.stand_in(&mut counts);
                     self.follow(&counts);
-                    self.metrics.show(&counts);
+                    self.metrics.show(&counts, endpoint);
                     shown = Some(version);
                 }
                 Err(error) => return self.failed("counts", error),
@@ -174,8 +179,10 @@ impl Shared {
         for site in &self.sites {
             let name = site.rules.name.as_str();
             let endpoint = counts.endpoints.iter().find(|row| row.settings.name == name);
-            if let Some(endpoint) = endpoint {
-                site.follow(&endpoint.settings);
+            if let Some(endpoint) = endpoint
+                && site.follow(&endpoint.settings)
+            {
+                self.in_use.borrow_mut().follow(site.tag, site.lifespans());
             }
         }
     }

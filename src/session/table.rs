@@ -63,6 +63,7 @@ impl<S: Store> Table<S> {
             keeps_books: false,
         };
         table.create_buckets()?;
+        table.create_ledger()?;
         Ok(table)
     }
 
@@ -431,6 +432,14 @@ impl<S: Store> Table<S> {
     fn create_buckets(&self) -> Result<(), StoreError> {
         let keys = (0..BUCKETS).map(Key::Bucket);
         self.create(keys, Key::LAST, &Bucket::empty().into_value())
+    }
+
+    /// Makes the ledger's key, if it is not there yet: an empty value is an empty ledger.
+    fn create_ledger(&self) -> Result<(), StoreError> {
+        match self.store.set(Key::Ledger, &[], Version::Absent) {
+            Ok(()) | Err(SetError::Stale) => Ok(()),
+            Err(SetError::Unavailable) => Err(StoreError::Unavailable),
+        }
     }
 
     /// Makes the keys that are not there yet. The `last` of them tells whether all are.

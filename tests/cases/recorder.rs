@@ -133,7 +133,7 @@ impl Effects for Recorder {
         self.pending.push(self.endpoints[site].clone());
     }
 
-    fn counts_moved(&mut self) {
+    fn counts_moved(&mut self, _: usize) {
         self.counts_moved = true;
     }
 

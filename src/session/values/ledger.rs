@@ -23,8 +23,8 @@ use crate::session::time::Timestamp;
 /// sessions. An endpoint that finds no room lets nobody in.
 const MAX_ROWS: usize = 255;
 
-/// Time for every root to learn at its tick that an idle timeout has become shorter, and to renew its leases.
-const SHORTENED: Duration = Duration::from_secs(2);
+/// Time for every root to learn at one tick that an idle timeout has become shorter, and to take its leases at the next.
+const SHORTENED: Duration = Duration::from_secs(5);
 
 /// Which cap left no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -37,7 +37,7 @@ impl Effects for Heard {
         self.pending.push((site, key));
     }
 
-    fn counts_moved(&mut self) {
+    fn counts_moved(&mut self, _: usize) {
         self.counts_moved = true;
     }
 
