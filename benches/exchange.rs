@@ -51,7 +51,7 @@ impl Effects for Nowhere {
         black_box(site);
     }
 
-    fn counts_moved(&mut self) {}
+    fn counts_moved(&mut self, _: usize) {}
 
     fn note(&mut self, fact: Fact<'_>) {
         black_box(fact);

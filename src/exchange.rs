@@ -385,7 +385,7 @@ impl Exchange {
             Ok(Standing::Alive(session)) => {
                 let (opened, stamp) = (session.opened, session.stamp());
                 gate.in_use
-                    .enter(id.key(), opened, stamp, lifespans, self.context);
+                    .enter(id.key(), self.site.tag, opened, stamp, lifespans, self.context);
                 self.note_version(gate, effects, &session);
                 self.state = State::Using(id.key());
                 self.pass(effects)
@@ -394,7 +394,7 @@ impl Exchange {
             Ok(Standing::Ended | Standing::Foreign) => self.refuse(effects, Answer::SessionNotFound),
             Ok(Standing::Expired(ended)) => {
                 effects.ended(&ended);
-                effects.counts_moved();
+                effects.counts_moved(self.site.index);
                 self.refuse(effects, Answer::SessionNotFound)
             }
             Err(error) => {
@@ -496,7 +496,7 @@ impl Exchange {
             return;
         }
         match gate.table.close_stream(self.site.tag, gate.now) {
-            Ok(()) => effects.counts_moved(),
+            Ok(()) => effects.counts_moved(self.site.index),
             Err(error) => {
                 gate.in_use.owe_close(self.site.tag);
                 effects.failed("close_stream", error);
@@ -527,7 +527,7 @@ impl Exchange {
     ) {
         let Some(reservation) = reservation else { return };
         match gate.table.release(reservation) {
-            Ok(()) => effects.counts_moved(),
+            Ok(()) => effects.counts_moved(self.site.index),
             Err(error) => effects.failed("release", error),
         }
     }

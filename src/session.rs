@@ -16,7 +16,7 @@ mod time;
 mod tracked_id;
 mod values;
 
-pub use settings::{EndpointSettings, EndpointTag, Lifespans, VmSettings};
+pub use settings::{Configuration, ConfigurationId, EndpointSettings, EndpointTag, Lifespans, VmSettings};
 pub use store::{BUCKETS, Key, SetError, Store, StoreError, Value, Version};
 pub use table::evict::{Candidates, Resting};
 pub use table::open::{NewSession, Opened, Origin};
@@ -26,6 +26,6 @@ pub use table::upstream_delete::{DeleteEntry, DeleteOutcome};
 pub use table::{Standing, Table};
 pub use time::Timestamp;
 pub use tracked_id::TrackedId;
-pub use values::ledger::{Counts, EndpointCounts, Refusal, Reservation};
+pub use values::ledger::{Counts, EndpointCounts, Kept, Refusal, Reservation};
 pub use values::record::{EndReason, EndedSession, IdDigest, Owner, RootTag, Session, SessionKey};
 pub use values::upstream_delete::{DeleteRequest, PendingDelete};

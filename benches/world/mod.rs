@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use mcp_session_filter::session::testing::Memory;
 use mcp_session_filter::session::{
-    EndReason, EndedSession, EndpointSettings, EndpointTag, IdDigest, Lifespans, NewSession, Origin, Owner,
-    RootTag, SessionKey, Table, Timestamp, VmSettings,
+    Configuration, ConfigurationId, EndReason, EndedSession, EndpointSettings, EndpointTag, IdDigest,
+    Lifespans, NewSession, Origin, Owner, RootTag, SessionKey, Table, Timestamp, VmSettings,
 };
 
 /// How many sessions are in the table.
@@ -24,6 +24,7 @@ pub const LIFESPANS: Lifespans = Lifespans {
     idle: Some(Duration::from_secs(720 * 3600)),
     lifetime: None,
     evictable: false,
+    idle_from: Timestamp::START,
 };
 
 /// A table, its sessions, and a clock.
@@ -55,13 +56,18 @@ impl World {
         let settings = EndpointSettings {
             name: "mcp".to_owned(),
             max_sessions: CAP,
+            quota: None,
             lifespans: LIFESPANS,
+            evict_after: Duration::ZERO,
         };
         let settings = VmSettings {
-            max_sessions: CAP,
+            max_sessions: Some(CAP),
             endpoints: vec![settings],
         };
-        table.install(&settings).expect("memory");
+        let mut configuration = Configuration::new(ConfigurationId::of(&[]), settings);
+        table
+            .serve(&mut configuration, Timestamp::from_millis(OPENED))
+            .expect("memory");
         let world = Self {
             table,
             endpoint: EndpointTag::of("mcp"),

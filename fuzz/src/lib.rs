@@ -15,8 +15,8 @@ use mcp_session_filter::mcp::session_id::{MAX_BYTES, SessionId};
 use mcp_session_filter::mcp::sse::{self, EndpointFinder, Search};
 use mcp_session_filter::session::testing::Memory;
 use mcp_session_filter::session::{
-    BUCKETS, EndReason, EndpointSettings, EndpointTag, IdDigest, Key, Lifespans, NewSession, Origin, Owner,
-    RootTag, Table, Timestamp, VmSettings,
+    BUCKETS, Configuration, ConfigurationId, EndReason, EndpointSettings, EndpointTag, IdDigest, Key,
+    Lifespans, NewSession, Origin, Owner, RootTag, Table, Timestamp, VmSettings,
 };
 use world::World;
 use world::choices::Choices;
@@ -183,17 +183,21 @@ pub fn table(bytes: &[u8]) {
         idle: Some(Duration::from_secs(if choice & 2 == 0 { 5 } else { 600 })),
         lifetime: Some(Duration::from_secs(3600)),
         evictable: choice & 4 != 0,
+        ..Lifespans::default()
     };
     let endpoint = EndpointSettings {
         name: "mcp".to_owned(),
         max_sessions: 5,
+        quota: None,
         lifespans,
+        evict_after: Duration::ZERO,
     };
     let settings = VmSettings {
-        max_sessions: 5,
+        max_sessions: Some(5),
         endpoints: vec![endpoint],
     };
-    let _ = table.install(&settings);
+    let mut configuration = Configuration::new(ConfigurationId::of(&[]), settings);
+    let _ = table.serve(&mut configuration, Timestamp::from_millis(1_000_000));
     // All of them but the one that is swept in the end: a round through all buckets would be slow.
     let tag = EndpointTag::of("mcp");
     let id = b"the-session";
@@ -228,7 +232,7 @@ pub fn table(bytes: &[u8]) {
             _ => drop(table.open_stream(tag, now)),
         }
     }
-    let _ = table.restore(&settings);
+    let _ = table.restore(&mut configuration, now);
     for _ in 0..2 {
         let _ = table.sweep(now);
     }

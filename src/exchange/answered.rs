@@ -222,7 +222,7 @@ impl Exchange {
             delete_request: self.delete_request.as_ref(),
         };
         let opened = gate.table.open(&new, origin, gate.now);
-        effects.counts_moved();
+        effects.counts_moved(self.site.index);
         opened.inspect_err(|error| effects.failed("open", *error))
     }
 
@@ -261,7 +261,8 @@ impl Exchange {
         opened: Timestamp,
     ) {
         let lifespans = self.site.lifespans();
-        gate.in_use.enter(key, opened, gate.now, lifespans, self.context);
+        gate.in_use
+            .enter(key, self.site.tag, opened, gate.now, lifespans, self.context);
         self.state = State::Using(key);
     }
 
@@ -314,7 +315,7 @@ impl Exchange {
             Ok(None) => {}
             Ok(Some(ended)) => {
                 effects.ended(&ended);
-                effects.counts_moved();
+                effects.counts_moved(self.site.index);
             }
             Err(error) => effects.failed("end", error),
         }
@@ -327,7 +328,7 @@ impl Exchange {
         match gate.table.open_stream(self.site.tag, gate.now) {
             Ok(()) => {
                 self.stream_open = true;
-                effects.counts_moved();
+                effects.counts_moved(self.site.index);
             }
             Err(error) => effects.failed("open_stream", error),
         }

@@ -18,8 +18,8 @@ pub trait Effects {
     fn delete_pending(&mut self, site: usize, key: SessionKey);
     /// The server of the site with this index should be told of a session, and never will be.
     fn delete_failed(&mut self, site: usize);
-    /// The table's counts have moved; gauges are to follow.
-    fn counts_moved(&mut self);
+    /// The table's counts of the site with this index have moved; its gauges and those of the VM are to follow.
+    fn counts_moved(&mut self, site: usize);
     /// Something has become known about the request.
     fn note(&mut self, fact: Fact<'_>);
     /// A request that looks like one of MCP passes, and no endpoint governs it.

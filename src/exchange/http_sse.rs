@@ -283,7 +283,7 @@ impl Exchange {
     ) -> Edit {
         let stream = &announcement.stream;
         let opened = stream.become_session(gate.table, gate.in_use, gate.now);
-        effects.counts_moved();
+        effects.counts_moved(self.site.index);
         match opened {
             Ok(Opened::Created) => effects.count(self.site.index, Event::Created),
             Ok(Opened::Alive { .. } | Opened::Renewed) => {}
@@ -329,7 +329,7 @@ impl Exchange {
             Ok(None) => {}
             Ok(Some(ended)) => {
                 effects.ended(&ended);
-                effects.counts_moved();
+                effects.counts_moved(self.site.index);
             }
             // It is idle from now on, as its lease runs out.
             Err(error) => effects.failed("end_with_stream", error),

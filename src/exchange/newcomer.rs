@@ -57,7 +57,7 @@ impl Exchange {
     ) -> Result<Reservation, Answer<'b>> {
         match self.reserve_or_evict(gate, effects) {
             Ok(Ok(reservation)) => {
-                effects.counts_moved();
+                effects.counts_moved(self.site.index);
                 Ok(reservation)
             }
             Ok(Err(Refusal::Capacity)) => Err(self.at_capacity(request_id)),
@@ -78,7 +78,7 @@ impl Exchange {
     ) -> Option<Reservation> {
         match self.reserve_once(gate) {
             Ok(Ok(reservation)) => {
-                effects.counts_moved();
+                effects.counts_moved(self.site.index);
                 Some(reservation)
             }
             Ok(Err(Refusal::Capacity | Refusal::Quota)) => None,
@@ -110,14 +110,14 @@ impl Exchange {
             };
             evicted += 1;
             // Another newcomer may be quicker to take the place that became free.
-            if !self.site.lifespans().evictable || evicted > MOST_EVICTED {
+            if !self.site.lifespans().may_evict(gate.now) || evicted > MOST_EVICTED {
                 return Ok(reservation);
             }
             let Some(ended) = self.evict(gate, refusal)? else {
                 return Ok(reservation);
             };
             effects.ended(&ended);
-            effects.counts_moved();
+            effects.counts_moved(self.site.index);
         }
     }
 

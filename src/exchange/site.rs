@@ -1,12 +1,14 @@
 //! An endpoint as exchanges use it.
 
+use core::cell::Cell;
+use core::time::Duration;
 use std::rc::Rc;
 
 use super::RequestHead;
 use crate::config::{Config, LogSessionId};
 use crate::endpoint::{Endpoint, OnFull, Transport, without_query};
 use crate::mcp::revision::Era;
-use crate::session::{DeleteRequest, EndpointSettings, EndpointTag, Lifespans, VmSettings};
+use crate::session::{DeleteRequest, EndpointSettings, EndpointTag, Lifespans, Timestamp, VmSettings};
 
 /// Longest path that a session keeps for its DELETE, in bytes.
 const MAX_PATH_BYTES: usize = 1024;
@@ -22,9 +24,19 @@ pub struct Site {
     pub tag: EndpointTag,
     /// Whether records of its sessions keep the id itself.
     pub keeps_ids: bool,
-    lifespans: Lifespans,
+    /// What is in force: numbers of the newest configuration that names the endpoint and serves, which may be another
+    /// than this one.
+    in_force: Cell<InForce>,
     /// Whether it matters who a caller is.
     pub asks_who: bool,
+}
+
+/// The settings of an endpoint on which all workers agree, as one root has read them last.
+#[derive(Clone, Copy, Debug)]
+struct InForce {
+    lifespans: Lifespans,
+    quota: Option<u32>,
+    evict_after: Duration,
 }
 
 impl Site {
@@ -35,7 +47,11 @@ impl Site {
                 index,
                 rules: Rc::clone(rules),
                 tag: EndpointTag::of(rules.name.as_str()),
-                lifespans: lifespans(rules),
+                in_force: Cell::new(InForce {
+                    lifespans: lifespans(rules),
+                    quota: rules.max_sessions_per_principal,
+                    evict_after: rules.evict_after.unwrap_or_default(),
+                }),
                 keeps_ids: config.log_session_id == LogSessionId::Plain || rules.terminate_upstream.is_some(),
                 asks_who: !rules.principal.is_empty()
                     && (rules.bind_sessions || rules.max_sessions_per_principal.is_some()),
@@ -44,14 +60,44 @@ impl Site {
         config.endpoints.iter().enumerate().map(site).collect()
     }
 
-    /// How long its sessions live.
+    /// How long its sessions live, as is in force.
     pub fn lifespans(&self) -> Lifespans {
-        self.lifespans
+        self.in_force.get().lifespans
     }
 
-    /// How many sessions a principal may have.
+    /// How many sessions a principal may have: whether there is a quota is judged at the request, by this
+    /// configuration; its size is the one in force. `None` without a quota.
     pub fn quota(&self) -> Option<u32> {
-        self.rules.max_sessions_per_principal
+        self.rules
+            .max_sessions_per_principal
+            .and(self.in_force.get().quota)
+    }
+
+    /// Only sessions idle for at least this long are evicted, as is in force.
+    pub fn evict_after(&self) -> Duration {
+        self.in_force.get().evict_after
+    }
+
+    /// Takes over what the table says is in force; to be called whenever a root has read it, and on each tick. True if
+    /// the lifespans are other ones than before.
+    pub fn follow(&self, settings: &EndpointSettings) -> bool {
+        let before = self.in_force.replace(InForce {
+            lifespans: settings.lifespans,
+            quota: settings.quota,
+            evict_after: settings.evict_after,
+        });
+        before.lifespans != settings.lifespans
+    }
+
+    /// What the configuration itself says of the endpoint.
+    fn own_settings(&self) -> EndpointSettings {
+        EndpointSettings {
+            name: self.rules.name.as_str().to_owned(),
+            max_sessions: self.rules.max_sessions,
+            quota: self.rules.max_sessions_per_principal,
+            lifespans: lifespans(&self.rules),
+            evict_after: self.rules.evict_after.unwrap_or_default(),
+        }
     }
 
     /// The DELETE that the server is to get when the filter ends the session that this request may begin. `None` if that
@@ -79,6 +125,7 @@ fn lifespans(rules: &Endpoint) -> Lifespans {
         idle: rules.idle_timeout.or(after_a_fault),
         lifetime: rules.max_lifetime,
         evictable: rules.on_full == OnFull::EvictIdle,
+        idle_from: Timestamp::START,
     }
 }
 
@@ -89,15 +136,11 @@ pub fn have_quotas(sites: &[Rc<Site>]) -> bool {
         .any(|site| site.rules.max_sessions_per_principal.is_some())
 }
 
-/// What all workers have to agree on, of a configuration with these sites.
-pub fn vm_settings(max_sessions: u32, sites: &[Rc<Site>]) -> VmSettings {
-    let settings = |site: &Rc<Site>| EndpointSettings {
-        name: site.rules.name.as_str().to_owned(),
-        max_sessions: site.rules.max_sessions,
-        lifespans: site.lifespans(),
-    };
+/// What all workers have to agree on, of a configuration with these sites; `max_sessions` is the VM's cap, where the
+/// configuration writes one.
+pub fn vm_settings(max_sessions: Option<u32>, sites: &[Rc<Site>]) -> VmSettings {
     VmSettings {
         max_sessions,
-        endpoints: sites.iter().map(settings).collect(),
+        endpoints: sites.iter().map(|site| site.own_settings()).collect(),
     }
 }

@@ -111,12 +111,27 @@ impl Metrics {
         }
     }
 
-    /// Shows what the ledger says.
-    pub(super) fn show(&self, counts: &Counts) {
+    /// Shows what the ledger says of the VM and of the endpoint of this name, or of all: what one change costs does not
+    /// grow with the number of endpoints.
+    pub(super) fn show(&self, counts: &Counts, only: Option<&str>) {
         self.vm.show(counts.active, counts.reserved, counts.limit);
         self.table_bytes.record(counts.table_bytes);
-        for endpoint in &counts.endpoints {
-            self.of(&endpoint.name).show(endpoint);
+        let is_shown = |endpoint: &&EndpointCounts| only.is_none_or(|name| endpoint.settings.name == name);
+        for endpoint in counts.endpoints.iter().filter(is_shown) {
+            self.of(&endpoint.settings.name).show(endpoint);
+        }
+        if only.is_none() {
+            self.show_none_of_the_rest(counts);
+        }
+    }
+
+    /// An endpoint that the ledger has dropped has no sessions, whatever its gauges showed last.
+    fn show_none_of_the_rest(&self, counts: &Counts) {
+        let is_there = |name: &String| counts.endpoints.iter().any(|row| row.settings.name == *name);
+        let endpoints = self.endpoints.borrow();
+        for (_, metrics) in endpoints.iter().filter(|(name, _)| !is_there(name)) {
+            metrics.gauges.show(0, 0, 0);
+            metrics.streams.record(0);
         }
     }
 
@@ -155,7 +170,8 @@ impl EndpointMetrics {
     }
 
     fn show(&self, counts: &EndpointCounts) {
-        self.gauges.show(counts.active, counts.reserved, counts.limit);
+        self.gauges
+            .show(counts.active, counts.reserved, counts.settings.max_sessions);
         self.streams.record(u64::from(counts.streams));
     }
 }

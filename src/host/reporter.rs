@@ -8,15 +8,13 @@ use crate::telemetry::{Delete, Event, Fact};
 /// Turns what exchanges report into metrics, filter state and logs.
 pub(super) struct Reporter<'a> {
     shared: &'a Shared,
-    pub(super) counts_moved: bool,
+    /// The site whose counts have moved.
+    pub(super) moved: Option<usize>,
 }
 
 impl<'a> Reporter<'a> {
     pub(super) fn new(shared: &'a Shared) -> Self {
-        Self {
-            shared,
-            counts_moved: false,
-        }
+        Self { shared, moved: None }
     }
 }
 
@@ -37,8 +35,8 @@ impl Effects for Reporter<'_> {
         self.shared.metrics.delete(Delete::Failed, 1);
     }
 
-    fn counts_moved(&mut self) {
-        self.counts_moved = true;
+    fn counts_moved(&mut self, site: usize) {
+        self.moved = Some(site);
     }
 
     fn note(&mut self, fact: Fact<'_>) {

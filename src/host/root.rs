@@ -8,7 +8,7 @@ use super::shared::Shared;
 use super::stream::Stream;
 use super::{abi, logger};
 use crate::config::Config;
-use crate::session::Timestamp;
+use crate::session::{ConfigurationId, Timestamp};
 use crate::telemetry::Delete;
 
 /// Leases are looked at this often at least, however rarely sessions are swept; and a request that no tick has
@@ -42,31 +42,23 @@ impl Root {
         }
     }
 
-    /// Reads a configuration of `size` bytes, and puts it in force.
+    /// Reads a configuration of `size` bytes, and joins the table with it.
     fn configure(&mut self, size: usize) -> Result<(), String> {
         let bytes = abi::plugin_configuration(size)
             .map_err(|error| format!("the host does not hand over the configuration: status {error}"))?;
         let config = Config::parse(&bytes).map_err(|error| error.to_string())?;
-        let summary = config.summary();
-        let warnings = config.warnings.clone();
         let tick = tick_period(&config);
-        let (shared, is_new) = Shared::start(Rc::new(config)).map_err(|error| error.to_string())?;
+        let shared = Shared::start(Rc::new(config), identity(&bytes)).map_err(|error| error.to_string())?;
         abi::set_tick_period(tick).map_err(|error| format!("the host gives no timer: status {error}"))?;
         shared.show_counts();
         self.shared = Some(Rc::new(shared));
-        if is_new {
-            log::info!("event=configured version={} {summary}", env!("CARGO_PKG_VERSION"));
-            for warning in warnings {
-                log::warn!("event=configuration_warning {warning}");
-            }
-        }
         Ok(())
     }
 
     /// Puts back what the host may have lost. Where other workers have begun a new table meanwhile, joins it:
     /// the sessions of the old one are gone.
-    fn restore(&mut self, shared: Rc<Shared>) -> Rc<Shared> {
-        match shared.restore() {
+    fn restore(&mut self, shared: Rc<Shared>, now: Timestamp) -> Rc<Shared> {
+        match shared.restore(now) {
             Ok(true) => return shared,
             Ok(false) => {}
             Err(error) => {
@@ -74,7 +66,7 @@ impl Root {
                 return shared;
             }
         }
-        match Shared::join(Rc::clone(&shared.config)) {
+        match shared.join_anew() {
             Ok(joined) => {
                 log::warn!("event=table_joined_anew");
                 let joined = Rc::new(joined);
@@ -118,6 +110,13 @@ impl Root {
     }
 }
 
+/// Tells this configuration from all others under the `vm_id`. Envoy has one root on each thread for the same.
+fn identity(bytes: &[u8]) -> ConfigurationId {
+    let name = abi::property(&[b"plugin_name"]);
+    let root_id = abi::property(&[b"plugin_root_id"]);
+    ConfigurationId::of(&[&name, &root_id, bytes])
+}
+
 fn tick_period(config: &Config) -> Duration {
     config.sweep_interval.min(MAX_TICK)
 }
@@ -126,6 +125,15 @@ impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, headers: usize, _: usize, _: usize) {
         if let Some(shared) = &self.shared {
             shared.answered(token, headers > 0);
+        }
+    }
+}
+
+/// Envoy has no further use for the root.
+impl Drop for Root {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.shared {
+            shared.leave();
         }
     }
 }
@@ -144,8 +152,8 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         let Some(shared) = self.shared.clone() else { return };
-        let shared = self.restore(shared);
         let now = Shared::now();
+        let shared = self.restore(shared, now);
         // Before the sweep: after a pause of the whole process, leases that this root should have renewed
         // may have run out.
         let created = shared
@@ -163,6 +171,9 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, context: u32) -> Option<Box<dyn HttpContext>> {
+        if let Some(shared) = &self.shared {
+            shared.serve();
+        }
         Some(Box::new(Stream::new(context, self.shared.clone())))
     }
 

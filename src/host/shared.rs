@@ -11,7 +11,8 @@ use super::shared_data::SharedData;
 use crate::config::Config;
 use crate::exchange::{Gate, Site, have_quotas, vm_settings};
 use crate::session::{
-    EndedSession, EndpointTag, RootTag, Session, StoreError, Table, Timestamp, Version, VmSettings,
+    Configuration, ConfigurationId, Counts, EndedSession, EndpointCounts, EndpointTag, Kept, RootTag,
+    Session, StoreError, Table, Timestamp, Version,
 };
 use crate::telemetry::{Delete, Event, SessionName};
 use crate::worker::delete_queue::DeleteQueue;
@@ -30,19 +31,27 @@ pub(super) struct Shared {
     pub(super) in_use: RefCell<InUse>,
     pub(super) delete_queue: RefCell<DeleteQueue>,
     pub(super) callouts: RefCell<Vec<Callout>>,
+    configuration: RefCell<Configuration>,
     failures: FailureLog,
 }
 
 impl Shared {
-    /// Joins the table and puts the configuration in force. The second value tells whether it was new.
-    pub(super) fn start(config: Rc<Config>) -> Result<(Self, bool), StartError> {
-        let shared = Self::join(config)?;
-        let is_new = shared.table.install(&shared.settings())?;
-        Ok((shared, is_new))
+    /// Joins the table. What is in force stays as it is: Envoy may refuse the update that this configuration belongs to.
+    pub(super) fn start(config: Rc<Config>, id: ConfigurationId) -> Result<Self, StartError> {
+        let sites = Site::all(&config);
+        let mut configuration = Configuration::new(id, vm_settings(config.max_sessions, &sites));
+        let shared = Self::join(config, configuration.clone())?;
+        shared.table.load(&mut configuration, clock::now())?;
+        shared.configuration.replace(configuration);
+        Ok(shared)
     }
 
-    /// Joins the table, and leaves the configuration in force as it is.
-    pub(super) fn join(config: Rc<Config>) -> Result<Self, StartError> {
+    /// Joins the table that others have begun anew, with the same configuration, as old as it was.
+    pub(super) fn join_anew(&self) -> Result<Self, StartError> {
+        Self::join(Rc::clone(&self.config), self.configuration.borrow().clone())
+    }
+
+    fn join(config: Rc<Config>, configuration: Configuration) -> Result<Self, StartError> {
         let mut random = [0; 20];
         getrandom::fill(&mut random).map_err(|_| StartError::NoRandomness)?;
         let [a, b, c, d, secret @ ..] = random;
@@ -59,50 +68,121 @@ impl Shared {
             callouts: RefCell::default(),
             config,
             sites,
+            configuration: RefCell::new(configuration),
             in_use: RefCell::default(),
             failures: FailureLog::default(),
         })
     }
 
-    /// Puts back what the host may have lost of the table; false if others have begun a new one.
-    pub(super) fn restore(&self) -> Result<bool, StoreError> {
-        self.table.restore(&self.settings())
+    /// Keeps the configuration in force, and puts back what the host may have lost of the table; false if others have
+    /// begun a new one.
+    pub(super) fn restore(&self, now: Timestamp) -> Result<bool, StoreError> {
+        let restored = self.table.restore(&mut self.configuration.borrow_mut(), now)?;
+        if let Some(kept) = restored {
+            self.report(kept);
+        }
+        Ok(restored.is_some())
     }
 
-    fn settings(&self) -> VmSettings {
-        vm_settings(self.config.vm_cap(), &self.sites)
+    /// A request has come: this configuration's listener serves, so the configuration is in force.
+    pub(super) fn serve(&self) {
+        let mut configuration = self.configuration.borrow_mut();
+        if configuration.serves() {
+            return;
+        }
+        match self.table.serve(&mut configuration, clock::now()) {
+            Ok(kept) => {
+                drop(configuration);
+                self.report(kept);
+                self.show_counts();
+            }
+            Err(error) => self.failed("serve", error),
+        }
+    }
+
+    /// The root is destroyed: its listener has drained, or Envoy has refused the update.
+    pub(super) fn leave(&self) {
+        let left = self.table.leave(&self.configuration.borrow(), clock::now());
+        if let Err(error) = left {
+            self.failed("leave", error);
+        }
+    }
+
+    fn report(&self, kept: Kept) {
+        if kept.is_new {
+            let version = env!("CARGO_PKG_VERSION");
+            log::info!("event=configured version={version} {}", self.config.summary());
+            for warning in &self.config.warnings {
+                log::warn!("event=configuration_warning {warning}");
+            }
+        }
+        if let Some((in_force, other)) = kept.differing_limits {
+            log::warn!("event=configurations_differ field=max_sessions in_force={in_force} other={other}");
+        }
     }
 
     /// Runs an event of the core, then brings the gauges up to date if it moved any count.
     pub(super) fn run<T>(&self, event: impl FnOnce(&mut Gate<'_, SharedData>, &mut Reporter<'_>) -> T) -> T {
         let mut reporter = Reporter::new(self);
-        let mut in_use = self.in_use.borrow_mut();
-        let mut gate = Gate {
-            config: &self.config,
-            sites: &self.sites,
-            table: &self.table,
-            in_use: &mut in_use,
-            now: clock::now(),
+        let result = {
+            let mut in_use = self.in_use.borrow_mut();
+            let mut gate = Gate {
+                config: &self.config,
+                sites: &self.sites,
+                table: &self.table,
+                in_use: &mut in_use,
+                now: clock::now(),
+            };
+            event(&mut gate, &mut reporter)
         };
-        let result = event(&mut gate, &mut reporter);
-        if reporter.counts_moved {
-            self.show_counts();
+        if let Some(site) = reporter.moved.and_then(|index| self.sites.get(index)) {
+            self.show(Some(site.rules.name.as_str()));
         }
         result
     }
 
-    /// Writes the gauges. Another worker may change the counts between our reading and our writing; then
-    /// its numbers may have been overwritten by ours, and ours are written anew.
+    /// Writes all gauges; done on each tick, so that none stays wrong for longer.
     pub(super) fn show_counts(&self) {
+        self.show(None);
+    }
+
+    /// Writes the gauges of the VM and of this endpoint, or of all. Another worker may change the counts between our reading and our writing; then
+    /// its numbers may have been overwritten by ours, and ours are written anew.
+    fn show(&self, endpoint: Option<&str>) {
         let mut shown: Option<Version> = None;
         for _ in 0..MAX_SHOWS {
             match self.table.counts() {
                 Ok((_, version)) if shown == Some(version) => return,
-                Ok((counts, version)) => {
-                    self.metrics.show(&counts);
+                Ok((mut counts, version)) => {
+                    self.stand_in(&mut counts);
+                    self.follow(&counts);
+                    self.metrics.show(&counts, endpoint);
                     shown = Some(version);
                 }
                 Err(error) => return self.failed("counts", error),
+            }
+        }
+    }
+
+    /// Where the table has no configuration yet, on a fresh start, this one's limits are shown until one has.
+    fn stand_in(&self, counts: &mut Counts) {
+        if counts.limit > 0 {
+            return;
+        }
+        counts.limit = self.config.vm_cap();
+        let settings = self.configuration.borrow().settings().endpoints.clone();
+        counts.endpoints = settings.into_iter().map(EndpointCounts::none_of).collect();
+    }
+
+    /// Takes over the settings in force.
+    fn follow(&self, counts: &Counts) {
+        for site in &self.sites {
+            let name = site.rules.name.as_str();
+            let endpoint = counts.endpoints.iter().find(|row| row.settings.name == name);
+            if let Some(endpoint) = endpoint
+                && site.follow(&endpoint.settings)
+            {
+                self.in_use.borrow_mut().follow(site.tag, site.lifespans());
             }
         }
     }

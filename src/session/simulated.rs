@@ -4,6 +4,7 @@
 //! `MSF_ITERATIONS` multiplies the number of schedules and cases, `MSF_SEED` picks others; a failure prints
 //! what is needed to see it again.
 
+mod configurations;
 mod faults;
 mod interleaved;
 mod leases;
@@ -50,14 +51,16 @@ fn settings(vm: u32, a: u32, b: u32) -> VmSettings {
     let endpoint = |name: &str, max_sessions, idle, lifetime| EndpointSettings {
         name: name.to_owned(),
         max_sessions,
+        quota: None,
         lifespans: Lifespans {
             idle: Some(secs(idle)),
             lifetime,
-            evictable: false,
+            ..Lifespans::default()
         },
+        evict_after: Duration::ZERO,
     };
     VmSettings {
-        max_sessions: vm,
+        max_sessions: Some(vm),
         endpoints: vec![endpoint("a", a, 600, Some(secs(3600))), endpoint("b", b, 5, None)],
     }
 }
@@ -76,7 +79,7 @@ impl World {
             settings,
         };
         let first = world.worker(1);
-        first.install(&world.settings).unwrap();
+        first.serve(&mut world.configuration(), world.now()).unwrap();
         change_ledger(&first, |ledger| ledger.leave_awake(&HOT_GROUPS)).unwrap();
         world.shared.start_audit();
         world
@@ -84,6 +87,20 @@ impl World {
 
     fn worker(&self, root: u32) -> Worker {
         Table::attach(self.shared.handle(), RootTag::from_random(root), SECRET).unwrap()
+    }
+
+    /// The world's configuration, which a root has just loaded.
+    fn configuration(&self) -> Configuration {
+        Configuration::new(ConfigurationId::of(&[b"first"]), self.settings.clone())
+    }
+
+    /// The first tick of a root that has served.
+    fn restore(&self, worker: &Worker) -> Result<bool, StoreError> {
+        let mut configuration = self.configuration();
+        configuration.serves = true;
+        worker
+            .restore(&mut configuration, self.now())
+            .map(|kept| kept.is_some())
     }
 
     fn now(&self) -> Timestamp {
@@ -202,8 +219,9 @@ impl World {
     fn assert_counts_are_true(&self) {
         let (counts, records) = (self.counts(), self.shared.records());
         for endpoint in &counts.endpoints {
-            let there = records.get(&endpoint.name).copied().unwrap_or(0);
-            assert_eq!(endpoint.active, there, "{}: {counts:?}", endpoint.name);
+            let name = &endpoint.settings.name;
+            let there = records.get(name).copied().unwrap_or(0);
+            assert_eq!(endpoint.active, there, "{name}: {counts:?}");
         }
         assert_eq!(counts.active, records.values().sum::<u32>());
     }

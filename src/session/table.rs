@@ -7,11 +7,11 @@ mod reserve;
 pub(super) mod sweep;
 pub(super) mod upstream_delete;
 
-use super::settings::{EndpointTag, Lifespans, VmSettings};
+use super::settings::{Configuration, EndpointTag, Lifespans};
 use super::store::{BUCKETS, Key, SetError, Store, StoreError, Value, Version};
 use super::time::Timestamp;
 use super::values::bucket::{Bucket, Entry};
-use super::values::ledger::{Counts, GROUP_LEN, Ledger};
+use super::values::ledger::{Counts, GROUP_LEN, Kept, Ledger};
 use super::values::record::{EndReason, EndedSession, Leaseholders, Owner, RootTag, Session, SessionKey};
 
 /// How often a compare-and-set is tried anew. Each failure means that another worker succeeded, so only a
@@ -63,40 +63,79 @@ impl<S: Store> Table<S> {
             keeps_books: false,
         };
         table.create_buckets()?;
+        table.create_ledger()?;
         Ok(table)
     }
 
-    /// Puts the caps and lifespans of this root's configuration in force for all workers; false if they were.
+    /// Gives a configuration that a root is loading its age. Nothing is in force by that: the configuration may be
+    /// refused yet, or be that of a listener that drains.
     ///
     /// # Errors
-    /// [`StoreError`] if the ledger cannot be read or written.
-    pub fn install(&self, settings: &VmSettings) -> Result<bool, StoreError> {
-        self.update_ledger(|ledger| {
-            if ledger.has_installed(settings) {
-                return Change::Nothing(false);
-            }
-            ledger.install(settings);
-            Change::Write(true)
-        })
+    /// [`StoreError`] if the ledger cannot be read.
+    pub fn load(&self, configuration: &mut Configuration, now: Timestamp) -> Result<(), StoreError> {
+        self.ledger()?.load(configuration, now);
+        Ok(())
     }
 
-    /// Puts back what the host may have lost under a running worker: the hash key, the caps, the buckets.
-    /// Two reads if nothing is missing; meant for every tick.
+    /// A root of the configuration has seen a request: the configuration is in force from now on, as far as no newer
+    /// one is.
     ///
-    /// False if other workers have agreed on another hash key meanwhile: then this root has to attach anew.
+    /// # Errors
+    /// [`StoreError`] if the ledger cannot be read or written; the next request tries anew.
+    pub fn serve(&self, configuration: &mut Configuration, now: Timestamp) -> Result<Kept, StoreError> {
+        let mut serving = configuration.clone();
+        serving.serves = true;
+        let (kept, _) = self.keep(&mut serving, now)?;
+        *configuration = serving;
+        Ok(kept)
+    }
+
+    /// Once a tick: keeps the configuration in force, and puts back what the host may have lost under a running
+    /// worker: the hash key, the configuration, the buckets. Two reads if nothing is missing.
+    ///
+    /// `None` if other workers have agreed on another hash key meanwhile: then this root has to attach anew.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read or written.
-    pub fn restore(&self, settings: &VmSettings) -> Result<bool, StoreError> {
+    pub fn restore(
+        &self,
+        configuration: &mut Configuration,
+        now: Timestamp,
+    ) -> Result<Option<Kept>, StoreError> {
         if agree_on_secret(&self.store, self.secret)? != self.secret {
-            return Ok(false);
+            return Ok(None);
         }
-        if !self.ledger()?.is_configured() {
+        let (kept, was_lost) = self.keep(configuration, now)?;
+        if was_lost {
             self.create_buckets()?;
             self.create_books()?;
-            self.install(settings)?;
         }
-        Ok(true)
+        Ok(Some(kept))
+    }
+
+    /// A root of the configuration is destroyed. What no other root keeps in force is gone in a few seconds.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the ledger cannot be read or written; it is then gone in a minute.
+    pub fn leave(&self, configuration: &Configuration, now: Timestamp) -> Result<(), StoreError> {
+        self.update_ledger(|ledger| match ledger.leave(configuration, now) {
+            true => Change::Write(()),
+            false => Change::Nothing(()),
+        })
+    }
+
+    /// Enters or renews the configuration. The second value tells whether the ledger had none at all.
+    fn keep(&self, configuration: &mut Configuration, now: Timestamp) -> Result<(Kept, bool), StoreError> {
+        let (kept, was_lost, keeping) = self.update_ledger(|ledger| {
+            let was_lost = !ledger.is_configured();
+            let mut keeping = configuration.clone();
+            match ledger.keep(&mut keeping, now) {
+                (kept, true) => Change::Write((kept, was_lost, keeping)),
+                (kept, false) => Change::Nothing((kept, was_lost, keeping)),
+            }
+        })?;
+        *configuration = keeping;
+        Ok((kept, was_lost))
     }
 
     /// Where a session of this id is kept.
@@ -393,6 +432,14 @@ impl<S: Store> Table<S> {
     fn create_buckets(&self) -> Result<(), StoreError> {
         let keys = (0..BUCKETS).map(Key::Bucket);
         self.create(keys, Key::LAST, &Bucket::empty().into_value())
+    }
+
+    /// Makes the ledger's key, if it is not there yet: an empty value is an empty ledger.
+    fn create_ledger(&self) -> Result<(), StoreError> {
+        match self.store.set(Key::Ledger, &[], Version::Absent) {
+            Ok(()) | Err(SetError::Stale) => Ok(()),
+            Err(SetError::Unavailable) => Err(StoreError::Unavailable),
+        }
     }
 
     /// Makes the keys that are not there yet. The `last` of them tells whether all are.

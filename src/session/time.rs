@@ -8,6 +8,9 @@ use core::time::Duration;
 pub struct Timestamp(u64);
 
 impl Timestamp {
+    /// The clock's start.
+    pub const START: Self = Self(0);
+
     /// The latest moment that can be stored; stands for "never".
     pub const NEVER: Self = Self((1 << 40) - 1);
 

@@ -33,6 +33,7 @@ pub struct InUse {
 
 #[derive(Debug)]
 struct Use {
+    endpoint: EndpointTag,
     lifespans: Lifespans,
     opened: Timestamp,
     /// The stamp this root has seen or written last; past `now` while a lease is held.
@@ -51,6 +52,7 @@ impl InUse {
     pub fn enter(
         &mut self,
         key: SessionKey,
+        endpoint: EndpointTag,
         opened: Timestamp,
         stamp: Timestamp,
         lifespans: Lifespans,
@@ -68,6 +70,7 @@ impl InUse {
             }
             Entry::Vacant(entry) => {
                 entry.insert(Use {
+                    endpoint,
                     lifespans,
                     opened,
                     stamp,
@@ -76,6 +79,15 @@ impl InUse {
                     first: context,
                     others: Vec::new(),
                 });
+            }
+        }
+    }
+
+    /// Other lifespans are in force at the endpoint from now on: the next tick takes the leases that they ask for.
+    pub fn follow(&mut self, endpoint: EndpointTag, lifespans: Lifespans) {
+        for used in self.sessions.values_mut() {
+            if used.endpoint == endpoint {
+                used.lifespans = lifespans;
             }
         }
     }

@@ -70,7 +70,7 @@ impl UnnamedStream {
         };
         let opened = table.open(&new, Origin::Announced(reservation), now)?;
         if opened == Opened::Created {
-            in_use.enter(id.key(), now, now, self.lifespans, self.context);
+            in_use.enter(id.key(), self.endpoint, now, now, self.lifespans, self.context);
             *self.place.borrow_mut() = Place::Session(id.key(), now);
         }
         Ok(opened)

@@ -11,13 +11,16 @@ use mcp_session_filter::exchange::{
 use mcp_session_filter::header_map::HeaderMap;
 use mcp_session_filter::principal::Caller;
 use mcp_session_filter::session::testing::{Handle, Memory};
-use mcp_session_filter::session::{RootTag, Table, Timestamp};
+use mcp_session_filter::session::{Configuration, ConfigurationId, RootTag, Table, Timestamp};
 use mcp_session_filter::telemetry::Event as Counted;
 use mcp_session_filter::worker::in_use::InUse;
 use serde_json::{Map, Value};
 
 use crate::recorder::{Facts, Recorder};
 use crate::script::{Body, Case, Event, Step};
+
+/// When a case begins, in milliseconds.
+const START: u64 = 1_000_000;
 
 /// How the bodies of a case arrive: each in two parts, cut here at the latest.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +128,11 @@ impl Player {
         let sites = Site::all(&config);
         let store = Memory::ready().handle();
         let table = Table::attach(store.clone(), RootTag::from_random(1), [7; 16]).unwrap();
-        table.install(&vm_settings(config.vm_cap(), &sites)).unwrap();
+        let settings = vm_settings(config.max_sessions, &sites);
+        let mut configuration = Configuration::new(ConfigurationId::of(&[]), settings);
+        table
+            .serve(&mut configuration, Timestamp::from_millis(START))
+            .unwrap();
         Self {
             names: sites
                 .iter()
@@ -137,7 +144,7 @@ impl Player {
             store_has_failed: false,
             table,
             in_use: InUse::default(),
-            now: Timestamp::from_millis(1_000_000),
+            now: Timestamp::from_millis(START),
             streams: BTreeMap::new(),
             cut,
             ending,
@@ -364,7 +371,7 @@ impl Player {
     fn gauge(&self, name: &str) -> u32 {
         let (endpoint, gauge) = name.split_once('.').unwrap_or(("mcp", name));
         let (counts, _) = self.table.counts().unwrap();
-        let row = counts.endpoints.iter().find(|row| row.name == endpoint);
+        let row = counts.endpoints.iter().find(|row| row.settings.name == endpoint);
         let (active, reserved, streams) = match row {
             Some(row) => (row.active, row.reserved, row.streams),
             None if endpoint == "vm" => (counts.active, counts.reserved, 0),

@@ -137,7 +137,7 @@ impl Effects for Recorder {
         self.pending.push(format!("{}, in vain", self.endpoints[site]));
     }
 
-    fn counts_moved(&mut self) {
+    fn counts_moved(&mut self, _: usize) {
         self.counts_moved = true;
     }
 

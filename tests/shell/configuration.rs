@@ -2,7 +2,7 @@
 
 use proxy_wasm::types::LogLevel;
 
-use crate::envoy::Envoy;
+use crate::envoy::{Envoy, Worker};
 use crate::requests::{HELD, head, initialize, of_session, open_session, refusal};
 
 /// The hash key, the ledger and the buckets.
@@ -42,9 +42,11 @@ fn a_root_whose_configuration_was_refused_lets_everything_pass() {
 }
 
 #[test]
-fn a_configuration_is_logged_once_however_many_workers_load_it() {
+fn a_configuration_is_logged_once_at_the_first_tick_however_many_workers_load_it() {
     let envoy = Envoy::new();
-    let lines: Vec<_> = (0..3).flat_map(|_| envoy.worker(HELD).log()).collect();
+    let workers: Vec<_> = (0..3).map(|_| envoy.worker(HELD)).collect();
+    workers.iter().for_each(Worker::tick);
+    let lines: Vec<_> = workers.iter().flat_map(Worker::log).collect();
     let [(LogLevel::Info, line)] = lines.as_slice() else {
         panic!("one line was expected: {lines:?}");
     };
@@ -85,9 +87,11 @@ fn a_second_configuration_on_the_same_worker_shares_the_table_and_decides_the_ca
     open_session(&worker, "old");
     let of_old_root = initialize(&worker);
     assert!(worker.configure(&HELD.replace("\"max_sessions\": 4", "\"max_sessions\": 2")));
-    assert_eq!(envoy.stat("endpoint.mcp.limit"), 2);
+    worker.tick();
+    assert_eq!(envoy.stat("endpoint.mcp.limit"), 4);
 
     let stream = of_session(&worker, "GET", "old");
+    assert_eq!(envoy.stat("endpoint.mcp.limit"), 2);
     let refused = worker.stream();
     refused.request(head("POST", &[]), false);
     refused.body(crate::requests::INITIALIZE, true);

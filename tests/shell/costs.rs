@@ -402,6 +402,7 @@ fn a_foreign_an_unknown_and_an_ended_id_cost_the_same() {
 #[test]
 fn what_a_principal_costs() {
     let worker = Envoy::new().worker(OWNED);
+    worker.stream().close();
     let mut bill = Bill::new(&worker);
     open_as(&worker, "alice", "s");
     bill.step("opening");
@@ -425,4 +426,33 @@ fn what_a_principal_costs() {
         first refusal: clock_time_get 1, get_map 1, get_shared_data 3, increment_metric 2, send_local_response 1, set_shared_data 1
         next refusal: clock_time_get 1, get_map 1, get_shared_data 1, increment_metric 2, send_local_response 1
     ");
+}
+
+/// What a session costs from its opening to its end, and what a tick costs beside, of one endpoint among so many.
+#[test]
+fn a_session_costs_the_same_among_many_endpoints() {
+    let bill_among = |endpoints: usize| {
+        let others: String = (1..endpoints)
+            .map(|number| format!(r#", {{"name": "other_{number}", "path": "/other/{number}"}}"#))
+            .collect();
+        let text =
+            format!(r#"{{"filter_state": [], "endpoints": [{{"name": "mcp", "path": "/mcp"}}{others}]}}"#);
+        let worker = Envoy::new().worker(&text);
+        open_by_head(&worker, "first");
+        let mut bill = Bill::new(&worker);
+        open_by_head(&worker, "s");
+        bill.step("opening");
+        crate::requests::delete_session(&worker, "s");
+        bill.step("end");
+        bill.text
+    };
+    assert_eq!(bill_among(8), bill_among(1));
+    assert_eq!(bill_among(64), bill_among(1));
+}
+
+fn open_by_head(worker: &Worker, id: &str) {
+    let stream = worker.stream();
+    stream.request(head("POST", &[]), false);
+    stream.answer(answer(200, &[("mcp-session-id", id)]), VIA_UPSTREAM, true);
+    stream.close();
 }

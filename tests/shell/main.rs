@@ -16,6 +16,7 @@
 )]
 
 mod configuration;
+mod configurations;
 mod costs;
 mod envoy;
 mod faults;

@@ -75,3 +75,9 @@ pub(crate) fn refusal(worker: &Worker, id: &str) -> Option<u32> {
     stream.close();
     reply.map(|reply| reply.status)
 }
+
+/// The path of a head.
+pub(crate) fn at_path(mut head: Headers, path: &str) -> Headers {
+    head[2].1 = path.as_bytes().to_vec();
+    head
+}

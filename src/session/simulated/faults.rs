@@ -128,7 +128,7 @@ fn the_ledger_may_vanish_between_any_two_calls() {
                 break;
             }
             println!("{op:?}, ledger lost at call {call}");
-            assert_eq!(stage.workers[1].restore(&stage.world.settings), Ok(true));
+            assert_eq!(stage.world.restore(&stage.workers[1]), Ok(true));
             assert_heals(&stage);
             assert_eq!(stage.world.counts().limit, 5);
         }
@@ -163,7 +163,7 @@ fn a_lost_ledger_lets_in_at_most_the_cap_again_and_only_until_the_recount() {
     assert_eq!(admitted(), 4);
     world.shared.stop_audit();
     world.shared.memory.lose(Key::Ledger);
-    assert_eq!(worker.restore(&world.settings), Ok(true));
+    assert_eq!(world.restore(&worker), Ok(true));
     assert_eq!(admitted(), 4);
     world.sweep_round(&worker);
     assert_eq!(world.counts().active, 8);
@@ -176,7 +176,7 @@ fn a_wiped_store_is_put_back_by_the_first_to_tick() {
     let worker = world.worker(1);
     world.admit(&worker, alive()).unwrap();
     world.shared.memory.lose_everything();
-    assert_eq!(worker.restore(&world.settings), Ok(true));
+    assert_eq!(world.restore(&worker), Ok(true));
     assert_eq!(world.counts().limit, 2);
     assert_eq!(world.admit(&worker, alive()), Ok(Opened::Created));
     assert!(matches!(
@@ -192,7 +192,7 @@ fn a_worker_learns_that_others_have_agreed_on_another_hash_key() {
     let worker = world.worker(1);
     world.shared.memory.lose_everything();
     Table::attach(world.shared.handle(), RootTag::from_random(2), [9; 16]).unwrap();
-    assert_eq!(worker.restore(&world.settings), Ok(false));
+    assert_eq!(world.restore(&worker), Ok(false));
 }
 
 #[test]
@@ -294,20 +294,6 @@ fn a_late_opening_may_take_the_place_of_one_that_nobody_has_reaped_yet() {
         world.open(&worker, new(), Origin::Minted(None)),
         Ok(Opened::Created)
     );
-}
-
-#[test]
-fn a_session_of_an_endpoint_that_no_configuration_names_any_more_ends_some_day() {
-    let world = World::new(settings(4, 4, 4));
-    let old = world.worker(1);
-    let mut newer = world.settings.clone();
-    newer.endpoints.truncate(1);
-    world.worker(2).install(&newer).unwrap();
-    // An old listener that still drains.
-    assert_eq!(world.admit(&old, &ids(1)[0]), Ok(Opened::Created));
-    world.advance(secs(31 * 60));
-    world.sweep_round(&old);
-    assert_eq!(world.counts().active, 0);
 }
 
 #[test]

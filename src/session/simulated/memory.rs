@@ -33,7 +33,7 @@ impl Shared {
             names: names
                 .map(|name| (EndpointTag::of(&name).to_bytes(), name))
                 .collect(),
-            vm_limit: settings.max_sessions,
+            vm_limit: settings.max_sessions.unwrap(),
         };
         Self::of(SharedData::default(), audit, 1_000_000, false)
     }
@@ -133,13 +133,13 @@ impl Audit {
             "over the cap: {counts:?}"
         );
         for endpoint in &counts.endpoints {
-            let there = records.get(&endpoint.name).copied().unwrap_or(0);
+            let there = records.get(&endpoint.settings.name).copied().unwrap_or(0);
             assert!(
                 there <= endpoint.active,
                 "{there} records are not counted: {endpoint:?}"
             );
             assert!(
-                endpoint.active + endpoint.reserved <= endpoint.limit,
+                endpoint.active + endpoint.reserved <= endpoint.settings.max_sessions,
                 "over the cap: {endpoint:?}"
             );
         }

@@ -61,7 +61,7 @@ fn no_key_is_added_after_the_first_worker_has_joined() {
     world.shared.stop_audit();
     world.shared.memory.lose_everything();
     let worker = world.worker(1);
-    worker.install(&world.settings).unwrap();
+    world.restore(&worker).unwrap();
     let keys = world.shared.memory.keys();
     assert_eq!(keys, usize::from(BUCKETS) + 2);
     for round in 0..3 {

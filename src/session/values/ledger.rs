@@ -1,22 +1,30 @@
 //! The ledger: one value with the caps, the counts and the reservations, so that whether there is room is
 //! decided and written in one compare-and-set.
 
+mod configurations;
 mod groups;
 mod layout;
 mod leases;
 
+use core::time::Duration;
+
+use self::configurations::Entry;
+pub use self::configurations::Kept;
 use self::groups::Group;
 pub(in crate::session) use self::groups::{Claim, GROUP_LEN, GROUPS, GroupTally};
 pub(in crate::session) use self::leases::Leased;
 use self::leases::Leases;
 use super::record::{Owner, RootTag};
-use crate::session::settings::{EndpointSettings, EndpointTag, Lifespans, VmSettings};
+use crate::session::settings::{EndpointSettings, EndpointTag, Lifespans};
 use crate::session::store::BUCKETS;
 use crate::session::time::Timestamp;
 
-/// Endpoint rows the ledger keeps at most: those of the newest configuration, and older ones as long as
-/// they still have sessions.
+/// Endpoint rows the ledger keeps at most: those that configurations name, and others as long as they still have
+/// sessions. An endpoint that finds no room lets nobody in.
 const MAX_ROWS: usize = 255;
+
+/// Time for every root to learn at one tick that an idle timeout has become shorter, and to take its leases at the next.
+const SHORTENED: Duration = Duration::from_secs(5);
 
 /// Which cap left no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,31 +71,49 @@ pub struct Counts {
 /// The counts of one endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointCounts {
-    /// The endpoint's name.
-    pub name: String,
+    /// The settings in force, the endpoint's name and its cap among them.
+    pub settings: EndpointSettings,
     /// Sessions alive.
     pub active: u32,
     /// Reservations.
     pub reserved: u32,
-    /// The endpoint's cap.
-    pub limit: u32,
     /// Open GET streams.
     pub streams: u32,
+}
+
+impl EndpointCounts {
+    /// No session, reservation or stream of an endpoint with these settings.
+    pub fn none_of(settings: EndpointSettings) -> Self {
+        Self {
+            settings,
+            active: 0,
+            reserved: 0,
+            streams: 0,
+        }
+    }
 }
 
 /// What the ledger knows of one endpoint: its settings, and its sessions alive in each group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Row {
     tag: EndpointTag,
+    /// Those of the newest configuration that serves and names the endpoint, or of the last one that did.
     settings: EndpointSettings,
-    configured: bool,
+    /// When that configuration was loaded.
+    loaded: Timestamp,
+    /// No configuration names the endpoint any more then, if no root renews this.
+    named_until: Timestamp,
+    /// No session counts as idle since before this moment ([`Lifespans::idle_from`]).
+    idle_from: Timestamp,
     active: Vec<u32>,
 }
 
 /// The decoded ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::session) struct Ledger {
-    limit: u32,
+    configurations: Vec<Entry>,
+    /// The log has been told that two configurations write different caps of the VM.
+    told_of_difference: bool,
     groups: Vec<Group>,
     rows: Vec<Row>,
     leases: Leases,
@@ -97,7 +123,8 @@ impl Ledger {
     /// A ledger without sessions, caps or endpoints.
     pub(in crate::session) fn empty() -> Self {
         Self {
-            limit: 0,
+            configurations: Vec::new(),
+            told_of_difference: false,
             groups: vec![Group::default(); usize::from(GROUPS)],
             rows: Vec::new(),
             leases: Leases::default(),
@@ -106,54 +133,17 @@ impl Ledger {
 
     /// Pending DELETEs that one bucket keeps: twice as many as its share of the sessions, and eight.
     pub(in crate::session) fn max_pending_deletes(&self) -> usize {
-        8 + (self.limit / u32::from(BUCKETS / 2)) as usize
+        8 + (self.vm_limit() / u32::from(BUCKETS / 2)) as usize
     }
 
-    /// Whether any configuration is in force. None is only before the first, and after the host has lost
-    /// the ledger.
-    pub(in crate::session) fn is_configured(&self) -> bool {
-        self.limit > 0
-    }
-
-    /// Puts the caps and lifespans of a configuration in force; rows nobody needs any more go.
-    pub(in crate::session) fn install(&mut self, settings: &VmSettings) {
-        self.limit = settings.max_sessions;
-        for row in &mut self.rows {
-            row.configured = false;
-        }
-        for endpoint in &settings.endpoints {
-            let row = self.row_or_new(EndpointTag::of(&endpoint.name));
-            row.settings = endpoint.clone();
-            row.configured = true;
-        }
-        let leases = &self.leases;
-        self.rows
-            .retain(|row| row.configured || row.active() > 0 || leases.any_at(row.tag));
-        self.rows.truncate(MAX_ROWS);
-    }
-
-    /// Whether `settings` are in force already.
-    pub(in crate::session) fn has_installed(&self, settings: &VmSettings) -> bool {
-        let in_force = |endpoint: &EndpointSettings| {
-            self.rows
-                .iter()
-                .any(|row| row.configured && row.settings == *endpoint)
-        };
-        self.limit == settings.max_sessions
-            && self.rows.iter().filter(|row| row.configured).count() == settings.endpoints.len()
-            && settings.endpoints.iter().all(in_force)
-    }
-
-    /// Why `endpoint` has no room for one more, or `None` if it has.
+    /// Why `endpoint` has no room for one more, or `None` if it has. One that no configuration has named has none.
     pub(in crate::session) fn refusal(&self, endpoint: EndpointTag) -> Option<Refusal> {
         let taken = |endpoint| {
             self.active(endpoint)
                 .saturating_add(self.leases.count(Leased::Reservations, endpoint))
         };
-        let limit = self
-            .row(endpoint)
-            .map_or(self.limit, |row| row.settings.max_sessions);
-        let full = taken(Some(endpoint)) >= limit || taken(None) >= self.limit;
+        let limit = self.row(endpoint).map_or(0, |row| row.settings.max_sessions);
+        let full = taken(Some(endpoint)) >= limit || taken(None) >= self.vm_limit();
         full.then_some(Refusal::Capacity)
     }
 
@@ -241,8 +231,14 @@ impl Ledger {
     /// The lifespans of an endpoint's sessions.
     pub(in crate::session) fn lifespans(&self, endpoint: EndpointTag) -> Lifespans {
         self.row(endpoint)
-            .map(|row| row.settings.lifespans)
+            .map(|row| row.in_force().lifespans)
             .unwrap_or_default()
+    }
+
+    /// Whether a configuration names the endpoint. If none does, nobody sees any more whether its sessions are used:
+    /// they end by the times they had, and the server is not told.
+    pub(in crate::session) fn is_named(&self, endpoint: EndpointTag, now: Timestamp) -> bool {
+        self.row(endpoint).is_some_and(|row| now < row.named_until)
     }
 
     /// The name of an endpoint.
@@ -253,16 +249,15 @@ impl Ledger {
     /// Everything the gauges show.
     pub(in crate::session) fn counts(&self) -> Counts {
         let endpoints = self.rows.iter().map(|row| EndpointCounts {
-            name: row.settings.name.clone(),
+            settings: row.in_force(),
             active: row.active(),
             reserved: self.leases.count(Leased::Reservations, Some(row.tag)),
-            limit: row.settings.max_sessions,
             streams: self.leases.count(Leased::Streams, Some(row.tag)),
         });
         Counts {
             active: self.active(None),
             reserved: self.leases.count(Leased::Reservations, None),
-            limit: self.limit,
+            limit: self.vm_limit(),
             table_bytes: self.groups.iter().map(|group| u64::from(group.bytes)).sum(),
             endpoints: endpoints.collect(),
         }
@@ -320,7 +315,7 @@ impl Ledger {
             .iter()
             .position(|row| row.tag == endpoint)
             .unwrap_or_else(|| {
-                self.rows.push(Row::unnamed(endpoint, self.limit));
+                self.rows.push(Row::unnamed(endpoint));
                 self.rows.len() - 1
             });
         #[allow(clippy::indexing_slicing, reason = "the index was found or made just above")]
@@ -329,21 +324,50 @@ impl Ledger {
 }
 
 impl Row {
-    /// A row for sessions whose endpoint no configuration has named yet.
-    fn unnamed(tag: EndpointTag, max_sessions: u32) -> Self {
+    /// A row for sessions whose endpoint no configuration has named yet: it lets nobody in.
+    fn unnamed(tag: EndpointTag) -> Self {
         let [a, b, c, d] = tag.to_bytes();
         let name = format!("unknown_{a:02x}{b:02x}{c:02x}{d:02x}");
         let settings = EndpointSettings {
             name,
-            max_sessions,
+            max_sessions: 0,
+            quota: None,
             lifespans: Lifespans::OF_UNNAMED,
+            evict_after: Duration::ZERO,
         };
         Self {
             tag,
             settings,
-            configured: false,
+            loaded: Timestamp::START,
+            named_until: Timestamp::START,
+            idle_from: Timestamp::START,
             active: vec![0; usize::from(GROUPS)],
         }
+    }
+
+    /// Puts the settings of a configuration in force that was loaded at `loaded`.
+    ///
+    /// Where the idle timeout becomes shorter, or sessions become evictable, sessions in use may be without a lease
+    /// that the new settings ask for. So no session counts as idle before every root has had its tick.
+    fn set(&mut self, settings: &EndpointSettings, loaded: Timestamp, now: Timestamp) {
+        let shorter = match (settings.lifespans.idle, self.settings.lifespans.idle) {
+            (Some(new), Some(old)) => new < old,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        let evictable = settings.lifespans.evictable && !self.settings.lifespans.evictable;
+        if self.loaded != Timestamp::START && (shorter || evictable) {
+            self.idle_from = now.after(SHORTENED);
+        }
+        self.settings = settings.clone();
+        self.loaded = loaded;
+    }
+
+    /// The settings in force.
+    fn in_force(&self) -> EndpointSettings {
+        let mut settings = self.settings.clone();
+        settings.lifespans.idle_from = self.idle_from;
+        settings
     }
 
     fn active(&self) -> u32 {

@@ -391,7 +391,10 @@ impl Session {
     /// The same, for a session last used at `stamp`.
     fn due_after(&self, stamp: Timestamp, lifespans: Lifespans) -> (Timestamp, EndReason) {
         let idle = lifespans.idle.map_or(Timestamp::NEVER, |idle| {
-            stamp.after(idle).after(lifespans.slack())
+            stamp
+                .max(lifespans.idle_from)
+                .after(idle)
+                .after(lifespans.slack())
         });
         let lifetime = lifespans
             .lifetime

@@ -109,6 +109,20 @@ impl Worker {
         });
     }
 
+    /// Envoy has refused the listener of the newest configuration.
+    pub(crate) fn remove_newest_root(&self) {
+        let root = self.vm(|vm| vm.roots.pop().unwrap());
+        self.call(root, move || {
+            proxy_on_done(root);
+            proxy_on_delete(root);
+        });
+    }
+
+    /// The VM fails: no callback comes any more.
+    pub(crate) fn fail_vm(self) {
+        std::mem::forget(self);
+    }
+
     /// A stream of the newest configuration that no callback has been called for yet.
     pub(crate) fn stream(&self) -> Stream<'_> {
         let root = self.vm(|vm| *vm.roots.last().unwrap());

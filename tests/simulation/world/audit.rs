@@ -47,7 +47,13 @@ impl World {
 
     /// The ledger's row of each endpoint. They come in the order in which the ledger learnt of them.
     fn rows(&self, counts: &Counts) -> Vec<(usize, EndpointCounts)> {
-        let row = |name: &str| counts.endpoints.iter().find(|row| row.name == name).cloned();
+        let row = |name: &str| {
+            counts
+                .endpoints
+                .iter()
+                .find(|row| row.settings.name == name)
+                .cloned()
+        };
         let rows = self
             .configured
             .sites
@@ -352,7 +358,7 @@ impl World {
                 there <= endpoint.active as usize,
                 "{there} sessions are there: {endpoint:?}"
             );
-            over |= endpoint.active + endpoint.reserved > endpoint.limit;
+            over |= endpoint.active + endpoint.reserved > endpoint.settings.max_sessions;
         }
         assert!(!over || self.books.over_the_cap, "over the cap: {counts:?}");
         self.books.over_the_cap = over;
@@ -421,7 +427,8 @@ impl World {
 
     fn has_room(&self, counts: &Counts, site: usize) -> bool {
         let rows = self.rows(counts);
-        let of_endpoint = |endpoint: &EndpointCounts| endpoint.active + endpoint.reserved < endpoint.limit;
+        let of_endpoint =
+            |endpoint: &EndpointCounts| endpoint.active + endpoint.reserved < endpoint.settings.max_sessions;
         counts.active + counts.reserved < counts.limit
             && rows.get(site).is_some_and(|(_, row)| of_endpoint(row))
     }

@@ -39,7 +39,7 @@ impl Effects for Heard {
 
     fn delete_failed(&mut self, _: usize) {}
 
-    fn counts_moved(&mut self) {
+    fn counts_moved(&mut self, _: usize) {
         self.counts_moved = true;
     }
 

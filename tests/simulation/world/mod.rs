@@ -159,7 +159,8 @@ impl World {
 
     fn start_worker(&mut self, number: usize) {
         self.roots += 1;
-        self.workers[number] = Worker::start(&self.shared, &self.configured, self.roots);
+        let now = Timestamp::from_millis(self.now);
+        self.workers[number] = Worker::start(&self.shared, &self.configured, self.roots, now);
     }
 
     /// A worker that lives; a dead one is started anew by the request it gets.
@@ -215,7 +216,7 @@ impl World {
             return;
         };
         self.tally.ticks += 1;
-        let ticked = worker.tick(&self.configured, now, fresh_root);
+        let ticked = worker.tick(now, fresh_root);
         self.after_tick(number, ticked);
     }
 

@@ -8,7 +8,8 @@ use mcp_session_filter::config::Config;
 use mcp_session_filter::exchange::{Exchange, Gate, Site, vm_settings};
 use mcp_session_filter::session::testing::Handle;
 use mcp_session_filter::session::{
-    DeleteOutcome, EndedSession, RootTag, SessionKey, StoreError, Table, Timestamp,
+    Configuration, ConfigurationId, DeleteOutcome, EndedSession, RootTag, SessionKey, StoreError, Table,
+    Timestamp,
 };
 use mcp_session_filter::worker::in_use::InUse;
 
@@ -59,6 +60,7 @@ pub struct Stream {
 #[derive(Debug)]
 pub struct Worker {
     pub handle: Handle,
+    configuration: Configuration,
     pub core: Rc<Core>,
     pub streams: Vec<Stream>,
     next_context: u32,
@@ -77,13 +79,16 @@ pub struct Ticked {
 }
 
 impl Worker {
-    /// A VM starts and is configured. `None` if it dies of that.
-    pub fn start(shared: &Shared, configured: &Configured, root: u32) -> Option<Self> {
+    /// A VM starts, is configured and sees a request. `None` if it dies of that.
+    pub fn start(shared: &Shared, configured: &Configured, root: u32, now: Timestamp) -> Option<Self> {
         let handle = shared.memory.handle();
         let core = join(&handle, root)?;
-        core.table.install(&settings(configured)).ok()?;
+        let mut configuration = Configuration::new(ConfigurationId::of(&[]), settings(configured));
+        core.table.load(&mut configuration, now).ok()?;
+        core.table.serve(&mut configuration, now).ok()?;
         Some(Self {
             handle,
+            configuration,
             core,
             streams: Vec::new(),
             next_context: 2,
@@ -96,9 +101,9 @@ impl Worker {
     }
 
     /// What a root context does at every tick.
-    pub fn tick(&mut self, configured: &Configured, now: Timestamp, fresh_root: u32) -> Ticked {
+    pub fn tick(&mut self, now: Timestamp, fresh_root: u32) -> Ticked {
         let mut ticked = Ticked::default();
-        self.restore(configured, fresh_root, &mut ticked);
+        self.restore(now, fresh_root, &mut ticked);
         let Core { table, in_use } = &*self.core;
         let failed = &mut ticked.failed;
         in_use.borrow_mut().keep(table, now, |_, _| *failed = true);
@@ -122,10 +127,10 @@ impl Worker {
         ticked
     }
 
-    fn restore(&mut self, configured: &Configured, fresh_root: u32, ticked: &mut Ticked) {
-        match self.core.table.restore(&settings(configured)) {
-            Ok(true) => {}
-            Ok(false) => {
+    fn restore(&mut self, now: Timestamp, fresh_root: u32, ticked: &mut Ticked) {
+        match self.core.table.restore(&mut self.configuration, now) {
+            Ok(Some(_)) => {}
+            Ok(None) => {
                 if let Some(core) = join(&self.handle, fresh_root) {
                     self.core = core;
                     ticked.joined = true;
@@ -153,7 +158,7 @@ fn join(handle: &Handle, root: u32) -> Option<Rc<Core>> {
 }
 
 fn settings(configured: &Configured) -> mcp_session_filter::session::VmSettings {
-    vm_settings(configured.config.vm_cap(), &configured.sites)
+    vm_settings(configured.config.max_sessions, &configured.sites)
 }
 
 impl Core {

@@ -1,22 +1,28 @@
 //! The ledger as bytes.
 //!
 //! ```text
-//! ledger  = version:u8 limit:u32 group{64} rows:u8 row* leases:u16 lease*
-//! group   = flags:u8 due:5 claimed_until:5 changes:u16 recounted:5 bytes:u32
-//! row     = tag:4 flags:u8 limit:u32 idle:u64 lifetime:u64 name_len:u8 name active:u32{64}
-//! lease = root:u32 endpoint:4 held:u8 until:5 count:u32
+//! ledger        = version:u8 flags:u8 configurations:u8 configuration* group{64} rows:u8 row* leases:u16 lease*
+//! configuration = id:u64 flags:u8 loaded:5 until:5 limit:u32
+//! group         = flags:u8 due:5 claimed_until:5 changes:u16 recounted:5 bytes:u32
+//! row           = tag:4 flags:u8 limit:u32 quota:u32 idle:u64 lifetime:u64 evict_after:u64 loaded:5 named_until:5
+//!                 idle_from:5 name_len:u8 name active:u32{64}
+//! lease         = root:u32 endpoint:4 held:u8 until:5 count:u32
 //! ```
-//! Of a group's flags, 1 is `claimed` and 2 is `suspect`; of a row's, 1 is `configured` and 2 is `evictable`. Lifespans are in milliseconds, 0 for none.
+//! Of the ledger's flags, 1 is `told_of_difference`; of a configuration's, 1 is `serves` and 2 says that it writes the
+//! limit; of a group's, 1 is `claimed` and 2 is `suspect`; of a row's, 1 is `evictable`. Lifespans are in milliseconds,
+//! 0 for none; a quota of 0 is none.
 
 use core::time::Duration;
 
 use super::super::codec::{Reader, timestamp_bytes};
 use super::super::record::RootTag;
+use super::configurations::Entry;
 use super::groups::{GROUPS, Group};
 use super::leases::{Lease, Leased, Leases};
 use super::{Ledger, MAX_ROWS, Row};
-use crate::session::settings::{EndpointSettings, EndpointTag, Lifespans};
+use crate::session::settings::{ConfigurationId, EndpointSettings, EndpointTag, Lifespans};
 use crate::session::store::StoreError;
+use crate::session::time::Timestamp;
 
 const LAYOUT: u8 = 1;
 
@@ -35,7 +41,11 @@ impl Ledger {
     pub(in crate::session) fn to_value(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(2048);
         out.push(LAYOUT);
-        out.extend_from_slice(&self.limit.to_le_bytes());
+        out.push(u8::from(self.told_of_difference));
+        out.push(u8::try_from(self.configurations.len()).unwrap_or(u8::MAX));
+        for entry in &self.configurations {
+            entry.write(&mut out);
+        }
         for group in &self.groups {
             group.write(&mut out);
         }
@@ -57,7 +67,10 @@ impl Ledger {
     fn read(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
         reader.u8()?;
-        let limit = reader.u32()?;
+        let told_of_difference = reader.u8()? != 0;
+        let configurations = (0..reader.u8()?)
+            .map(|_| Entry::read(&mut reader))
+            .collect::<Option<_>>()?;
         let groups = (0..GROUPS)
             .map(|_| Group::read(&mut reader))
             .collect::<Option<_>>()?;
@@ -68,11 +81,41 @@ impl Ledger {
             .map(|_| Lease::read(&mut reader))
             .collect::<Option<_>>()?;
         Some(Self {
-            limit,
+            configurations,
+            told_of_difference,
             groups,
             rows,
             leases: Leases(leases),
         })
+    }
+}
+
+impl Entry {
+    const SERVES: u8 = 1;
+    const WRITES_LIMIT: u8 = 2;
+
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let id = ConfigurationId::from_number(reader.u64()?);
+        let flags = reader.u8()?;
+        let (loaded, until) = (reader.timestamp()?, reader.timestamp()?);
+        let limit = reader.u32()?;
+        Some(Self {
+            id,
+            loaded,
+            until,
+            serves: flags & Self::SERVES != 0,
+            vm_limit: (flags & Self::WRITES_LIMIT != 0).then_some(limit),
+        })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let serves = if self.serves { Self::SERVES } else { 0 };
+        let writes_limit = self.vm_limit.map_or(0, |_| Self::WRITES_LIMIT);
+        out.extend_from_slice(&self.id.to_number().to_le_bytes());
+        out.push(serves | writes_limit);
+        out.extend_from_slice(&timestamp_bytes(self.loaded));
+        out.extend_from_slice(&timestamp_bytes(self.until));
+        out.extend_from_slice(&self.vm_limit.unwrap_or(0).to_le_bytes());
     }
 }
 
@@ -106,18 +149,22 @@ impl Group {
 }
 
 impl Row {
-    const CONFIGURED: u8 = 1;
-    const EVICTABLE: u8 = 2;
+    const EVICTABLE: u8 = 1;
 
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let tag = EndpointTag::from_bytes(reader.array()?);
         let flags = reader.u8()?;
         let max_sessions = reader.u32()?;
+        let quota = reader.u32()?;
         let lifespans = Lifespans {
             idle: read_lifespan(reader)?,
             lifetime: read_lifespan(reader)?,
             evictable: flags & Self::EVICTABLE != 0,
+            idle_from: Timestamp::default(),
         };
+        let evict_after = read_lifespan(reader)?.unwrap_or_default();
+        let (loaded, named_until) = (reader.timestamp()?, reader.timestamp()?);
+        let idle_from = reader.timestamp()?;
         let name_len = usize::from(reader.u8()?);
         let name = core::str::from_utf8(reader.bytes(name_len)?).ok()?.to_owned();
         let active = (0..GROUPS).map(|_| reader.u32()).collect::<Option<_>>()?;
@@ -126,9 +173,13 @@ impl Row {
             settings: EndpointSettings {
                 name,
                 max_sessions,
+                quota: (quota > 0).then_some(quota),
                 lifespans,
+                evict_after,
             },
-            configured: flags & Self::CONFIGURED != 0,
+            loaded,
+            named_until,
+            idle_from,
             active,
         })
     }
@@ -137,16 +188,21 @@ impl Row {
         let EndpointSettings {
             name,
             max_sessions,
+            quota,
             lifespans,
+            evict_after,
         } = &self.settings;
         let name_len = u8::try_from(name.len()).unwrap_or(0);
         out.extend_from_slice(&self.tag.to_bytes());
-        let configured = if self.configured { Self::CONFIGURED } else { 0 };
-        let evictable = if lifespans.evictable { Self::EVICTABLE } else { 0 };
-        out.push(configured | evictable);
+        out.push(if lifespans.evictable { Self::EVICTABLE } else { 0 });
         out.extend_from_slice(&max_sessions.to_le_bytes());
+        out.extend_from_slice(&quota.unwrap_or(0).to_le_bytes());
         write_lifespan(out, lifespans.idle);
         write_lifespan(out, lifespans.lifetime);
+        write_lifespan(out, Some(*evict_after));
+        for moment in [self.loaded, self.named_until, self.idle_from] {
+            out.extend_from_slice(&timestamp_bytes(moment));
+        }
         out.push(name_len);
         out.extend(name.bytes().take(usize::from(name_len)));
         for active in &self.active {
@@ -198,24 +254,35 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::session::settings::VmSettings;
-    use crate::session::time::Timestamp;
+    use crate::session::settings::{Configuration, VmSettings};
 
     fn ledger() -> Ledger {
-        let endpoint = |name: &str, idle| EndpointSettings {
+        let endpoint = |name: &str, idle: Option<Duration>| EndpointSettings {
             name: name.to_owned(),
             max_sessions: 9,
+            quota: idle.map(|_| 3),
             lifespans: Lifespans {
                 idle,
                 lifetime: None,
                 evictable: idle.is_some(),
+                ..Lifespans::default()
             },
+            evict_after: Duration::from_millis(250),
         };
         let mut ledger = Ledger::empty();
-        ledger.install(&VmSettings {
-            max_sessions: 10,
-            endpoints: vec![endpoint("a", None), endpoint("b", Some(Duration::from_secs(5)))],
-        });
+        for (id, max_sessions, idle) in [(1, Some(10), 7), (2, None, 5)] {
+            let settings = VmSettings {
+                max_sessions,
+                endpoints: vec![
+                    endpoint("a", None),
+                    endpoint("b", Some(Duration::from_secs(idle))),
+                ],
+            };
+            let mut configuration = Configuration::new(ConfigurationId::from_number(id), settings);
+            configuration.serves = true;
+            ledger.load(&mut configuration, Timestamp::from_millis(55));
+            ledger.keep(&mut configuration, Timestamp::from_millis(56));
+        }
         let root = RootTag::from_random(3);
         ledger.add_session(EndpointTag::of("a"), 63, Timestamp::from_millis(77));
         ledger.lease(
