@@ -109,7 +109,7 @@ fn a_post_of_a_live_session_reads_one_bucket() {
         head: clock_time_get 1, get_map 1, get_shared_data 1, increment_metric 1
         body: none
         end of body: none
-        answer: get_map_value 1
+        answer: get_map 1
         body of the answer: none
         end: none
     ");
@@ -121,7 +121,7 @@ fn a_post_of_a_live_session_with_all_filter_state() {
         head: clock_time_get 1, get_map 1, get_shared_data 1, increment_metric 1, set_property 4
         body: none
         end of body: none
-        answer: get_map_value 1
+        answer: get_map 1
         body of the answer: none
         end: none
     ");
@@ -133,7 +133,7 @@ fn a_post_of_a_live_session_whose_body_is_looked_at_as_it_streams_by() {
         head: clock_time_get 1, get_map 1, get_shared_data 1
         body: get_buffer 1, increment_metric 1
         end of body: none
-        answer: get_map_value 1
+        answer: get_map 1
         body of the answer: none
         end: none
     ");
@@ -143,7 +143,7 @@ fn a_post_of_a_live_session_whose_body_is_looked_at_as_it_streams_by() {
 fn a_get_of_a_live_session_counts_its_stream() {
     bill_of_get(&live(BY_HEAD)).is("
         head: clock_time_get 1, get_map 1, get_shared_data 1
-        answer: clock_time_get 1, get_map_value 1, get_metric 2, get_shared_data 3, record_metric 8, set_shared_data 1
+        answer: clock_time_get 1, get_map 1, get_metric 2, get_shared_data 3, record_metric 8, set_shared_data 1
         end: clock_time_get 1, get_metric 2, get_shared_data 3, record_metric 8, set_shared_data 1
     ");
 }
@@ -152,7 +152,7 @@ fn a_get_of_a_live_session_counts_its_stream() {
 fn a_get_of_a_live_session_with_all_filter_state() {
     bill_of_get(&live(ALL_KEYS)).is("
         head: clock_time_get 1, get_map 1, get_shared_data 1, set_property 3
-        answer: clock_time_get 1, get_map_value 1, get_metric 2, get_shared_data 3, record_metric 8, set_shared_data 1
+        answer: clock_time_get 1, get_map 1, get_metric 2, get_shared_data 3, record_metric 8, set_shared_data 1
         end: clock_time_get 1, get_metric 2, get_shared_data 3, record_metric 8, set_shared_data 1
     ");
 }
@@ -170,7 +170,7 @@ fn a_delete_of_a_live_session() {
     bill.step("end");
     bill.is("
         head: clock_time_get 1, get_map 1, get_shared_data 1
-        answer: clock_time_get 1, get_map_value 1, get_metric 2, get_property 1, get_shared_data 4, increment_metric 1, record_metric 9, set_shared_data 2
+        answer: clock_time_get 1, get_map 1, get_metric 2, get_property 1, get_shared_data 4, increment_metric 1, record_metric 9, set_shared_data 2
         end: none
     ");
 }
@@ -257,7 +257,7 @@ fn bill_of_unknown(worker: &Worker) -> Bill<'_> {
 fn an_unknown_id_that_is_adopted() {
     bill_of_unknown(&Envoy::new().worker(BY_HEAD)).is("
         head: clock_time_get 1, get_map 1, get_shared_data 1, increment_metric 1
-        answer: clock_time_get 1, get_map_value 1, get_metric 2, get_property 1, get_shared_data 4, increment_metric 1, record_metric 8, set_shared_data 2
+        answer: clock_time_get 1, get_map 1, get_metric 2, get_property 1, get_shared_data 4, increment_metric 1, record_metric 8, set_shared_data 2
         end: none
     ");
 }
@@ -320,12 +320,12 @@ fn a_stream_of_http_sse_is_looked_at_until_it_names_its_session() {
     bill.step("end");
     bill.is("
         head: clock_time_get 1, get_map 1, get_metric 2, get_shared_data 3, record_metric 8, remove_map_value 1, set_shared_data 1
-        answer: clock_time_get 1, get_map_value 1, get_metric 2, get_shared_data 3, record_metric 8, set_shared_data 1
+        answer: clock_time_get 1, get_map 1, get_metric 2, get_shared_data 3, record_metric 8, set_shared_data 1
         half of the event: clock_time_get 1, get_buffer 1
         the other half: clock_time_get 1, get_buffer 1, get_metric 2, get_shared_data 4, increment_metric 1, record_metric 8, set_shared_data 2
         an event: none
         head of a post: clock_time_get 1, get_map 1, get_shared_data 1, increment_metric 1
-        its body and its answer: none
+        its body and its answer: get_map 1
         its end: none
         end: clock_time_get 1, get_metric 2, get_shared_data 5, increment_metric 1, record_metric 9, set_shared_data 3
     ");

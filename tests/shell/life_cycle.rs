@@ -220,17 +220,14 @@ fn a_held_body_is_judged_alike_wherever_it_is_cut() {
 }
 
 #[test]
-fn a_held_body_is_refused_as_soon_as_it_is_too_large() {
+fn a_held_body_that_is_too_large_is_refused_once_its_first_4_kib_are_there_or_its_end() {
     let (_, worker) = start();
-    for parts in [[1024, 1], [1025, 0]] {
+    let spaces = |count: usize| vec![b' '; count];
+    for (parts, is_last) in [([1025, 3071], false), ([4095, 1], false), ([1024, 1], true)] {
         let stream = worker.stream();
         stream.request(head("POST", &[]), false);
-        let mut last = stream.body(&vec![b' '; parts[0]], false);
-        if parts[1] > 0 {
-            assert!(!goes_on(last) && stream.reply().is_none());
-            last = stream.body(&vec![b' '; parts[1]], false);
-        }
-        assert!(!goes_on(last));
+        assert!(!goes_on(stream.body(&spaces(parts[0]), false)) && stream.reply().is_none());
+        assert!(!goes_on(stream.body(&spaces(parts[1]), is_last)));
         assert_eq!(stream.reply().map(|reply| reply.status), Some(413));
         stream.close();
     }
@@ -305,8 +302,9 @@ fn only_the_server_ends_a_session_by_its_answers() {
     let (envoy, worker) = start();
     open_session(&worker, "s");
     for (method, status, details) in [
-        ("GET", 404, None),
-        ("GET", 404, Some("route_not_found")),
+        ("GET", 404, VIA_UPSTREAM),
+        ("POST", 404, None),
+        ("DELETE", 404, Some("route_not_found")),
         ("DELETE", 200, Some("direct_response")),
         ("DELETE", 503, VIA_UPSTREAM),
     ] {
@@ -315,7 +313,7 @@ fn only_the_server_ends_a_session_by_its_answers() {
         stream.close();
     }
     assert_eq!(envoy.gauges(), [1, 0, 0]);
-    let stream = of_session(&worker, "GET", "s");
+    let stream = of_session(&worker, "POST", "s");
     stream.answer(answer(404, &[]), VIA_UPSTREAM, true);
     assert_eq!(envoy.gauges(), [0, 0, 0]);
     stream.close();
