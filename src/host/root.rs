@@ -25,12 +25,17 @@ const SWEEP_TIME: Duration = Duration::from_millis(5);
 /// Streams that one callback closes at most. Envoy closes them one inside the other, on one stack: some 300 overflow it.
 const MOST_CLOSED: usize = 32;
 
+/// The timer's period while there are more streams to close: 1,600 a second.
+const CLOSING_TICK: Duration = Duration::from_millis(20);
+
 /// One configuration of the filter on one worker.
 #[derive(Debug)]
 pub(super) struct Root {
     context: u32,
     shared: Option<Rc<Shared>>,
     next_sweep: Timestamp,
+    /// While streams remain to be closed, the timer fires for them alone until this moment.
+    closes_until: Option<Timestamp>,
 }
 
 impl Root {
@@ -39,6 +44,7 @@ impl Root {
             context,
             shared: None,
             next_sweep: Timestamp::default(),
+            closes_until: None,
         }
     }
 
@@ -77,6 +83,43 @@ impl Root {
                 log::warn!("event=table_not_joined error=\"{error}\"");
                 shared
             }
+        }
+    }
+
+    /// What a root does once in each period of its timer.
+    fn work(&mut self, shared: Rc<Shared>, now: Timestamp) {
+        let shared = self.restore(shared, now);
+        // Before the sweep: after a pause of the whole process, leases that this root should have renewed
+        // may have run out.
+        let created = shared
+            .in_use
+            .borrow_mut()
+            .keep(&shared.table, now, |operation, error| {
+                shared.failed(operation, error);
+            });
+        shared.report_created(&created);
+        self.sweep(&shared, now);
+        shared.send_deletes(now);
+        shared.show_counts();
+    }
+
+    /// Closes the streams of sessions that have reached their lifetime, a few at a time. As long as there may be more, the
+    /// timer fires faster.
+    fn close_streams(&mut self, now: Timestamp) {
+        let Some(shared) = &self.shared else { return };
+        let streams = shared.in_use.borrow_mut().to_close(MOST_CLOSED, now);
+        shared.close_streams(&streams, self.context);
+        let there_are_more = streams.len() == MOST_CLOSED;
+        let was_closing = self.closes_until.is_some();
+        let period = tick_period(&shared.config);
+        let until = self.closes_until.filter(|until| now < *until);
+        self.closes_until = there_are_more.then(|| until.unwrap_or_else(|| now.after(period)));
+        if there_are_more == was_closing {
+            return;
+        }
+        let next = if there_are_more { CLOSING_TICK } else { period };
+        if let Err(error) = abi::set_tick_period(next) {
+            log::warn!("event=timer_not_set status={error}");
         }
     }
 
@@ -153,21 +196,10 @@ impl RootContext for Root {
     fn on_tick(&mut self) {
         let Some(shared) = self.shared.clone() else { return };
         let now = Shared::now();
-        let shared = self.restore(shared, now);
-        // Before the sweep: after a pause of the whole process, leases that this root should have renewed
-        // may have run out.
-        let created = shared
-            .in_use
-            .borrow_mut()
-            .keep(&shared.table, now, |operation, error| {
-                shared.failed(operation, error);
-            });
-        shared.report_created(&created);
-        let to_close = shared.in_use.borrow_mut().to_close(MOST_CLOSED, now);
-        shared.cut(&to_close, self.context);
-        self.sweep(&shared, now);
-        shared.send_deletes(now);
-        shared.show_counts();
+        if self.closes_until.is_none_or(|until| until <= now) {
+            self.work(shared, now);
+        }
+        self.close_streams(now);
     }
 
     fn create_http_context(&self, context: u32) -> Option<Box<dyn HttpContext>> {

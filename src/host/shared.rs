@@ -226,7 +226,7 @@ impl Shared {
     }
 
     /// Closes streams of this root.
-    pub(super) fn cut(&self, streams: &[u32], root: u32) {
+    pub(super) fn close_streams(&self, streams: &[u32], root: u32) {
         if streams.is_empty() {
             return;
         }

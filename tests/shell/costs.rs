@@ -256,7 +256,7 @@ fn bill_of_unknown(worker: &Worker) -> Bill<'_> {
 #[test]
 fn an_unknown_id_that_is_adopted() {
     bill_of_unknown(&Envoy::new().worker(BY_HEAD)).is("
-        head: clock_time_get 1, get_map 1, get_shared_data 1, increment_metric 1
+        head: clock_time_get 1, get_map 1, get_metric 2, get_shared_data 4, increment_metric 1, record_metric 8, set_shared_data 1
         answer: clock_time_get 1, get_map 1, get_metric 2, get_property 1, get_shared_data 4, increment_metric 1, record_metric 8, set_shared_data 2
         end: none
     ");

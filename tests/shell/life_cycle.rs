@@ -339,6 +339,34 @@ fn a_lifetime_closes_the_streams_it_ends() {
     assert_eq!(envoy.stat("endpoint.mcp.ended.reason.lifetime"), 1);
 }
 
+/// Envoy closes what one callback asks for one inside the other, on one stack.
+#[test]
+fn streams_that_reach_their_lifetime_together_are_closed_a_few_at_a_time_and_soon() {
+    let envoy = Envoy::new();
+    let worker = envoy.worker(r#"{"endpoints": [{"name": "mcp", "path": "/mcp", "max_lifetime": "2m"}]}"#);
+    let mut streams = Vec::new();
+    for number in 0..100 {
+        let id = format!("s{number}");
+        open_session(&worker, &id);
+        let stream = of_session(&worker, "GET", &id);
+        stream.answer(answer(200, &[]), VIA_UPSTREAM, false);
+        streams.push(stream);
+    }
+    envoy.wait(Duration::from_secs(121));
+    worker.calls();
+    let mut closed = Vec::new();
+    while !streams.is_empty() {
+        worker.tick();
+        let (reset, open): (Vec<_>, Vec<_>) = streams.into_iter().partition(Stream::is_reset);
+        closed.push(reset.len());
+        reset.into_iter().for_each(|stream| drop(stream.close()));
+        streams = open;
+        envoy.wait(Duration::from_millis(20));
+    }
+    assert_eq!(closed, [32, 32, 32, 4]);
+    assert_eq!(worker.calls().get("set_tick_period"), Some(&2), "faster, then as before");
+}
+
 #[test]
 fn a_worker_that_stood_still_does_not_end_sessions_it_has_in_use() {
     let envoy = Envoy::new();
