@@ -20,6 +20,7 @@ mod object;
 mod overlaps;
 mod protobuf;
 mod read;
+mod source;
 
 use core::time::Duration;
 use std::rc::Rc;
@@ -27,7 +28,6 @@ use std::rc::Rc;
 pub use mistakes::{ConfigError, Mistake};
 
 use crate::endpoint::{self, Endpoint, PathPattern};
-use json::Json;
 use located::Located;
 use mistakes::Mistakes;
 
@@ -71,7 +71,7 @@ impl Config {
     }
 
     fn parse_and(bytes: &[u8], refuse: impl Fn(&Located<'_>)) -> Result<Self, ConfigError> {
-        let json = Json::parse(bytes).map_err(ConfigError::unreadable)?;
+        let json = source::read(bytes).map_err(ConfigError::unreadable)?;
         let mistakes = Mistakes::default();
         let root = Located::root(&json, &mistakes);
         let config = read::config(&root);

@@ -1,4 +1,4 @@
-//! The configuration's bytes as a tree of JSON values.
+//! A tree of JSON values, as the configuration is read into.
 //!
 //! A tree of our own: it keeps a name that was written twice, which a map would lose, and it holds every number as
 //! the double that a Struct makes of it.
@@ -8,7 +8,6 @@ use core::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::bounds::ECHOED_CHARS;
-use super::protobuf::read_struct;
 
 /// A JSON value. Its display is a bounded quotation on one line for error messages.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,19 +19,6 @@ pub(super) enum Json {
     List(Vec<Self>),
     /// In the order of the text, a repeated name repeated.
     Object(Vec<(String, Self)>),
-}
-
-impl Json {
-    /// Reads JSON text or, where that fails, a serialised Struct. No bytes at all, as of an empty Struct, and white
-    /// space are an empty object. Both decoders bound the depth.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        if bytes.trim_ascii().is_empty() {
-            return Ok(Self::Object(Vec::new()));
-        }
-        serde_json::from_slice(bytes).or_else(|mistake| {
-            read_struct(bytes).ok_or_else(|| format!("must be JSON or a Struct: {mistake}"))
-        })
-    }
 }
 
 impl fmt::Display for Json {
@@ -138,6 +124,7 @@ impl<'de> Visitor<'de> for Tree {
 
 #[cfg(test)]
 mod tests {
+    use super::super::source::read;
     use super::*;
     use prost::Message;
     use prost_types::value::Kind;
@@ -167,14 +154,14 @@ mod tests {
     #[test]
     fn nothing_and_white_space_are_an_empty_object() {
         for bytes in [&b""[..], b" \r\n\t ", b"\n", b"{}", &bytes_of([])] {
-            assert_eq!(Json::parse(bytes), Ok(object(&[])), "{bytes:?}");
+            assert_eq!(read(bytes), Ok(object(&[])), "{bytes:?}");
         }
     }
 
     #[test]
     fn keeps_a_name_that_was_written_twice() {
         let twice = object(&[("a", Json::Number(1.0)), ("a", Json::Null)]);
-        assert_eq!(Json::parse(br#"{"a": 1, "a": null}"#), Ok(twice));
+        assert_eq!(read(br#"{"a": 1, "a": null}"#), Ok(twice));
     }
 
     #[test]
@@ -192,13 +179,13 @@ mod tests {
             ("z", Value { kind: None }),
         ]);
         let text = br#"{"l": [null, true], "n": 100, "o": {"s": "t"}, "z": null}"#;
-        assert_eq!(Json::parse(&bytes), Json::parse(text));
+        assert_eq!(read(&bytes), read(text));
     }
 
     #[test]
     fn says_where_the_text_breaks() {
         assert_eq!(
-            Json::parse(b"{\n  \"a\": 1,\n}").unwrap_err(),
+            read(b"{\n  \"a\": 1,\n}").unwrap_err(),
             "must be JSON or a Struct: trailing comma at line 3 column 1"
         );
     }
@@ -207,28 +194,24 @@ mod tests {
     fn text_is_never_taken_for_a_struct_with_other_fields() {
         // Read as protobuf: a 32-bit field 13 and nothing more.
         for bytes in [&b"maxim"[..], b"\xFF\xFE", b"\n\x7Fa", b"max: 1", b"\n{\"a\":}"] {
-            assert!(Json::parse(bytes).is_err(), "{bytes:?}");
+            assert!(read(bytes).is_err(), "{bytes:?}");
         }
     }
 
     #[test]
     fn refuses_a_tree_too_deep_to_walk() {
         let text = "[".repeat(100_000);
-        assert!(
-            Json::parse(text.as_bytes())
-                .unwrap_err()
-                .contains("recursion limit")
-        );
+        assert!(read(text.as_bytes()).unwrap_err().contains("recursion limit"));
         let mut deep = value(Kind::NullValue(0));
         for _ in 0..200 {
             deep = value(Kind::ListValue(ListValue { values: vec![deep] }));
         }
-        assert!(Json::parse(&bytes_of([("a", deep)])).is_err());
+        assert!(read(&bytes_of([("a", deep)])).is_err());
     }
 
     #[test]
     fn quotations_are_short_and_on_one_line() {
-        let quote = |text: &str| Json::parse(text.as_bytes()).unwrap().to_string();
+        let quote = |text: &str| read(text.as_bytes()).unwrap().to_string();
         assert_eq!(quote("\"a\\nb\""), r#""a\nb""#);
         assert_eq!(
             quote(&format!("\"{}\"", "é".repeat(1000))),
@@ -257,7 +240,7 @@ mod tests {
             ("-1e300", "a huge number"),
         ];
         for (text, quotation) in cases {
-            assert_eq!(Json::parse(text.as_bytes()).unwrap().to_string(), quotation);
+            assert_eq!(read(text.as_bytes()).unwrap().to_string(), quotation);
         }
         assert_eq!(Json::Number(f64::NAN).to_string(), "a huge number");
     }

@@ -136,7 +136,13 @@ impl Exchange {
     ) -> Edit {
         match core::mem::take(&mut self.state) {
             State::StreamAsked(reservation) => self.stream_answered(gate, effects, head, reservation),
-            state => self.state = state,
+            state @ (State::Holding(_)
+            | State::Opening { .. }
+            | State::Using(_)
+            | State::Sessionless
+            | State::Announcing(_)
+            | State::Streaming(..)
+            | State::Over) => self.state = state,
         }
         if head.session_id.is_absent() {
             Edit::Keep
@@ -282,10 +288,13 @@ impl Exchange {
         announcement: &Announcement,
     ) -> Edit {
         let stream = &announcement.stream;
-        let opened = stream.become_session(gate.table, gate.in_use, gate.now);
+        let opened = stream.become_session(gate.table, gate.now);
         effects.counts_moved(self.site.index);
         match opened {
-            Ok(Opened::Created) => effects.count(self.site.index, Event::Created),
+            Ok(Opened::Created) => {
+                gate.in_use.enter_stream(stream);
+                effects.count(self.site.index, Event::Created);
+            }
             Ok(Opened::Alive { .. } | Opened::Renewed) => {}
             Ok(Opened::Full | Opened::Foreign | Opened::Ended) => {
                 effects.count(self.site.index, Event::Untracked);
@@ -296,8 +305,8 @@ impl Exchange {
                 effects.count(self.site.index, Event::Untracked);
             }
         }
-        if let Place::Session(key, opened) = &*stream.place.borrow() {
-            self.state = State::Streaming(*key, *opened);
+        if let Some((key, opened)) = stream.session() {
+            self.state = State::Streaming(key, opened);
         }
         Edit::Keep
     }

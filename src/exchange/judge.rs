@@ -108,8 +108,14 @@ impl Exchange {
                     Occurs::Several => self.refuse(effects, Answer::InvalidSessionId),
                 }
             }
-            belongs => {
-                self.state = belongs;
+            state @ (State::Opening { .. }
+            | State::Using(_)
+            | State::Sessionless
+            | State::StreamAsked(_)
+            | State::Announcing(_)
+            | State::Streaming(..)
+            | State::Over) => {
+                self.state = state;
                 self.pass(effects)
             }
         }

@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
 use super::longest_idle::LongestIdle;
-use super::unnamed_streams::UnnamedStreams;
+use super::unnamed_streams::{UnnamedStream, UnnamedStreams};
 use crate::session::{EndpointTag, Lifespans, Opened, SessionKey, Store, StoreError, Table, Timestamp};
 
 /// A reservation is turned into a session this long before it runs out: two ticks, which come once a second.
@@ -89,6 +89,20 @@ impl InUse {
             if used.endpoint == endpoint {
                 used.lifespans = lifespans;
             }
+        }
+    }
+
+    /// Notes that a stream has become a session by itself, and uses that session.
+    pub fn enter_stream(&mut self, stream: &UnnamedStream) {
+        if let Some((key, opened)) = stream.session() {
+            self.enter(
+                key,
+                stream.endpoint,
+                opened,
+                opened,
+                stream.lifespans,
+                stream.context,
+            );
         }
     }
 
@@ -202,8 +216,11 @@ impl InUse {
     ) -> Vec<EndpointTag> {
         let mut created = Vec::new();
         for stream in self.unnamed_streams.due_by(now.after(TICKS_AHEAD)) {
-            match stream.become_session(table, self, now) {
-                Ok(Opened::Created) => created.push(stream.endpoint),
+            match stream.become_session(table, now) {
+                Ok(Opened::Created) => {
+                    self.enter_stream(&stream);
+                    created.push(stream.endpoint);
+                }
                 Ok(Opened::Alive { .. } | Opened::Renewed) => {}
                 Ok(Opened::Full | Opened::Foreign | Opened::Ended) => self.placeless.push(stream.context),
                 Err(error) => failed("open", error),

@@ -6,7 +6,6 @@
 use core::cell::RefCell;
 use std::rc::Rc;
 
-use super::in_use::InUse;
 use crate::session::{
     EndpointTag, Lifespans, NewSession, Opened, Origin, Owner, Reservation, SessionKey, Store, StoreError,
     Table, Timestamp,
@@ -41,16 +40,11 @@ pub enum Place {
 }
 
 impl UnnamedStream {
-    /// Makes the stream itself the session. Returns what became of it; [`Opened::Created`] if it has a place now.
+    /// Makes the stream itself the session, which [`super::in_use::InUse::enter_stream`] then keeps in use. Returns what became of it; [`Opened::Created`] if it has a place now.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be read or written.
-    pub fn become_session<S: Store>(
-        &self,
-        table: &Table<S>,
-        in_use: &mut InUse,
-        now: Timestamp,
-    ) -> Result<Opened, StoreError> {
+    pub fn become_session<S: Store>(&self, table: &Table<S>, now: Timestamp) -> Result<Opened, StoreError> {
         let reservation = match &mut *self.place.borrow_mut() {
             Place::Reserved(reservation) => reservation.take(),
             Place::Session(_, opened) => return Ok(Opened::Alive { opened: *opened }),
@@ -70,10 +64,17 @@ impl UnnamedStream {
         };
         let opened = table.open(&new, Origin::Announced(reservation), now)?;
         if opened == Opened::Created {
-            in_use.enter(id.key(), self.endpoint, now, now, self.lifespans, self.context);
             *self.place.borrow_mut() = Place::Session(id.key(), now);
         }
         Ok(opened)
+    }
+
+    /// The session that the stream has become by itself, and when.
+    pub fn session(&self) -> Option<(SessionKey, Timestamp)> {
+        match &*self.place.borrow() {
+            Place::Reserved(_) => None,
+            Place::Session(key, opened) => Some((*key, *opened)),
+        }
     }
 
     /// Whether the reservation runs out at `then` at the latest.

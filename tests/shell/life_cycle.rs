@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::envoy::{Envoy, Worker, goes_on};
+use crate::envoy::{Envoy, Stream, Worker, goes_on};
 use crate::requests::{
     CALL, HELD, INITIALIZE, VIA_UPSTREAM, answer, delete_session, head, initialize, of_session, open_session,
     refusal,
@@ -364,7 +364,11 @@ fn streams_that_reach_their_lifetime_together_are_closed_a_few_at_a_time_and_soo
         envoy.wait(Duration::from_millis(20));
     }
     assert_eq!(closed, [32, 32, 32, 4]);
-    assert_eq!(worker.calls().get("set_tick_period"), Some(&2), "faster, then as before");
+    assert_eq!(
+        worker.calls().get("set_tick_period"),
+        Some(&2),
+        "faster, then as before"
+    );
 }
 
 #[test]
