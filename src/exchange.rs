@@ -19,12 +19,14 @@
 //! ```
 
 mod answered;
+mod ending;
 mod gate;
 mod glimpse;
 mod head;
 mod http_sse;
 mod judge;
 mod newcomer;
+mod presented;
 mod site;
 mod verify_headers;
 
@@ -40,18 +42,14 @@ use self::glimpse::Beginning;
 use self::http_sse::Announcement;
 use self::verify_headers::Mirrors;
 use crate::answer::Answer;
-use crate::endpoint::{Admission, UnknownSession};
-use crate::mcp::json_rpc::RequestId;
+use crate::endpoint::Admission;
 use crate::mcp::method::Method;
 use crate::mcp::occurs::Occurs;
 use crate::mcp::revision::{Era, Revision};
 use crate::mcp::session_id::SessionId;
 use crate::principal::identify;
-use crate::session::{
-    DeleteRequest, Owner, Reservation, Session, SessionKey, Standing, Store, Timestamp, TrackedId,
-};
+use crate::session::{DeleteRequest, Owner, Reservation, SessionKey, Store, Timestamp, TrackedId};
 use crate::telemetry::{Event, Fact, SessionName};
-use crate::worker::in_use::InUse;
 
 /// What to do with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -361,195 +359,6 @@ impl Exchange {
         self.keep_mirrors(head);
         self.state = State::Holding(id.map(TrackedId::into_owned));
         Verdict::Hold
-    }
-
-    /// A request that carries an id. `opens` is `None` as long as its message can still be held.
-    fn with_id<'b, S: Store>(
-        &mut self,
-        gate: &mut Gate<'_, S>,
-        effects: &mut impl Effects,
-        id: TrackedId<'_>,
-        opens: Option<Opens>,
-        request_id: Option<RequestId<'b>>,
-    ) -> Verdict<'b> {
-        let lifespans = self.site.lifespans();
-        let standing = gate
-            .table
-            .use_session(id.key(), self.claimant(), lifespans, gate.now);
-        let id = match &standing {
-            Ok(Standing::Alive(session)) => id.with_digest(session.digest),
-            Ok(Standing::Expired(_) | Standing::Ended | Standing::Foreign | Standing::Unknown) | Err(_) => id,
-        };
-        self.note_session(gate, effects, &id);
-        match standing {
-            Ok(Standing::Alive(session)) => {
-                let (opened, stamp) = (session.opened, session.stamp());
-                gate.in_use
-                    .enter(id.key(), self.site.tag, opened, stamp, lifespans, self.context);
-                self.note_version(gate, effects, &session);
-                self.state = State::Using(id.key());
-                self.pass(effects)
-            }
-            Ok(Standing::Unknown) => self.with_unknown_id(gate, effects, id, opens, request_id),
-            Ok(Standing::Ended | Standing::Foreign) => self.refuse(effects, Answer::SessionNotFound),
-            Ok(Standing::Expired(ended)) => {
-                effects.ended(&ended);
-                effects.counts_moved(self.site.index);
-                self.refuse(effects, Answer::SessionNotFound)
-            }
-            Err(error) => {
-                effects.failed("use_session", error);
-                self.with_unread_table(effects, id, request_id)
-            }
-        }
-    }
-
-    /// The table cannot tell whose session it is. What is bound to a principal must not pass; anything else may well be
-    /// alive, and passes as it would without the filter.
-    fn with_unread_table<'b>(
-        &mut self,
-        effects: &mut impl Effects,
-        id: TrackedId<'_>,
-        request_id: Option<RequestId<'b>>,
-    ) -> Verdict<'b> {
-        if self.claimant().is_some() {
-            return self.refuse(effects, self.unavailable(request_id));
-        }
-        effects.count(self.site.index, Event::Untracked);
-        self.state = State::Opening {
-            unknown: Some(id.into_owned()),
-            reservation: None,
-        };
-        self.pass(effects)
-    }
-
-    /// A request with an id that the table does not hold.
-    fn with_unknown_id<'b, S: Store>(
-        &mut self,
-        gate: &mut Gate<'_, S>,
-        effects: &mut impl Effects,
-        id: TrackedId<'_>,
-        opens: Option<Opens>,
-        request_id: Option<RequestId<'b>>,
-    ) -> Verdict<'b> {
-        if self.site.is_http_sse() {
-            return self.with_unknown_stream(effects);
-        }
-        match (self.site.rules.unknown_session, opens) {
-            (UnknownSession::Reject, _) => self.refuse(effects, Answer::SessionNotFound),
-            (UnknownSession::Adopt, None) => {
-                self.validates = false;
-                self.state = State::Holding(Occurs::One(id.into_owned()));
-                Verdict::Hold
-            }
-            (UnknownSession::Adopt, Some(Opens::Session)) if self.verb == Verb::Post => {
-                self.admit(gate, effects, Some(id.into_owned()), request_id)
-            }
-            (UnknownSession::Adopt, Some(Opens::Perhaps)) if self.verb == Verb::Post => {
-                self.state = State::Opening {
-                    unknown: Some(id.into_owned()),
-                    reservation: self.reserve_if_room(gate, effects),
-                };
-                self.pass(effects)
-            }
-            (UnknownSession::Adopt, Some(_)) => {
-                self.state = State::Opening {
-                    unknown: Some(id.into_owned()),
-                    reservation: None,
-                };
-                self.pass(effects)
-            }
-        }
-    }
-
-    /// Notes that the exchange is over, as far as that can be done without the table. Returns whether nothing is left to
-    /// do, as for most requests; else [`Exchange::end`] is to be called.
-    pub fn end_locally(&mut self, in_use: &mut InUse) -> bool {
-        if self.glimpse.is_some() || self.stream_open {
-            return false;
-        }
-        match &self.state {
-            State::Using(key) => in_use.leave_quietly(*key, self.context),
-            State::Opening { reservation, .. } => reservation.is_none(),
-            State::Sessionless | State::Over => true,
-            State::Holding(_) | State::StreamAsked(_) | State::Announcing(_) | State::Streaming(..) => false,
-        }
-    }
-
-    /// The exchange is over, however it came to that.
-    pub fn end<S: Store>(&mut self, gate: &mut Gate<'_, S>, effects: &mut impl Effects) {
-        self.end_glimpse(effects);
-        self.close_stream(gate, effects);
-        match core::mem::take(&mut self.state) {
-            State::Opening { reservation, .. } | State::StreamAsked(reservation) => {
-                self.give_back(gate, effects, reservation);
-            }
-            State::Using(key) => self.release_use(gate, effects, key),
-            State::Announcing(announcement) => self.end_unnamed(gate, effects, &announcement),
-            State::Streaming(key, opened) => self.end_with_stream(gate, effects, key, opened),
-            State::Holding(_) | State::Sessionless | State::Over => {}
-        }
-    }
-
-    fn close_stream<S: Store>(&mut self, gate: &mut Gate<'_, S>, effects: &mut impl Effects) {
-        if !core::mem::take(&mut self.stream_open) {
-            return;
-        }
-        match gate.table.close_stream(self.site.tag, gate.now) {
-            Ok(()) => effects.counts_moved(self.site.index),
-            Err(error) => {
-                gate.in_use.owe_close(self.site.tag);
-                effects.failed("close_stream", error);
-            }
-        }
-    }
-
-    fn release_use<S: Store>(&self, gate: &mut Gate<'_, S>, effects: &mut impl Effects, key: SessionKey) {
-        if !gate.in_use.leave(key, self.context, gate.now) {
-            return;
-        }
-        let lifespans = self.site.lifespans();
-        match gate.table.rest(key, lifespans, gate.now) {
-            Ok(()) if lifespans.evictable => {
-                gate.in_use.longest_idle.note_rest(self.site.tag, key, gate.now);
-            }
-            Ok(()) => {}
-            Err(error) => effects.failed("rest", error),
-        }
-    }
-
-    /// Gives back a place that was kept and is not needed.
-    fn give_back<S: Store>(
-        &self,
-        gate: &mut Gate<'_, S>,
-        effects: &mut impl Effects,
-        reservation: Option<Reservation>,
-    ) {
-        let Some(reservation) = reservation else { return };
-        match gate.table.release(reservation) {
-            Ok(()) => effects.counts_moved(self.site.index),
-            Err(error) => effects.failed("release", error),
-        }
-    }
-
-    /// The owner that the session must have, if `bind_sessions` is on.
-    fn claimant(&self) -> Option<Owner> {
-        let bound = self.site.asks_who && self.site.rules.bind_sessions;
-        bound.then_some(self.owner)
-    }
-
-    /// Stores the protocol version of the first request that states one; the DELETE needs it.
-    #[inline(never)]
-    fn note_version<S: Store>(&self, gate: &Gate<'_, S>, effects: &mut impl Effects, session: &Session) {
-        let (Some(known), Some(version)) = (&session.delete_request, self.revision) else {
-            return;
-        };
-        if known.version().is_some() {
-            return;
-        }
-        if let Err(error) = gate.table.note_version(session.key, version, gate.now) {
-            effects.failed("note_version", error);
-        }
     }
 
     /// Lets the request go on to the server, once its message is found valid where it has to be.

@@ -1,0 +1,77 @@
+//! The end of an exchange: what it holds is given back, exactly once.
+
+use super::{Effects, Exchange, Gate, State};
+use crate::session::{Reservation, SessionKey, Store};
+use crate::worker::in_use::InUse;
+
+impl Exchange {
+    /// Notes that the exchange is over, as far as that can be done without the table. Returns whether nothing is left to
+    /// do, as for most requests; else [`Exchange::end`] is to be called.
+    pub fn end_locally(&mut self, in_use: &mut InUse) -> bool {
+        if self.glimpse.is_some() || self.stream_open {
+            return false;
+        }
+        match &self.state {
+            State::Using(key) => in_use.leave_quietly(*key, self.context),
+            State::Opening { reservation, .. } => reservation.is_none(),
+            State::Sessionless | State::Over => true,
+            State::Holding(_) | State::StreamAsked(_) | State::Announcing(_) | State::Streaming(..) => false,
+        }
+    }
+
+    /// The exchange is over, however it came to that.
+    pub fn end<S: Store>(&mut self, gate: &mut Gate<'_, S>, effects: &mut impl Effects) {
+        self.end_glimpse(effects);
+        self.close_stream(gate, effects);
+        match core::mem::take(&mut self.state) {
+            State::Opening { reservation, .. } | State::StreamAsked(reservation) => {
+                self.give_back(gate, effects, reservation);
+            }
+            State::Using(key) => self.release_use(gate, effects, key),
+            State::Announcing(announcement) => self.end_unnamed(gate, effects, &announcement),
+            State::Streaming(key, opened) => self.end_with_stream(gate, effects, key, opened),
+            State::Holding(_) | State::Sessionless | State::Over => {}
+        }
+    }
+
+    fn close_stream<S: Store>(&mut self, gate: &mut Gate<'_, S>, effects: &mut impl Effects) {
+        if !core::mem::take(&mut self.stream_open) {
+            return;
+        }
+        match gate.table.close_stream(self.site.tag, gate.now) {
+            Ok(()) => effects.counts_moved(self.site.index),
+            Err(error) => {
+                gate.in_use.owe_close(self.site.tag);
+                effects.failed("close_stream", error);
+            }
+        }
+    }
+
+    fn release_use<S: Store>(&self, gate: &mut Gate<'_, S>, effects: &mut impl Effects, key: SessionKey) {
+        if !gate.in_use.leave(key, self.context, gate.now) {
+            return;
+        }
+        let lifespans = self.site.lifespans();
+        match gate.table.rest(key, lifespans, gate.now) {
+            Ok(()) if lifespans.evictable => {
+                gate.in_use.longest_idle.note_rest(self.site.tag, key, gate.now);
+            }
+            Ok(()) => {}
+            Err(error) => effects.failed("rest", error),
+        }
+    }
+
+    /// Gives back a place that was kept and is not needed.
+    pub(super) fn give_back<S: Store>(
+        &self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        reservation: Option<Reservation>,
+    ) {
+        let Some(reservation) = reservation else { return };
+        match gate.table.release(reservation) {
+            Ok(()) => effects.counts_moved(self.site.index),
+            Err(error) => effects.failed("release", error),
+        }
+    }
+}
