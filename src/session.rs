@@ -16,9 +16,11 @@ mod time;
 mod tracked_id;
 mod values;
 
-pub use settings::{Configuration, ConfigurationId, EndpointSettings, EndpointTag, Lifespans, VmSettings};
+pub use settings::{
+    Configuration, ConfigurationId, EndpointSettings, EndpointTag, LEASE_FLOOR, Lifespans, VmSettings,
+};
 pub use store::{BUCKETS, Key, SetError, Store, StoreError, Value, Version};
-pub use table::evict::{Candidates, Resting};
+pub use table::evict::{Candidates, Resting, Round};
 pub use table::open::{NewSession, Opened, Origin};
 pub use table::quota::Quota;
 pub use table::sweep::SweepReport;

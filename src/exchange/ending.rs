@@ -53,10 +53,14 @@ impl Exchange {
         }
         let lifespans = self.site.lifespans();
         match gate.table.rest(key, lifespans, gate.now) {
-            Ok(()) if lifespans.evictable => {
-                gate.in_use.longest_idle.note_rest(self.site.tag, key, gate.now);
+            Ok(true) if lifespans.evictable => {
+                let (tag, evict_after) = (self.site.tag, self.site.evict_after());
+                let longest_idle = &mut gate.in_use.longest_idle;
+                if let Err(error) = longest_idle.note_rest(gate.table, tag, key, evict_after, gate.now) {
+                    effects.failed("note_rest", error);
+                }
             }
-            Ok(()) => {}
+            Ok(true | false) => {}
             Err(error) => effects.failed("rest", error),
         }
     }

@@ -90,10 +90,13 @@ impl Exchange {
     }
 
     fn reserve_once<S: Store>(&self, gate: &Gate<'_, S>) -> Result<Result<Reservation, Refusal>, StoreError> {
-        let owner = self.owner;
-        let quota = self.site.quota().map(|limit| Quota { owner, limit });
         let timeout = self.site.rules.initialize_timeout;
-        gate.table.reserve(self.site.tag, quota, timeout, gate.now)
+        gate.table.reserve(self.site.tag, self.quota(), timeout, gate.now)
+    }
+
+    fn quota(&self) -> Option<Quota> {
+        let owner = self.owner;
+        self.site.quota().map(|limit| Quota { owner, limit })
     }
 
     /// Reserves a place. Under `evict_idle` a session that is not in use gives up its own.
@@ -127,12 +130,13 @@ impl Exchange {
         refusal: Refusal,
     ) -> Result<Option<EndedSession>, StoreError> {
         let (tag, lifespans) = (self.site.tag, self.site.lifespans());
-        match refusal {
-            Refusal::Capacity => gate
-                .in_use
-                .longest_idle
-                .evict(gate.table, tag, lifespans, gate.now),
-            Refusal::Quota => gate.table.evict_of(self.owner, tag, lifespans, gate.now),
+        let (evict_after, now) = (self.site.evict_after(), gate.now);
+        match (refusal, self.quota()) {
+            (Refusal::Quota, Some(quota)) => gate.table.evict_of(quota, tag, evict_after, lifespans, now),
+            (Refusal::Capacity, _) | (Refusal::Quota, None) => {
+                let longest_idle = &mut gate.in_use.longest_idle;
+                longest_idle.evict(gate.table, tag, evict_after, lifespans, now)
+            }
         }
     }
 

@@ -106,7 +106,7 @@ impl Lifespans {
 }
 
 /// A lease on a session in use lasts at least this long.
-pub(super) const LEASE_FLOOR: Duration = Duration::from_secs(30);
+pub const LEASE_FLOOR: Duration = Duration::from_secs(30);
 
 /// What a configuration says of one endpoint, as far as all workers must agree on it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! what is needed to see it again.
 
 mod configurations;
+mod evictions;
 mod faults;
 mod interleaved;
 mod leases;
@@ -159,7 +160,11 @@ impl World {
     }
 
     fn rest(&self, worker: &Worker, id: &Id) -> Result<(), StoreError> {
-        worker.rest(id.key, self.lifespans(id), self.now())
+        let rests = worker.rest(id.key, self.lifespans(id), self.now())?;
+        if rests && self.lifespans(id).evictable {
+            worker.tell_of_rest()?;
+        }
+        Ok(())
     }
 
     fn end(&self, worker: &Worker, id: &Id) -> Result<Option<EndedSession>, StoreError> {

@@ -9,6 +9,19 @@ pub const BUCKETS: u16 = 16_384;
 /// session each, a value holds about 244 of them in 8 KiB.
 pub(super) const PRINCIPALS: u16 = 4_096;
 
+/// The number of the layout of all values: each begins with it, and it is part of every key's name. A release with
+/// another layout begins an empty table beside the old one, whose values it neither reads nor writes: Envoy keeps shared
+/// data through an update of the module, and while the old listener drains both releases run.
+///
+/// Layout 1, of release 0.1.0, had no number in its names.
+pub(super) const LAYOUT: u8 = 2;
+
+/// What every key's name begins with.
+const PREFIX: &str = "mcp_sessions/2/";
+
+/// Bytes of the name of a bucket, or of a value with books.
+pub(super) const INDEXED_NAME_LEN: usize = PREFIX.len() + "b/0000".len();
+
 /// Names one value of the store. The set of keys is fixed, whatever number of sessions comes and goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
@@ -16,6 +29,8 @@ pub enum Key {
     HashKey,
     /// Caps, counts and reservations.
     Ledger,
+    /// Whether roots wait for a session to come to rest.
+    Rests,
     /// Sessions whose hash falls into this bucket, `0..16_384`.
     Bucket(u16),
     /// What the principals whose hash falls here hold, `0..4_096`. Only where there are quotas.
@@ -29,11 +44,13 @@ impl Key {
     /// Writes the key's name into `name`. At most 22 bytes, so that libc++ keeps it without an allocation.
     pub fn write_name(self, name: &mut String) {
         name.clear();
+        name.push_str(PREFIX);
         match self {
-            Self::HashKey => name.push_str("mcp_sessions/key"),
-            Self::Ledger => name.push_str("mcp_sessions/ledger"),
-            Self::Bucket(index) => write_indexed(name, "mcp_sessions/b/", index),
-            Self::Principals(index) => write_indexed(name, "mcp_sessions/p/", index),
+            Self::HashKey => name.push_str("key"),
+            Self::Ledger => name.push_str("ledger"),
+            Self::Rests => name.push_str("rests"),
+            Self::Bucket(index) => write_indexed(name, "b/", index),
+            Self::Principals(index) => write_indexed(name, "p/", index),
         }
     }
 }
@@ -143,15 +160,19 @@ mod tests {
     fn names_are_distinct_and_short_enough_to_be_stored_inline() {
         let mut name = String::new();
         Key::Bucket(0x3f0a).write_name(&mut name);
-        assert_eq!(name, "mcp_sessions/b/3f0a");
+        assert_eq!(name, format!("mcp_sessions/{LAYOUT}/b/3f0a"));
+        assert_eq!(name.len(), INDEXED_NAME_LEN);
+        let mut names = std::collections::BTreeSet::new();
         for key in [
             Key::HashKey,
             Key::Ledger,
+            Key::Rests,
             Key::Bucket(BUCKETS - 1),
             Key::Principals(PRINCIPALS - 1),
         ] {
             key.write_name(&mut name);
             assert!(name.len() <= 22, "{name}");
+            assert!(names.insert(name.clone()), "{name} names two keys");
         }
     }
 }

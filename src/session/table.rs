@@ -4,8 +4,11 @@ pub(super) mod evict;
 pub(super) mod open;
 pub(super) mod quota;
 mod reserve;
+mod rests;
 pub(super) mod sweep;
 pub(super) mod upstream_delete;
+
+use core::cell::Cell;
 
 use super::settings::{Configuration, EndpointTag, Lifespans};
 use super::store::{BUCKETS, Key, SetError, Store, StoreError, Value, Version};
@@ -227,15 +230,18 @@ impl<S: Store> Table<S> {
     }
 
     /// The last request or stream that this root has of the session is over: its idle clock starts, unless
-    /// another root has a lease on it.
+    /// another root has a lease on it. Whether it has come to rest.
     ///
     /// # Errors
     /// [`StoreError`] if the bucket cannot be read or written.
-    pub fn rest(&self, key: SessionKey, lifespans: Lifespans, now: Timestamp) -> Result<(), StoreError> {
+    pub fn rest(&self, key: SessionKey, lifespans: Lifespans, now: Timestamp) -> Result<bool, StoreError> {
+        let rests = Cell::new(false);
         self.restamp(key, now, |session| {
+            rests.set(true);
             let others = session.leaseholders.clone().left_by(self.root);
             let held = others != session.leaseholders;
             if session.stamp > now && !others.is_empty() {
+                rests.set(false);
                 return held.then_some((session.stamp, others));
             }
             if held {
@@ -243,7 +249,8 @@ impl<S: Store> Table<S> {
             }
             let aged = now.since(session.stamp) >= lifespans.grain();
             aged.then_some((now.max(session.stamp), Leaseholders::default()))
-        })
+        })?;
+        Ok(rests.get())
     }
 
     /// Ends a session for a reason that a request has brought; `None` if it was not alive.
@@ -430,6 +437,7 @@ impl<S: Store> Table<S> {
     }
 
     fn create_buckets(&self) -> Result<(), StoreError> {
+        self.create(core::iter::once(Key::Rests), Key::Rests, Self::unheard())?;
         let keys = (0..BUCKETS).map(Key::Bucket);
         self.create(keys, Key::LAST, &Bucket::empty().into_value())
     }

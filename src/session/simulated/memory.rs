@@ -150,7 +150,7 @@ impl Audit {
 /// interleaved.
 fn is_hot(key: Key) -> bool {
     match key {
-        Key::HashKey | Key::Ledger => true,
+        Key::HashKey | Key::Ledger | Key::Rests => true,
         Key::Bucket(index) => HOT_BUCKETS.contains(&index),
         Key::Principals(_) => true,
     }

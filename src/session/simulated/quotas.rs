@@ -314,7 +314,15 @@ fn the_longest_idle_goes_first_and_never_one_in_use() {
     world.use_session(&other, &ids[0]).unwrap();
     world.rest(&other, &ids[0]).unwrap();
     world.use_session(&other, &ids[1]).unwrap();
-    let mut evict = || longest_idle.evict(&worker, ids[0].tag(), world.lifespans(&ids[0]), world.now());
+    let mut evict = || {
+        longest_idle.evict(
+            &worker,
+            ids[0].tag(),
+            Duration::ZERO,
+            world.lifespans(&ids[0]),
+            world.now(),
+        )
+    };
     for expected in [2, 3] {
         let ended = evict().unwrap().unwrap();
         assert_eq!(
@@ -352,7 +360,9 @@ fn evictions_exceed_no_cap_and_end_nothing_in_use() {
                     if world.admit(&worker, id).unwrap() == Opened::Full {
                         let tag = id.tag();
                         let lifespans = world.lifespans(id);
-                        longest_idle.evict(&worker, tag, lifespans, world.now()).unwrap();
+                        longest_idle
+                            .evict(&worker, tag, Duration::ZERO, lifespans, world.now())
+                            .unwrap();
                     }
                     if matches!(world.use_session(&worker, id), Ok(Standing::Alive(_))) {
                         // Whatever others do now, it is in use.

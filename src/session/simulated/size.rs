@@ -40,7 +40,7 @@ fn bytes_at_a_million(session: impl Fn(SessionKey, EndpointTag) -> Session) -> f
     each
 }
 
-fn session(key: SessionKey, endpoint: EndpointTag) -> Session {
+pub(super) fn session(key: SessionKey, endpoint: EndpointTag) -> Session {
     let now = Timestamp::from_millis(1_000_000);
     Session {
         key,
@@ -148,7 +148,7 @@ fn of_a_million_sessions_one_of_the_longest_idle_goes() {
         .map(|_| {
             world.advance(secs(1));
             let mut longest_idle = LongestIdle::default();
-            let ended = longest_idle.evict(&worker, tag, lifespans, world.now());
+            let ended = longest_idle.evict(&worker, tag, Duration::ZERO, lifespans, world.now());
             ended.unwrap().unwrap().session.stamp().as_millis()
         })
         .collect();

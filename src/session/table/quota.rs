@@ -147,17 +147,23 @@ impl<S: Store> Table<S> {
         let _ = self.strike(session);
     }
 
-    /// The sessions that a principal has at an endpoint, `most` of them at most, beginning anywhere.
+    /// The sessions that a principal at its quota has at an endpoint, `most` of them at most, beginning anywhere; none
+    /// if it is beyond it: its quota was lowered, and the end of one would let nobody in.
     pub(super) fn sessions_of(
         &self,
-        owner: Owner,
+        quota: Quota,
         endpoint: EndpointTag,
         most: usize,
         anywhere: u64,
     ) -> Result<Vec<Session>, StoreError> {
+        let owner = quota.owner;
         let book_owner = BookOwner { owner, endpoint };
         let value = self.store.get(Key::Principals(book_owner.index()))?;
-        let keys = Books::from_value(value.bytes)?.find(book_owner).sessions;
+        let book = Books::from_value(value.bytes)?.find(book_owner);
+        let keys = match book.count() > quota.limit {
+            true => Vec::new(),
+            false => book.sessions,
+        };
         let first = usize::try_from(anywhere).unwrap_or(0) % keys.len().max(1);
         let chosen = keys.iter().cycle().skip(first).take(keys.len().min(most));
         let mut sessions = Vec::new();

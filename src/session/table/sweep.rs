@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::{Change, MAX_ATTEMPTS, Table};
 use crate::session::settings::EndpointTag;
-use crate::session::store::{Key, PRINCIPALS, SetError, Store, StoreError, Value};
+use crate::session::store::{INDEXED_NAME_LEN, Key, PRINCIPALS, SetError, Store, StoreError, Value};
 use crate::session::time::Timestamp;
 use crate::session::values::bucket::{Bucket, Swept};
 use crate::session::values::ledger::{Claim, GROUP_LEN, GROUPS, GroupTally, Ledger};
@@ -137,6 +137,5 @@ fn books_of(group: u8) -> core::ops::Range<u16> {
 
 /// Bytes of a key and value.
 pub(super) fn value_bytes(value_len: usize) -> u32 {
-    const KEY_LEN: usize = "mcp_sessions/b/0000".len();
-    u32::try_from(KEY_LEN + value_len).unwrap_or(u32::MAX)
+    u32::try_from(INDEXED_NAME_LEN + value_len).unwrap_or(u32::MAX)
 }

@@ -11,10 +11,9 @@
 use super::codec::{Reader, timestamp_bytes};
 use super::record::{Owner, ShortKey};
 use crate::session::settings::EndpointTag;
-use crate::session::store::{PRINCIPALS, StoreError};
+use crate::session::store::{LAYOUT, PRINCIPALS, StoreError};
 use crate::session::time::Timestamp;
 
-const LAYOUT: u8 = 1;
 const HEADER_LEN: usize = 5;
 
 /// Values are padded to one byte less than a multiple of this; the host's strings add that byte.
@@ -301,7 +300,7 @@ mod tests {
 
     #[test]
     fn another_layout_is_refused() {
-        assert_eq!(Books::from_value(vec![2, 0, 0, 0, 0]), Err(StoreError::Foreign));
+        assert_eq!(Books::from_value(vec![1, 0, 0, 0, 0]), Err(StoreError::Foreign));
         assert_eq!(Books::from_value(vec![]), Ok(Books::empty()));
         assert_eq!(Books::from_value(vec![LAYOUT, 9]), Ok(Books::empty()));
     }

@@ -29,10 +29,9 @@ use super::record::{EndedSession, Owner, Session, SessionKey, ShortKey};
 use super::tombstone::{Remembered, Tombstone};
 use super::upstream_delete::PendingDelete;
 use crate::session::settings::{EndpointTag, Lifespans};
-use crate::session::store::StoreError;
+use crate::session::store::{LAYOUT, StoreError};
 use crate::session::time::Timestamp;
 
-const LAYOUT: u8 = 1;
 const MARK_OFFSET: usize = 3;
 const HEADER_LEN: usize = MARK_OFFSET + 5;
 const SESSION: u8 = 1;
@@ -553,7 +552,7 @@ mod tests {
             let cut = Bucket::empty().into_value()[..len].to_vec();
             assert_eq!(Bucket::from_value(cut), Ok(Bucket::empty()));
         }
-        for version in [0, 2, 255] {
+        for version in [0, 1, 255] {
             assert_eq!(Bucket::from_value(vec![version]), Err(StoreError::Foreign));
         }
     }

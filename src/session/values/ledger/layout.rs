@@ -21,10 +21,8 @@ use super::groups::{GROUPS, Group};
 use super::leases::{Lease, Leased, Leases};
 use super::{Ledger, MAX_ROWS, Row};
 use crate::session::settings::{ConfigurationId, EndpointSettings, EndpointTag, Lifespans};
-use crate::session::store::StoreError;
+use crate::session::store::{LAYOUT, StoreError};
 use crate::session::time::Timestamp;
-
-const LAYOUT: u8 = 1;
 
 impl Ledger {
     /// Decodes a ledger; absent or empty bytes are an empty one, as are bytes of our own layout that do
@@ -317,7 +315,7 @@ mod tests {
 
     #[test]
     fn another_layout_is_refused() {
-        for version in [0, 2, 255] {
+        for version in [0, 1, 255] {
             assert_eq!(Ledger::from_value(&[version]), Err(StoreError::Foreign));
         }
     }
