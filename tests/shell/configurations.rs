@@ -126,7 +126,7 @@ fn a_draining_listener_that_reloads_a_failed_vm_leaves_the_cap_of_the_new_one() 
     let new = envoy.worker(&mcp(5));
     open_by_head(&new, "t");
     assert_eq!(envoy.stat("vm.limit"), 5);
-    failing.fail_vm();
+    drop(failing);
     let reloaded = envoy.worker(&mcp(1000));
     open_by_head(&reloaded, "u");
     for _ in 0..100 {
@@ -148,7 +148,10 @@ fn a_configuration_that_is_loaded_again_is_in_force_again() {
         assert!(worker.configure(&mcp(limit)));
         open_by_head(&worker, "s");
         worker.remove_oldest_root();
-        worker.tick();
+        for _ in 0..2 {
+            envoy.wait(Duration::from_secs(1));
+            worker.tick();
+        }
         assert_eq!(envoy.stat("vm.limit"), u64::from(limit));
     }
 }

@@ -260,7 +260,7 @@ fn a_configuration_that_is_loaded_again_is_the_newest_again() {
         for other in [OLD, NEW] {
             process.remove_unless(other, now);
         }
-        // Its last roots may have gone a moment ago.
+        process.ticks(2);
         assert_eq!(process.vm_limit(), now.vm.unwrap(), "load {number}");
     }
 }

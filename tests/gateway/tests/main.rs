@@ -7,6 +7,7 @@ mod admission;
 mod answers;
 mod bodies;
 mod caps;
+mod configurations;
 mod cors;
 mod departures;
 mod ends;

@@ -24,6 +24,11 @@ pub(crate) fn enter(vm: SharedVm, process: Arc<Process>) {
     CURRENT.with(|current| *current.borrow_mut() = Some((vm, process)));
 }
 
+/// This thread is no worker any more: what its memory still drops reaches no host.
+pub(crate) fn leave() {
+    CURRENT.with(|current| *current.borrow_mut() = None);
+}
+
 /// The VM and the process of this thread, if it is a worker.
 pub(crate) fn of_this_thread() -> Option<(SharedVm, Arc<Process>)> {
     CURRENT

@@ -33,7 +33,8 @@ unsafe extern "C" {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// One worker, with every configuration that was loaded on it.
+/// One worker, with every configuration that was loaded on it. Where it is dropped, its VM has failed: no callback comes,
+/// and nothing of it reaches the host any more.
 pub(crate) struct Worker {
     vm: SharedVm,
     jobs: Sender<Job>,
@@ -48,6 +49,7 @@ impl Worker {
         std::thread::spawn(move || {
             vm::enter(of_thread, process);
             inbox.iter().for_each(|job| job());
+            vm::leave();
         });
         let worker = Self {
             vm,
@@ -116,11 +118,6 @@ impl Worker {
             proxy_on_done(root);
             proxy_on_delete(root);
         });
-    }
-
-    /// The VM fails: no callback comes any more.
-    pub(crate) fn fail_vm(self) {
-        std::mem::forget(self);
     }
 
     /// A stream of the newest configuration that no callback has been called for yet.

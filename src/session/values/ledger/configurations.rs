@@ -48,6 +48,9 @@ const RENEW_BEFORE: Duration = Duration::from_secs(30);
 /// An entry of which a root has been destroyed lasts this long, unless another root renews it.
 const LEAVING: Duration = Duration::from_secs(3);
 
+/// A root that lives has renewed an entry, shortened by another that was destroyed, by this much before the entry's end.
+const RENEWED_BY: Duration = Duration::from_secs(2);
+
 /// The cap of the VM where no configuration that serves writes one.
 const DEFAULT_VM_LIMIT: u32 = 10_000;
 
@@ -94,7 +97,7 @@ impl Ledger {
     pub(in crate::session) fn load(&self, configuration: &mut Configuration, now: Timestamp) {
         let there = self
             .entry(configuration.id)
-            .filter(|entry| !entry.is_leaving(now));
+            .filter(|entry| !entry.is_abandoned(now));
         let newest = self.configurations.iter().map(|entry| entry.loaded).max();
         let next = newest.map_or(now, |newest| now.max(just_after(newest)));
         configuration.loaded = there.map_or(next, |entry| entry.loaded);
@@ -166,8 +169,8 @@ impl Ledger {
             return self.add(configuration, now).then_some((true, true));
         };
         let before = *entry;
-        // A load that came while the last roots of the one before were being destroyed is a new one.
-        if entry.is_leaving(now) {
+        // A load that came after the last root of the one before was destroyed is a new one.
+        if entry.is_abandoned(now) {
             entry.loaded = entry.loaded.max(configuration.loaded);
         }
         configuration.loaded = entry.loaded;
@@ -299,9 +302,9 @@ impl Ledger {
 }
 
 impl Entry {
-    /// A root has been destroyed, and no other has renewed the entry since.
-    fn is_leaving(&self, now: Timestamp) -> bool {
-        self.until <= now.after(LEAVING)
+    /// A root has been destroyed, and no other has renewed the entry since, although each had a tick.
+    fn is_abandoned(&self, now: Timestamp) -> bool {
+        self.until <= now.after(RENEWED_BY)
     }
 }
 
