@@ -1,6 +1,6 @@
-//! Every answer the filter gives itself: status, header, JSON-RPC body and reason label.
+//! Every answer that the filter gives itself: status, headers, JSON-RPC body and reason label.
 //!
-//! The texts are fixed and echo nothing a client sent but the JSON-RPC id. No answer ever carries an
+//! The texts are fixed and echo nothing from the client but the JSON-RPC id. No answer ever carries an
 //! `Mcp-Session-Id`: some clients adopt one even from an error.
 
 use crate::mcp::json_rpc::{BodyError, RequestId};
@@ -10,42 +10,43 @@ use std::borrow::Cow;
 /// An answer in place of the server's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer<'a> {
-    /// The VM or the endpoint has no place for another session.
+    /// The VM or the endpoint has no room for another session.
     Capacity {
         /// The endpoint's `capacity_status`, 429 or 503.
         status: u16,
-        /// When to try again, in whole seconds; see [`whole_seconds`].
+        /// When the client may try again, in whole seconds; see [`whole_seconds`].
         retry_after_s: u32,
-        /// The request's id, where its message was read.
+        /// The request's id, if the filter read the message.
         id: Option<RequestId<'a>>,
     },
-    /// The principal has as many sessions as it may have. Never a 503: another gateway would not help.
+    /// The principal has as many sessions as it may have. The status is never 503: another gateway would not help.
     PrincipalQuota {
-        /// When to try again, in whole seconds; see [`whole_seconds`].
+        /// When the client may try again, in whole seconds; see [`whole_seconds`].
         retry_after_s: u32,
-        /// The request's id, where its message was read.
+        /// The request's id, if the filter read the message.
         id: Option<RequestId<'a>>,
     },
-    /// The session is unknown, has ended, or belongs to another principal: the same bytes in every case, so
-    /// that nobody can find out which ids exist. Without the id, or Go's client would keep the dead session.
+    /// The session is unknown, has ended, or belongs to another principal. The bytes are the same in every case, so
+    /// that a caller cannot find out which ids exist. The body carries no id, because with one Go's client would keep
+    /// the dead session.
     SessionNotFound,
-    /// `Mcp-Session-Id` is no session id, or came more than once. Of a 400 some clients die or hang; of a 404 every client
-    /// begins anew.
+    /// `Mcp-Session-Id` is no session id, or came more than once. The status is 404, at which every client begins
+    /// anew; at a 400 some clients die or hang.
     InvalidSessionId,
     /// The body is not JSON.
     ParseError,
-    /// The body is JSON but no message, or a batch that must not be.
+    /// The body is JSON but no message, or a batch that is not allowed.
     InvalidRequest,
     /// The body is longer than `max_request_bytes`.
     TooLarge {
-        /// The request's id, where the beginning of the body tells it.
+        /// The request's id, if the beginning of the body has it.
         id: Option<RequestId<'a>>,
     },
-    /// The body has to be JSON, and its content type says that it is not.
+    /// The body must be JSON, and its content type says that it is not.
     UnsupportedMediaType,
-    /// The endpoint does not take this method of HTTP.
+    /// The endpoint does not take this HTTP method.
     MethodNotAllowed {
-        /// The methods it takes, as `Allow` lists them (RFC 9110, section 10.2.1).
+        /// The methods that the endpoint takes, as `Allow` lists them (RFC 9110, section 10.2.1).
         allow: &'static str,
     },
     /// Headers and body disagree, or a required header is missing (MCP 2026-07-28,
@@ -88,7 +89,8 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// The headers, names in lower case: the content type, `retry-after` where waiting helps, and `allow`.
+    /// The headers, names in lower case: the content type, `retry-after` for the refusals that waiting may cure, and
+    /// `allow`.
     pub fn headers(&self) -> Vec<(&'static str, Cow<'static, str>)> {
         let mut headers = vec![("content-type", Cow::Borrowed("application/json"))];
         if let Some(seconds) = self.retry_after_s() {
@@ -100,8 +102,8 @@ impl<'a> Answer<'a> {
         headers
     }
 
-    /// The body: a JSON-RPC error, with the request's id where it is known and without the member where not
-    /// (`null` is invalid in every revision's schema).
+    /// The body: a JSON-RPC error, with the request's id if it is known. Otherwise the body has no member `id`, since
+    /// every revision's schema forbids `null`.
     pub fn body(&self) -> Vec<u8> {
         let (code, message) = self.error();
         let id = self
@@ -172,13 +174,13 @@ impl From<BodyError> for Answer<'_> {
 const PARSE_ERROR: i32 = -32700;
 const INVALID_REQUEST: i32 = -32600;
 const INTERNAL_ERROR: i32 = -32603;
-/// The code that the official TypeScript and C# servers use, and by which clients in the field know a lost session. The
-/// specification leaves it to implementations.
+/// The code of the official TypeScript and C# servers, by which clients in the field know a lost session. The
+/// specification leaves the code to implementations.
 const SESSION_NOT_FOUND: i32 = -32001;
 /// MCP 2026-07-28, `schema.ts`, `HEADER_MISMATCH`.
 const HEADER_MISMATCH: i32 = -32020;
 
-/// A wait as `Retry-After` states it: whole seconds, rounded up, so that nobody comes back too early.
+/// A wait as `Retry-After` states it: whole seconds, rounded up, so that no client comes back too early.
 pub fn whole_seconds(wait: Duration) -> u32 {
     let begun = u64::from(wait.subsec_nanos() > 0);
     u32::try_from(wait.as_secs().saturating_add(begun)).unwrap_or(u32::MAX)
@@ -191,19 +193,19 @@ pub enum Reason {
     Capacity,
     /// The principal's quota.
     PrincipalQuota,
-    /// No such session for this caller.
+    /// This caller has no such session.
     SessionNotFound,
-    /// A session id that cannot be one.
+    /// The session id is not well formed.
     InvalidSessionId,
-    /// A body that is no message, or not one allowed here.
+    /// The body is no message, or a message that is not allowed here.
     InvalidMessage,
-    /// A body too long to hold.
+    /// The body is too long to hold.
     TooLarge,
-    /// A content type other than JSON, where every POST has to be JSON.
+    /// The content type is not JSON, where every POST must be JSON.
     UnsupportedMediaType,
-    /// A method of HTTP that the endpoint does not take.
+    /// The endpoint does not take this HTTP method.
     MethodNotAllowed,
-    /// Headers that disagree with the body.
+    /// Headers disagree with the body.
     HeaderMismatch,
 }
 
@@ -236,7 +238,7 @@ impl Reason {
         }
     }
 
-    /// Position in [`Self::ALL`], for arrays with one place per reason.
+    /// Position in [`Self::ALL`], for arrays with one entry per reason.
     pub const fn index(self) -> usize {
         self as usize
     }

@@ -34,20 +34,20 @@ use mistakes::Mistakes;
 /// Everything the operator decides. [`Config::default`] is what an empty configuration means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Cap on sessions alive plus initializations in flight of the whole VM, 1 to 1,000,000; `None` if it was not
-    /// written, which leaves the cap to the other configurations of the VM ([`Config::vm_cap`]).
+    /// Cap on live sessions plus initializations in flight of the whole VM, 1 to 1,000,000. `None` if the field was
+    /// not written: then the other configurations of the VM set the cap ([`Config::vm_cap`]).
     pub max_sessions: Option<u32>,
-    /// The MCP endpoints governed, 1 to 64; every other request passes untouched.
+    /// The MCP endpoints governed, 1 to 64. Every other request passes untouched.
     pub endpoints: Vec<Rc<Endpoint>>,
-    /// How often expired sessions are looked for, 100ms to 60s.
+    /// Time between two searches for expired sessions, 100ms to 60s.
     pub sweep_interval: Duration,
-    /// How a session id appears in logs, access logs and the status view.
+    /// How a session id appears in logs and access logs.
     pub log_session_id: LogSessionId,
-    /// What is left for access logs, RBAC and routing.
+    /// The facts that the filter leaves for access logs, RBAC and routing.
     pub filter_state: FilterState,
-    /// Where the status view answers; `None` is nowhere.
+    /// The path of the status view; `None` turns it off.
     pub status: Option<StatusPath>,
-    /// What the operator should change though it is accepted, a line each: for the log at load.
+    /// Warnings for the log at load, a line each: the value is accepted, but the operator should change it.
     pub warnings: Vec<String>,
 }
 
@@ -55,16 +55,16 @@ pub struct Config {
 pub const DEFAULT_VM_CAP: u32 = 10_000;
 
 impl Config {
-    /// Reads JSON text or a serialised `google.protobuf.Struct`; nothing but white space is the default.
+    /// Reads JSON text or a serialised `google.protobuf.Struct`. Empty bytes or white space alone give the default.
     ///
     /// # Errors
     ///
-    /// Names every mistake there is, each with its place, what was wrong and what is allowed.
+    /// Names all mistakes, each with its path, what was wrong and what is allowed.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
         Self::parse_and(bytes, not_yet::refuse)
     }
 
-    /// As [`Config::parse`], with what the filter does not support yet let through.
+    /// As [`Config::parse`], but accepts the fields that the filter does not support yet.
     #[cfg(test)]
     pub(crate) fn parse_all(bytes: &[u8]) -> Result<Self, ConfigError> {
         Self::parse_and(bytes, |_| ())
@@ -80,13 +80,13 @@ impl Config {
         result.map(|()| Self { warnings, ..config })
     }
 
-    /// The VM's cap as far as this configuration alone decides it: what it writes, else the default.
+    /// The VM's cap by this configuration alone: the written value, or else the default.
     pub fn vm_cap(&self) -> u32 {
         self.max_sessions.unwrap_or(DEFAULT_VM_CAP)
     }
 
-    /// The endpoint that governs a request, as an index of `endpoints`. Takes the `:authority` and `:path` headers
-    /// as they came, port and query included; allocates nothing.
+    /// The endpoint that governs a request, as an index of `endpoints`. Takes the `:authority` and `:path` headers as
+    /// they came, port and query included. Allocates nothing.
     pub fn endpoint_for(&self, authority: &[u8], path: &[u8]) -> Option<usize> {
         endpoint::find(&self.endpoints, authority, path)
     }
@@ -124,12 +124,12 @@ impl Default for Config {
     }
 }
 
-/// How a session id appears in logs, access logs and the status view.
+/// How a session id appears in logs and access logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogSessionId {
-    /// The first 16 hex digits of the SHA-256 of the id, so that whoever holds an id can find it.
+    /// The first 16 hex digits of the SHA-256 of the id. An operator who knows an id can find it in the logs.
     Hash,
-    /// The id itself, which lets every reader of the log take the session over.
+    /// The id itself. Every reader of the log can then take the session over.
     Plain,
     /// Not at all.
     Off,
@@ -146,7 +146,7 @@ impl LogSessionId {
     }
 }
 
-/// What the filter leaves in the filter state; each costs a host call. All by default.
+/// The facts that the filter leaves in the filter state; each costs a host call. The default is all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FilterState {
     /// `mcp.session.id`, as `log_session_id` says.
@@ -164,7 +164,7 @@ pub struct FilterState {
 }
 
 impl FilterState {
-    /// Nothing is left.
+    /// Leaves nothing.
     pub(crate) const NONE: Self = Self::uniform(false);
 
     const fn uniform(on: bool) -> Self {
@@ -205,7 +205,7 @@ impl Default for FilterState {
     }
 }
 
-/// The one path on which the status view answers.
+/// The one path of the status view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusPath(PathPattern);
 
@@ -214,7 +214,7 @@ impl StatusPath {
     ///
     /// # Errors
     ///
-    /// What the text must be, in words to go after its place.
+    /// What the text must be, in words that follow the field's path.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let path = PathPattern::parse(text)?;
         if path.is_exact() {
@@ -224,18 +224,19 @@ impl StatusPath {
         }
     }
 
-    /// The path as it was written.
+    /// The path as written in the configuration.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 
-    /// Whether a `:path` header names this path: byte by byte, without the query.
+    /// Whether a `:path` header names this path. Compares bytes, without the query.
     pub fn matches(&self, path: &[u8]) -> bool {
         endpoint::without_query(path) == self.as_str().as_bytes()
     }
 }
 
-/// For the tests of the readers: one endpoint `mcp` at `/mcp` with further fields, nothing of it refused as unsupported.
+/// For the tests of the readers: one endpoint `mcp` at `/mcp` with further fields. Unsupported fields are accepted
+/// here.
 #[cfg(test)]
 mod testing {
     use std::rc::Rc;

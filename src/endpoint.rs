@@ -1,7 +1,7 @@
-//! The endpoint of a request, and its rules.
+//! Finds the endpoint of a request, and holds the endpoint's rules.
 //!
-//! Every value here is valid by construction: only the reader of the configuration makes these types from text, and
-//! each `parse` tells the operator what the text must be.
+//! Every value here is valid by construction: only the reader of the configuration makes these types from text. If
+//! the text is wrong, `parse` returns what the text must be.
 
 mod matching;
 mod rules;
@@ -15,55 +15,57 @@ pub use rules::{
     Admission, CapacityStatus, OnFull, PrincipalSource, TerminateUpstream, Transport, UnknownSession,
 };
 
-/// One MCP endpoint and its rules. [`Endpoint::default`] is what an empty configuration governs: `mcp` at `/mcp`.
+/// One MCP endpoint and its rules. [`Endpoint::default`] is the endpoint of an empty configuration: `mcp` at `/mcp`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// How metrics, logs and the status view call it; unique within a configuration.
+    /// The endpoint's name in metrics and logs; unique within a configuration.
     pub name: EndpointName,
     /// The paths it governs.
     pub path: PathPattern,
-    /// The only host it governs; `None` governs every host that no other endpoint names.
+    /// The only host it governs. `None` governs every host that no other endpoint names.
     pub authority: Option<Authority>,
-    /// Which of MCP's HTTP transports is spoken.
+    /// Which of MCP's HTTP transports the endpoint speaks.
     pub transport: Transport,
-    /// Cap on sessions alive plus initializations in flight, 1 to 1,000,000.
+    /// Cap on live sessions plus initializations in flight, 1 to 1,000,000.
     pub max_sessions: u32,
-    /// Cap for each principal, 1 to 1,000,000; `None` is no cap (written 0).
+    /// Cap for each principal, 1 to 1,000,000; `None` means no cap (written 0).
     pub max_sessions_per_principal: Option<u32>,
-    /// Where the caller's identity comes from; the first source that yields a value wins.
+    /// Sources of the caller's identity. The first source that yields a value wins.
     pub principal: Vec<PrincipalSource>,
-    /// Whether a session answers only to the principal that opened it.
+    /// Whether only the owner of a session may use it.
     pub bind_sessions: bool,
-    /// Ends a session that was out of use for this long, 1s to 720h; `None` is off (written `0s`).
+    /// Ends a session that was not used for this long, 1s to 720h; `None` is off (written `0s`).
     pub idle_timeout: Option<Duration>,
-    /// Ends a session of this age whatever it does, 1s to 720h; `None` is off (written `0s`).
+    /// Ends a session of this age, even if it is in use, 1s to 720h; `None` is off (written `0s`).
     pub max_lifetime: Option<Duration>,
-    /// When an initialization without an answer gives its place back, 1s to 720h.
+    /// After this time without an answer, an initialization gives its reservation back, 1s to 720h.
     pub initialize_timeout: Duration,
-    /// What happens to an id the table does not hold.
+    /// What happens to a session id that the table does not hold.
     pub unknown_session: UnknownSession,
     /// What happens to a newcomer at a cap.
     pub on_full: OnFull,
-    /// Only a session that was idle for this long, 1s to 720h, is evicted; `None` is any (written `0s`).
+    /// A session is evicted only after being idle for this long, 1s to 720h; `None` evicts any idle session (written
+    /// `0s`).
     pub evict_after: Option<Duration>,
-    /// The status at the VM's or the endpoint's cap.
+    /// The status of a refusal at the VM's or the endpoint's cap.
     pub capacity_status: CapacityStatus,
-    /// What `Retry-After` says with it, 1s to 1h, to the millisecond.
+    /// The value of `Retry-After` in such a refusal, 1s to 1h, to the millisecond.
     pub retry_after: Duration,
-    /// Where a POST without a session is judged.
+    /// Whether a POST without a session is judged at its headers or at its body.
     pub admission: Admission,
-    /// Whether every POST is held and validated, not only those without a session; only with [`Admission::Body`].
+    /// Whether every POST is held and checked, not only a POST without a session. Needs [`Admission::Body`].
     pub strict_json_rpc: bool,
-    /// The largest body that is held, 1 KiB to 16 MiB, in bytes.
+    /// The largest body that the filter holds, 1 KiB to 16 MiB, in bytes.
     pub max_request_bytes: usize,
-    /// Whether MCP 2026-07-28's headers must agree with a held body.
+    /// Whether the headers of MCP 2026-07-28 must agree with a held body.
     pub verify_headers: bool,
-    /// How the server hears that the filter ended a session; `None` leaves it untold.
+    /// How the filter tells the server that it ended a session; `None` tells the server nothing.
     pub terminate_upstream: Option<TerminateUpstream>,
 }
 
 impl Endpoint {
-    /// How the endpoint matches a request for this path, by its `path` or its `message_path`; `None` if it does not.
+    /// How the endpoint matches a request for this path, by its `path` or its `message_path`; `None` if neither
+    /// matches.
     fn rank(&self, path: RequestPath<'_>) -> Option<Rank> {
         let message_path = match &self.transport {
             Transport::StreamableHttp => None,
@@ -83,7 +85,7 @@ impl Endpoint {
     }
 }
 
-/// Which of two endpoints that match a request governs it: the lesser.
+/// If two endpoints match a request, the endpoint with the lesser rank governs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     /// An endpoint with an authority goes before one without.
@@ -130,7 +132,7 @@ impl Default for Endpoint {
 }
 
 /// Finds the endpoint that governs a request, as an index of the list. Takes the `:authority` and `:path` headers as
-/// they came. No two endpoints match one request with the same rank, so the order of the list decides nothing.
+/// they came. No two endpoints match one request with the same rank, so the order of the list does not matter.
 pub(crate) fn find(endpoints: &[Rc<Endpoint>], authority: &[u8], path: &[u8]) -> Option<usize> {
     let path = RequestPath::new(path);
     let ranked = endpoints.iter().enumerate().filter_map(|(index, endpoint)| {
@@ -140,7 +142,7 @@ pub(crate) fn find(endpoints: &[Rc<Endpoint>], authority: &[u8], path: &[u8]) ->
     ranked.min().map(|(_, index)| index)
 }
 
-/// An endpoint's name: 1 to 32 characters of `a-z`, `0-9` and `_`, so that it can be part of a stat name as it is.
+/// An endpoint's name: 1 to 32 characters of `a-z`, `0-9` and `_`, so that a stat name can contain it unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointName(String);
 
@@ -149,7 +151,7 @@ impl EndpointName {
     ///
     /// # Errors
     ///
-    /// What the text must be, in words to go after its place.
+    /// What the text must be, in words that follow the field's path.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
         if (1..=32).contains(&text.len()) && text.bytes().all(plain) {
@@ -159,7 +161,7 @@ impl EndpointName {
         }
     }
 
-    /// The name as it was written.
+    /// The name as written in the configuration.
     pub fn as_str(&self) -> &str {
         &self.0
     }

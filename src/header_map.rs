@@ -1,7 +1,7 @@
-//! A header map, or a map of properties, in the form in which the host hands it over.
+//! A header map, or a map of properties, in the host's bytes.
 
-/// A map in the host's bytes: a count, two lengths for each field, then names and values, each with a zero byte after
-/// it (`PairsUtil::marshalPairs` of proxy-wasm-cpp-host).
+/// A map in the host's bytes: a count, two lengths for each field, then names and values, each followed by a zero
+/// byte (`PairsUtil::marshalPairs` of proxy-wasm-cpp-host).
 #[derive(Debug)]
 pub struct HeaderMap(Vec<u8>);
 
@@ -11,7 +11,7 @@ impl HeaderMap {
         Self(bytes)
     }
 
-    /// Names, in lower case, and values. It ends early if a length runs past the bytes.
+    /// Names, in lower case, and values. Ends early if a length runs past the bytes.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let (count, sizes) = self
             .0

@@ -1,8 +1,8 @@
-//! The shell around the core: the only place that knows proxy-wasm.
+//! The shell around the core: only this module names proxy-wasm.
 //!
-//! Everything here turns callbacks into events of the core and its results into host calls. They go through [`abi`],
-//! whose failures are values: the SDK's functions panic at a failure they do not expect, and a panic takes the
-//! worker's VM down. Only callouts go through the SDK, which has to know of them to hand their answers on.
+//! The shell turns callbacks into events of the core, and the core's results into host calls. Host calls go through
+//! [`abi`], whose failures are values: the SDK's functions panic at an unexpected failure, and a panic ends the
+//! worker's VM. Only callouts go through the SDK, since the SDK passes on only answers to callouts that it knows.
 
 mod abi;
 mod caller;

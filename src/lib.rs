@@ -2,10 +2,10 @@
 //!
 //! # The way of a request
 //!
-//! `host` turns Envoy's callbacks into events of an [`exchange::Exchange`]. That finds the request's
-//! [`endpoint`] in the [`config`] and its [`principal`], reads its message ([`mcp`]), asks the [`session`] table,
-//! which all workers share, and says what to do: let it go on, hold it, or give it an [`answer`]. What it reports besides
-//! goes to metrics, filter state and logs under the names that [`telemetry`] spells.
+//! `host` turns Envoy's callbacks into events of an [`exchange::Exchange`]. The exchange finds the request's
+//! [`endpoint`] in the [`config`] and its [`principal`], and reads its message ([`mcp`]). It asks the [`session`]
+//! table, which all workers share. Then it decides: the request goes on, is held, or gets an [`answer`]. Its reports
+//! go to metrics, filter state and logs under the names in [`telemetry`].
 //!
 //! Everything but `host` is plain Rust without a host, so that tests, benches and fuzzers run it natively.
 

@@ -1,8 +1,8 @@
-//! The Model Context Protocol as far as the filter has to know it: which message a body holds, which revision
-//! a request speaks, and what may serve as a session id.
+//! The Model Context Protocol as far as the filter must know it: the message in a body, the revision of a request,
+//! and the form of a session id.
 //!
-//! Nothing here knows a host, a clock or a table. Everything reads `&[u8]` from the network and hands back
-//! checked values that borrow from it.
+//! Nothing here knows a host, a clock or a table. Every function reads `&[u8]` from the network and returns checked
+//! values that borrow from it.
 
 mod envelope;
 pub mod json_rpc;

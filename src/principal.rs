@@ -1,17 +1,17 @@
-//! Who a caller is: the first of an endpoint's sources that yields a value.
+//! Finds out who a caller is: the first of an endpoint's sources that yields a value.
 //!
-//! A source with no value, an empty one, or more than one yields nothing. A caller whom no source names is
-//! [`Owner::NOBODY`], whom no name can be.
+//! A source with no value, an empty one, or more than one yields nothing. If no source names the caller, its owner is
+//! [`Owner::NOBODY`]; no name maps to it.
 
 use crate::endpoint::PrincipalSource;
 use crate::header_map::HeaderMap;
 use crate::session::{Owner, Store, Table};
 
-/// Dynamic metadata of Envoy's `jwt_authn` filter: one map of claims for each `payload_in_metadata`, the name of
-/// which the operator chooses. All are read at once; Envoy gives none if a claim in any is null.
+/// Dynamic metadata of Envoy's `jwt_authn` filter: one map of claims for each `payload_in_metadata`, whose name the
+/// operator chooses. One call reads all of them. Envoy gives none if a claim in any of them is null.
 const JWT_PAYLOADS: [&[u8]; 3] = [b"metadata", b"filter_metadata", b"envoy.filters.http.jwt_authn"];
 
-/// What a client's certificate says of it, most telling first. Envoy gives the first name of each kind.
+/// Names in a client's certificate, the most specific kind first. Envoy gives the first name of each kind.
 const PEER_NAMES: [&[u8]; 3] = [
     b"uri_san_peer_certificate",
     b"dns_san_peer_certificate",
@@ -23,11 +23,11 @@ pub trait Caller: core::fmt::Debug {
     /// The fields of the request's head, names in lower case.
     fn fields(&self) -> &HeaderMap;
     /// A property of the request or its connection; empty if there is none. A map has the bytes of a [`HeaderMap`],
-    /// and so have the maps in it (`serializeValue` in Envoy's `source/extensions/common/wasm/context.cc`).
+    /// and so have the maps inside it (`serializeValue` in Envoy's `source/extensions/common/wasm/context.cc`).
     fn property(&self, path: &[&[u8]]) -> Vec<u8>;
 }
 
-/// The principal that `sources` make of a caller.
+/// The principal of a caller by these sources.
 pub fn identify<S: Store>(
     sources: &[PrincipalSource],
     caller: Option<&dyn Caller>,
@@ -37,7 +37,7 @@ pub fn identify<S: Store>(
     name.map_or(Owner::NOBODY, |name| Owner::of_hash(table.digest(&name.0)))
 }
 
-/// The kind of a source and what it yields, in a form in which no two are alike.
+/// The kind of a source and its value. Two different sources or values never give the same bytes.
 #[derive(Debug, PartialEq, Eq)]
 struct Name(Vec<u8>);
 
@@ -46,7 +46,7 @@ impl Name {
         Self(kind.to_vec())
     }
 
-    /// The name with a part more; `None` if that is empty.
+    /// The name with one more part; `None` if the part is empty.
     fn with(mut self, part: &[u8]) -> Option<Self> {
         self.0.extend_from_slice(&part.len().to_le_bytes());
         self.0.extend_from_slice(part);
@@ -103,14 +103,14 @@ fn name_of_claims(claims: &[String], payload: &HeaderMap) -> Option<Name> {
     Some(name)
 }
 
-/// A claim's value, if it is a text. Numbers, truth values and lists come as bytes of which some are none.
+/// The value of a claim, if it is text. Numbers, booleans and lists have bytes that are not text.
 fn text(value: &[u8]) -> Option<&[u8]> {
     let is_text = core::str::from_utf8(value).is_ok() && !value.iter().any(u8::is_ascii_control);
     is_text.then_some(value)
 }
 
-/// The first name in the client's certificate, if Envoy has verified it. Envoy tells so from 1.39 on; before,
-/// `require_client_certificate` has to do.
+/// The first name in the client's certificate, if Envoy has verified it. Envoy says so from 1.39 on; older versions
+/// need `require_client_certificate`.
 fn from_certificate(caller: &dyn Caller) -> Option<Name> {
     let says = |property: &[u8]| caller.property(&[b"connection", property]);
     if says(b"mtls") != [1] || says(b"peer_certificate_valid") == [0] {
@@ -121,7 +121,7 @@ fn from_certificate(caller: &dyn Caller) -> Option<Name> {
         .find_map(|kind| Name::new(b"mtls").with(kind)?.with(&says(kind)))
 }
 
-/// `192.0.2.1` of `192.0.2.1:80`, `[2001:db8::1]` of `[2001:db8::1]:80`; nothing of what has no port.
+/// `192.0.2.1` of `192.0.2.1:80`, `[2001:db8::1]` of `[2001:db8::1]:80`. Empty for an address without a port.
 fn without_port(address: &[u8]) -> &[u8] {
     let colon = address.iter().rposition(|byte| *byte == b':').unwrap_or(0);
     address.get(..colon).unwrap_or_default()
@@ -131,7 +131,7 @@ fn without_port(address: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    /// A caller with these headers and properties; `/` is between the parts of a path.
+    /// A caller with these headers and properties. A property's name joins the parts of its path with `/`.
     #[derive(Debug)]
     struct Told {
         fields: HeaderMap,

@@ -5,10 +5,10 @@ use crate::config::LogSessionId;
 use crate::mcp::method::Method;
 use crate::session::{EndReason, IdDigest, TrackedId};
 
-/// What every metric name begins with. Envoy puts `wasmcustom.` before it.
+/// The beginning of every metric name. Envoy puts `wasmcustom.` before it.
 const PREFIX: &str = "mcp_sessions";
 
-/// Something that happened at an endpoint and is counted.
+/// An event at an endpoint that has a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A POST of this method arrived.
@@ -17,7 +17,7 @@ pub enum Event {
     Created,
     /// A session was adopted.
     Adopted,
-    /// A session passed that the table does not hold.
+    /// A request passed with a session id that the table does not hold.
     Untracked,
     /// The filter answered a request itself.
     Rejected(Reason),
@@ -78,25 +78,25 @@ pub fn gauge(endpoint: Option<&str>, gauge: Gauge) -> String {
     }
 }
 
-/// What has become of a DELETE to a server.
+/// The outcome of a DELETE to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delete {
-    /// It was sent. Each session is counted once, however many attempts it takes.
+    /// The filter sent it. Each session is counted once, however many attempts it takes.
     Sent,
     /// The server has ended the session.
     Ok,
-    /// 404: the server does not know the session. Many of them and few that are ok: the path is wrong.
+    /// 404: the server does not know the session. If most DELETEs end so, the path is wrong.
     Gone,
-    /// 405: the server lets no session be ended.
+    /// 405: the server lets no client end a session.
     Unsupported,
     /// 401 or 403: the server wants a credential.
     Denied,
-    /// Any other answer or none, after the last attempt; or it could not be sent at all.
+    /// Any other answer or none, after the last attempt; or Envoy could not send the DELETE.
     Failed,
 }
 
 impl Delete {
-    /// Every outcome, each at its place in the declaration.
+    /// Every outcome, in the order of the declaration.
     pub const ALL: [Self; 6] = [
         Self::Sent,
         Self::Ok,
@@ -123,22 +123,22 @@ pub fn upstream_delete(delete: Delete) -> String {
 /// The name of the gauge of the shared table's size in bytes.
 pub const TABLE_BYTES: &str = "mcp_sessions.table_bytes";
 
-/// The name of the counter of counts that were wrong after a fault and have been put right.
+/// The name of the counter of counts that a fault made wrong and a recount has repaired.
 pub const REPAIRED: &str = "mcp_sessions.repaired";
 
-/// The name of the counter of requests that look like MCP and that no endpoint governs.
+/// The name of the counter of requests that look like MCP, while no endpoint governs them.
 pub const UNGOVERNED: &str = "mcp_sessions.ungoverned";
 
-/// A fact about a request that is left in filter state; Envoy puts `wasm.` before the key.
+/// A fact about a request that the filter leaves in filter state; Envoy puts `wasm.` before the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fact<'a> {
-    /// How the session is named in logs.
+    /// The session's name in logs.
     SessionId(&'a str),
     /// The JSON-RPC method.
     Method(Method),
     /// The tool that `tools/call` calls.
     Tool(&'a str),
-    /// The revision of MCP the request states.
+    /// The revision of MCP that the request states.
     Version(&'a str),
     /// The endpoint the request belongs to.
     Endpoint(&'a str),
@@ -147,7 +147,7 @@ pub enum Fact<'a> {
 }
 
 impl<'a> Fact<'a> {
-    /// The key, after OpenTelemetry's conventions for MCP where they name one.
+    /// The key. It follows OpenTelemetry's conventions for MCP, where they name one.
     pub fn key(&self) -> &'static str {
         match self {
             Self::SessionId(_) => "mcp.session.id",
@@ -184,11 +184,11 @@ impl SessionName {
         })
     }
 
-    /// The name of the session with this id. `digest` saves computing it where a record has it.
+    /// The name of the session with this id. A `digest` from the record saves computing one.
     pub fn new(mode: LogSessionId, id: &str, digest: Option<IdDigest>) -> Self {
         Self(match mode {
             LogSessionId::Off => None,
-            // A record does not keep an id that is very long.
+            // A record does not keep a very long id.
             LogSessionId::Plain if !id.is_empty() => Some(id.to_owned()),
             LogSessionId::Plain | LogSessionId::Hash => {
                 Some(digest.unwrap_or_else(|| IdDigest::of(id.as_bytes())).to_hex())
@@ -196,7 +196,7 @@ impl SessionName {
         })
     }
 
-    /// The name, or `None` where none is to be shown.
+    /// The name; `None` where logs must not show one.
     pub fn as_str(&self) -> Option<&str> {
         self.0.as_deref()
     }

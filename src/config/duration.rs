@@ -5,7 +5,7 @@ use core::time::Duration;
 
 const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
 
-/// Reads a whole number of milliseconds: digits, up to three decimals, a unit. `None` if it is anything else.
+/// Reads a duration to the millisecond: digits, up to three decimals, a unit. `None` if the text is anything else.
 pub(super) fn parse(text: &str) -> Option<Duration> {
     let (number, unit) = UNITS
         .iter()
@@ -21,7 +21,7 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(at_most_a_trillion(whole) * unit + rest))
 }
 
-/// Units from large to small, as `30m` and `720h`: the largest that leaves a whole number.
+/// Writes a duration in the largest unit that leaves a whole number, as `30m` and `720h`.
 pub(super) struct Words(pub(super) Duration);
 
 impl fmt::Display for Words {
@@ -47,7 +47,8 @@ fn thousandths(decimals: &str) -> Option<u64> {
     }
 }
 
-/// Far out of every range, and far enough from overflow in every unit; digits can fail to parse only by being more.
+/// Parses digits, at most 10^12. The limit is out of every range, and too small to overflow in any unit. Digits fail
+/// to parse only if the number is larger still.
 fn at_most_a_trillion(digits: &str) -> u64 {
     const TRILLION: u64 = 1_000_000_000_000;
     digits.parse().unwrap_or(TRILLION).min(TRILLION)

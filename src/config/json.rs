@@ -1,7 +1,7 @@
 //! A tree of JSON values, as the configuration is read into.
 //!
-//! A tree of our own: it keeps a name that was written twice, which a map would lose, and it holds every number as
-//! the double that a Struct makes of it.
+//! The tree keeps a name that was written twice, which a map would lose. It holds every number as a double, as a
+//! Struct does.
 
 use core::fmt;
 
@@ -9,7 +9,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 
 use super::bounds::ECHOED_CHARS;
 
-/// A JSON value. Its display is a bounded quotation on one line for error messages.
+/// A JSON value. Its display is a short quotation on one line for error messages.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Json {
     Null,
@@ -17,7 +17,7 @@ pub(super) enum Json {
     Number(f64),
     String(String),
     List(Vec<Self>),
-    /// In the order of the text, a repeated name repeated.
+    /// The fields in the order of the text. A name that was written twice is here twice.
     Object(Vec<(String, Self)>),
 }
 
@@ -34,12 +34,12 @@ impl fmt::Display for Json {
     }
 }
 
-/// To three decimals.
+/// Quotes a number to three decimals.
 fn quote_number(value: f64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if value.is_nan() || value.abs() >= 1e15 {
         return f.write_str("a huge number");
     }
-    // -0 and 0 add up to 0.
+    // Adding 0 turns -0 into 0.
     let number = (value + 0.0).to_string();
     let third_decimal = number.find('.').map_or(number.len(), |point| point + 3);
     match number.get(..=third_decimal) {
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn text_is_never_taken_for_a_struct_with_other_fields() {
-        // Read as protobuf: a 32-bit field 13 and nothing more.
+        // Read as protobuf, these bytes are a 32-bit field 13 and nothing more.
         for bytes in [&b"maxim"[..], b"\xFF\xFE", b"\n\x7Fa", b"max: 1", b"\n{\"a\":}"] {
             assert!(read(bytes).is_err(), "{bytes:?}");
         }

@@ -1,4 +1,4 @@
-//! A value of the configuration together with where it stands, so that a mistake can name its at.
+//! A value of the configuration with its path, so that a mistake can name the path.
 
 use core::fmt::Display;
 use core::ops::RangeInclusive;
@@ -8,7 +8,7 @@ use super::duration::{self, Words};
 use super::json::{Json, Quoted};
 use super::mistakes::Mistakes;
 
-/// A value and its path. Each reader returns `None` after noting the mistake, so that reading can go on.
+/// A value and its path. Each reader notes a mistake and returns `None`, so that the next field is still read.
 pub(super) struct Located<'a> {
     path: String,
     value: &'a Json,
@@ -36,13 +36,13 @@ impl<'a> Located<'a> {
         self.mistakes.add(&self.path, problem.into());
     }
 
-    /// Notes something here that is accepted all the same.
+    /// Notes a warning here: the value is accepted, but the operator should change it.
     #[cold]
     pub(super) fn warn(&self, warning: &str) {
         self.mistakes.warn(&self.path, warning);
     }
 
-    /// Notes a mistake here and quotes the value; not for what may be a credential.
+    /// Notes a mistake here and quotes the value. Not for values that may be credentials.
     #[cold]
     pub(super) fn refuse_value(&self, wanted: impl Display) {
         self.refuse(format!("{wanted}, got {}", self.value));
@@ -55,7 +55,7 @@ impl<'a> Located<'a> {
         read
     }
 
-    /// A boolean, no word for one.
+    /// A boolean. A word such as `"true"` is none.
     pub(super) fn flag(&self) -> Option<bool> {
         let read = if let Json::Bool(value) = self.value {
             Some(*value)
@@ -65,7 +65,7 @@ impl<'a> Located<'a> {
         self.or_refuse_value(read, "must be true or false")
     }
 
-    /// A whole number in the range, however it was written: `100.0` is 100.
+    /// A whole number in the range. `100.0` is 100.
     pub(super) fn whole_number(&self, range: RangeInclusive<u32>) -> Option<u32> {
         let read = self.as_whole_number().filter(|number| range.contains(number));
         self.or_refuse_value(
@@ -74,12 +74,13 @@ impl<'a> Located<'a> {
         )
     }
 
-    /// A whole number of at least zero, if it is one; notes nothing.
+    /// A whole number of at least zero, or `None`. Notes no mistake.
     pub(super) fn as_whole_number(&self) -> Option<u32> {
         let Json::Number(number) = self.value else {
             return None;
         };
-        // The cast cuts fractions off and stops at the ends of u32: only a whole number within them comes back the same.
+        // The cast cuts fractions off and stops at the ends of u32, so only a whole number within them comes back the
+        // same.
         let whole = *number as u32;
         (f64::from(whole) == *number).then_some(whole)
     }
@@ -89,7 +90,7 @@ impl<'a> Located<'a> {
         self.or_refuse_value(self.as_text(), "must be a string")
     }
 
-    /// The text, if it is one; notes nothing, and so quotes nothing.
+    /// The text, or `None` for other values. Notes no mistake, and so quotes nothing.
     pub(super) fn as_text(&self) -> Option<&'a str> {
         if let Json::String(text) = self.value {
             Some(text)
@@ -98,7 +99,7 @@ impl<'a> Located<'a> {
         }
     }
 
-    /// Text that a type of the domain accepts, or else the type's own words for what is wrong.
+    /// Text that a type of the domain accepts. Otherwise the mistake has the type's own words.
     pub(super) fn parsed<T>(&self, parse: impl Fn(&str) -> Result<T, &'static str>) -> Option<T> {
         parse(self.text()?)
             .map_err(|wanted| self.refuse_value(wanted))
@@ -126,7 +127,7 @@ impl<'a> Located<'a> {
             .and_then(|duration| self.within(duration, &range))
     }
 
-    /// A duration where zero, in whatever unit, turns the timeout off.
+    /// A duration. Zero, in any unit, turns the timeout off.
     pub(super) fn timeout(&self, range: RangeInclusive<Duration>) -> Option<Option<Duration>> {
         let duration = self.as_duration()?;
         if duration.is_zero() {
@@ -159,7 +160,7 @@ impl<'a> Located<'a> {
         items
     }
 
-    /// The entries of a list, if it is one; notes nothing.
+    /// The entries of a list, or `None` for other values. Notes no mistake.
     pub(super) fn as_items(&self) -> Option<Vec<Self>> {
         let Json::List(items) = self.value else {
             return None;
@@ -168,7 +169,8 @@ impl<'a> Located<'a> {
         Some(items.iter().enumerate().map(item).collect())
     }
 
-    /// The entries of an object in the order of the text; one that was written twice stays there once, and is noted.
+    /// The entries of an object in the order of the text. A name that was written twice is here once, and the second
+    /// is noted as a mistake.
     pub(super) fn entries(&self) -> Option<Vec<(&'a str, Self)>> {
         let Json::Object(object) = self.value else {
             self.refuse_kind("an object");
@@ -186,7 +188,7 @@ impl<'a> Located<'a> {
         Some(entries)
     }
 
-    /// A field of the object here; notes nothing.
+    /// A field of the object here. Notes no mistake.
     pub(super) fn at(&self, name: &str) -> Option<Self> {
         let Json::Object(object) = self.value else {
             return None;
@@ -200,7 +202,7 @@ impl<'a> Located<'a> {
         self.mistakes.add(&self.path_of(name), "required".to_owned());
     }
 
-    /// A list or an object was wanted. Names only the kind of what came instead: that may be an object's secret.
+    /// Notes that a list or an object was wanted. Names only the kind of the value here: the value may be a secret.
     fn refuse_kind(&self, wanted: &str) {
         let got = match self.value {
             Json::Null => "null",

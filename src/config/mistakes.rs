@@ -1,12 +1,12 @@
-//! What is wrong with a configuration, all of it at once.
+//! The mistakes of a configuration, all reported at once.
 
 use core::cell::RefCell;
 use core::fmt;
 
-/// One thing that is wrong with a configuration.
+/// One mistake in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// Where, as in `endpoints[1].idle_timeout`; empty for the configuration as a whole.
+    /// The field, as in `endpoints[1].idle_timeout`; empty for the configuration as a whole.
     pub path: String,
     /// What is wrong and what is allowed, as in `must be at least 1s, got "0.5s"`.
     pub problem: String,
@@ -21,14 +21,14 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Why a configuration is refused: one line that counts the mistakes, then one for each.
+/// Why a configuration is refused: one line with the number of mistakes, then one line for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     mistakes: Vec<Mistake>,
 }
 
 impl ConfigError {
-    /// The bytes are neither JSON nor a Struct, so there is nothing to look at field by field.
+    /// The bytes are neither JSON nor a Struct, so no field can be checked.
     pub(super) fn unreadable(problem: String) -> Self {
         Self {
             mistakes: vec![Mistake {
@@ -38,7 +38,7 @@ impl ConfigError {
         }
     }
 
-    /// The mistakes, at least one, in the order in which they were found.
+    /// The mistakes, at least one, in the order of reading.
     pub fn mistakes(&self) -> &[Mistake] {
         &self.mistakes
     }
@@ -57,7 +57,7 @@ impl fmt::Display for ConfigError {
 
 impl core::error::Error for ConfigError {}
 
-/// Collects mistakes and warnings while a configuration is read; all its [`Located`](super::located::Located) values
+/// Collects mistakes and warnings while a configuration is read. All its [`Located`](super::located::Located) values
 /// share it.
 #[derive(Debug, Default)]
 pub(super) struct Mistakes {
@@ -66,7 +66,7 @@ pub(super) struct Mistakes {
 }
 
 impl Mistakes {
-    /// Notes one more; `path` as in [`Mistake::path`].
+    /// Notes one more mistake; `path` as in [`Mistake::path`].
     pub(super) fn add(&self, path: &str, problem: String) {
         self.mistakes.borrow_mut().push(Mistake {
             path: path.to_owned(),
@@ -74,12 +74,12 @@ impl Mistakes {
         });
     }
 
-    /// Notes what is accepted all the same; `path` as in [`Mistake::path`].
+    /// Notes a warning about an accepted value; `path` as in [`Mistake::path`].
     pub(super) fn warn(&self, path: &str, warning: &str) {
         self.warnings.borrow_mut().push(format!("{path}: {warning}"));
     }
 
-    /// An error that names all mistakes, if there are any; and the warnings.
+    /// An error with all mistakes, if there are any; and the warnings.
     pub(super) fn into_result(self) -> (Result<(), ConfigError>, Vec<String>) {
         let mistakes = self.mistakes.into_inner();
         let result = if mistakes.is_empty() {

@@ -1,9 +1,9 @@
-//! Which known name a misspelt one was probably meant to be.
+//! Finds the known name that a misspelt name was probably meant to be.
 
-/// Names longer than this are no misspelling of ours; keeps the quadratic comparison small.
+/// Longer names are no misspelling of ours. The limit keeps the quadratic comparison small.
 const LONGEST: usize = 64;
 
-/// The known name with the fewest changed letters, if they are at most a third of it.
+/// The known name with the fewest changed letters. `None` if more than a third of its letters would change.
 pub(super) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     if name.len() > LONGEST {
         return None;
@@ -15,7 +15,7 @@ pub(super) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     (distance * 3 <= candidate.len()).then_some(candidate)
 }
 
-/// How many bytes must be inserted, deleted or replaced to make one of the other (Levenshtein), row by row.
+/// How many bytes must be inserted, deleted or replaced to turn one text into the other (Levenshtein), row by row.
 fn edit_distance(from: &str, to: &str) -> usize {
     let mut row: Vec<usize> = (0..=to.len()).collect();
     for (i, from_byte) in from.bytes().enumerate() {

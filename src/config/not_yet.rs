@@ -2,7 +2,7 @@
 
 use super::located::Located;
 
-/// Notes a mistake at each of them that was written.
+/// Notes a mistake at each such field that was written.
 pub(super) fn refuse(root: &Located<'_>) {
     if let Some(at) = root.at("status") {
         at.refuse("not supported in this version");

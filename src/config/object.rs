@@ -5,7 +5,8 @@ use core::cell::RefCell;
 use super::located::{Located, one_of};
 use super::nearest::nearest;
 
-/// The fields of one object. What was asked for is what is known; [`Object::finish`] notes the rest as unknown.
+/// The fields of one object. Every name that a reader asks for is a known field; [`Object::finish`] notes all others
+/// as unknown.
 pub(super) struct Object<'a, 'p> {
     at: &'p Located<'a>,
     entries: Vec<(&'a str, Located<'a>)>,
@@ -28,7 +29,7 @@ impl<'a, 'p> Object<'a, 'p> {
         self.entries.len()
     }
 
-    /// Notes a mistake for each of these that was not written.
+    /// Notes a mistake for each of these fields that was not written.
     pub(super) fn require(&self, names: &[&'static str]) {
         for name in names.iter().filter(|name| self.get(name).is_none()) {
             self.at.refuse_missing(name);
@@ -46,7 +47,7 @@ impl<'a, 'p> Object<'a, 'p> {
             .map(|(_, at)| at)
     }
 
-    /// Reads the field over its default. Returns where it stands, if it was written and is right.
+    /// Reads the field over its default. Returns its location, if the field was written and is right.
     pub(super) fn set<T>(
         &self,
         name: &'static str,
@@ -58,7 +59,7 @@ impl<'a, 'p> Object<'a, 'p> {
         Some(at)
     }
 
-    /// Notes every field that nobody asked for.
+    /// Notes a mistake for every field that no reader has asked for.
     pub(super) fn finish(self) {
         let known = self.known.into_inner();
         for (name, at) in self.entries.iter().filter(|(name, _)| !known.contains(name)) {

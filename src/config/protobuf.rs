@@ -1,26 +1,26 @@
-//! A `google.protobuf.Struct` as a tree of JSON values.
+//! Reads a `google.protobuf.Struct` into a tree of JSON values.
 //!
-//! Read by hand: the messages of `struct.proto` have six fields that have not changed since 2014, and a library for
-//! all of protobuf weighs more than this file.
+//! The reader is written by hand: the messages of `struct.proto` have six fields, unchanged since 2014, and a library
+//! for all of protobuf weighs more than this file.
 
 use super::json::Json;
 
-/// Deepest nesting of lists and objects that is read.
+/// Deepest nesting of lists and objects that the reader accepts.
 const MAX_DEPTH: usize = 127;
 
-/// Reads a `google.protobuf.Struct`, which Envoy hands over as its bytes (`MessageUtil::anyToBytes`). The messages of
-/// `struct.proto` are few, and fields they do not know are passed over, as by every reader of protobuf.
+/// Reads a `google.protobuf.Struct`, which Envoy hands over as its bytes (`MessageUtil::anyToBytes`). As every
+/// protobuf reader does, this one skips fields that `struct.proto` does not define.
 ///
-/// The bytes begin with the tag of its only field: without that check, passing over unknown fields
-/// would make an empty Struct out of many a text.
+/// The bytes must begin with the tag of the only field. Without that check, many a text would be read as an empty
+/// Struct, with all its fields skipped.
 pub(super) fn read_struct(bytes: &[u8]) -> Option<Json> {
     const TAG_OF_FIELDS: u8 = 0x0A;
     let tagged = bytes.first() == Some(&TAG_OF_FIELDS);
     tagged.then(|| struct_of(bytes, MAX_DEPTH)).flatten()
 }
 
-/// `Struct { map<string, Value> fields = 1; }`. A map has no order: the entries are put in that of their names, and
-/// of two with one name the later counts.
+/// `Struct { map<string, Value> fields = 1; }`. A map has no order, so the entries are sorted by name. Of two entries
+/// with one name the later counts.
 fn struct_of(bytes: &[u8], depth: usize) -> Option<Json> {
     let mut entries: Vec<(String, Json)> = Vec::new();
     for field in Fields(bytes) {
@@ -54,7 +54,7 @@ fn entry_of(bytes: &[u8], depth: usize) -> Option<(String, Json)> {
 }
 
 /// `Value { oneof kind { NullValue null = 1; double number = 2; string string = 3; bool bool = 4; Struct struct = 5;
-/// ListValue list = 6; } }`, where none is null and the last of several counts.
+/// ListValue list = 6; } }`. A value with no kind is null; of several kinds the last counts.
 fn value_of(bytes: &[u8], depth: usize) -> Option<Json> {
     let mut value = Json::Null;
     for field in Fields(bytes) {
@@ -89,7 +89,7 @@ fn string_of(bytes: &[u8]) -> Option<String> {
     core::str::from_utf8(bytes).map(str::to_owned).ok()
 }
 
-/// What a field holds, by its wire type. Groups are long deprecated, and none of ours.
+/// The content of a field, by its wire type. Groups are deprecated, and `struct.proto` has none.
 enum Payload<'a> {
     Varint(u64),
     Fixed64([u8; 8]),
@@ -97,7 +97,7 @@ enum Payload<'a> {
     Fixed32,
 }
 
-/// The fields of a message, by number; `None` for bytes that are no message, after which nothing sensible follows.
+/// The fields of a message, by number. `None` for bytes that are no message; the iteration must stop there.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {

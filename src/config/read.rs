@@ -19,7 +19,7 @@ const LOG_SESSION_ID: [(&str, LogSessionId); 3] = [
     ("off", LogSessionId::Off),
 ];
 
-/// Reads what can be read, with defaults for the rest; the result counts only if no mistake was noted.
+/// Reads the fields, with defaults for missing and wrong ones. The result counts only if no mistake was noted.
 pub(super) fn config(root: &Located<'_>) -> Config {
     let mut config = Config::default();
     let Some(object) = Object::of(root) else {
@@ -46,7 +46,7 @@ pub(super) fn config(root: &Located<'_>) -> Config {
     config
 }
 
-/// The VM's cap, if the operator wrote it: limits are compared only where both were written.
+/// The VM's cap, if the operator wrote it. Two limits are compared only if both were written.
 #[derive(Clone, Copy)]
 struct VmCap(Option<u32>);
 
@@ -84,7 +84,7 @@ fn default_endpoint(vm: VmCap, overlaps: &mut Overlaps) -> Endpoint {
     endpoint
 }
 
-/// Names are accepted with and without the prefix under which Envoy keeps a Wasm filter's state.
+/// Accepts names with and without `wasm.`, the prefix under which Envoy keeps a Wasm filter's state.
 fn filter_state(at: &Located<'_>) -> Option<FilterState> {
     let mut state = FilterState::NONE;
     for item in at.items()? {
@@ -109,7 +109,7 @@ fn filter_state(at: &Located<'_>) -> Option<FilterState> {
 
 type TurnOn = fn(&mut FilterState);
 
-/// OpenTelemetry's name of a tool, and the name that version 0.1.0 had for it.
+/// OpenTelemetry's name of a tool, and its name in version 0.1.0.
 const TOOL_NAME: &str = "gen_ai.tool.name";
 const OLD_TOOL_NAME: &str = "mcp.tool.name";
 

@@ -1,8 +1,8 @@
-//! Paths and hosts, as a configuration writes them and as requests spell them.
+//! Matches paths and hosts of requests against those of a configuration.
 //!
 //! Many servers take several spellings of a path for one: Express ignores case and a final `/`, servlet containers
 //! ignore `;parameters`. The filter governs all of these. Judging a spelling that the server does not know costs
-//! nothing; passing one that it knows is a way around the cap.
+//! nothing; passing one that the server knows is a way around the cap.
 
 use core::fmt;
 
@@ -13,12 +13,12 @@ pub fn without_query(path: &[u8]) -> &[u8] {
         .unwrap_or(path)
 }
 
-/// The path of a request, taken apart once for all patterns.
+/// The path of a request, split once for all patterns.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestPath<'a> {
     /// Without the query.
     whole: &'a [u8],
-    /// Without the query, the parameters of its last segment that is not empty, and one `/` at its end.
+    /// Without the query, one `/` at its end, and the parameters of its last non-empty segment.
     stem: &'a [u8],
     /// Whether a `/` follows the stem.
     ends_in_slash: bool,
@@ -50,20 +50,21 @@ fn without_parameters(path: &[u8]) -> &[u8] {
         .unwrap_or(path)
 }
 
-/// The paths of an endpoint: one path in all its spellings, or with a trailing `/*` everything below it. `/mcp` is also
-/// `/MCP`, `/mcp/` and `/mcp;a=b`; `/mcp/*` is whatever begins with `/mcp/`, that path included, and not `/mcp`.
+/// The paths of an endpoint: one path in all its spellings, or, with a trailing `/*`, everything below a path. `/mcp`
+/// also matches `/MCP`, `/mcp/` and `/mcp;a=b`. `/mcp/*` matches every path that begins with `/mcp/`, that path
+/// included, but not `/mcp`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathPattern {
     written: String,
     form: Form,
 }
 
-/// What a pattern compares, each in lower case.
+/// The bytes that a pattern compares, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Form {
-    /// With the stem of a request.
+    /// Compared with the stem of a request.
     Exact(Vec<u8>),
-    /// With the beginning of a request; it ends in `/`.
+    /// Compared with the beginning of a request; ends in `/`.
     Below(Vec<u8>),
 }
 
@@ -93,12 +94,12 @@ impl PathPattern {
         }
     }
 
-    /// The pattern as it was written.
+    /// The pattern as written in the configuration.
     pub fn as_str(&self) -> &str {
         &self.written
     }
 
-    /// Whether the pattern matches this path. Percent-encoding, dots and doubled slashes are Envoy's business
+    /// Whether the pattern matches this path. Envoy handles percent-encoding, dots and doubled slashes
     /// (`normalize_path`, `merge_slashes`).
     pub fn matches(&self, path: RequestPath<'_>) -> bool {
         match &self.form {
@@ -111,7 +112,8 @@ impl PathPattern {
         }
     }
 
-    /// Whether some path matches both, and neither goes before the other. An exact path goes before a wildcard.
+    /// Whether some path matches both patterns with the same rank. An exact path goes before a wildcard, so these two
+    /// never overlap.
     pub fn overlaps(&self, other: &Self) -> bool {
         match (&self.form, &other.form) {
             (Form::Exact(ours), Form::Exact(theirs)) => ours == theirs,
@@ -127,7 +129,7 @@ impl PathPattern {
         self.form == other.form
     }
 
-    /// Whether the pattern is a single path, in whatever spelling.
+    /// Whether the pattern is one path, in all its spellings.
     pub fn is_exact(&self) -> bool {
         match self.form {
             Form::Exact(_) => true,
@@ -157,7 +159,7 @@ impl fmt::Display for PathPattern {
     }
 }
 
-/// A host, in lower case, without a port and a final dot. An IPv6 address stands in brackets, as in the header: `[::1]`.
+/// A host in lower case, without a port and a final dot. An IPv6 address is in brackets, as in the header: `[::1]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authority(String);
 

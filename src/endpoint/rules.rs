@@ -12,7 +12,7 @@ pub enum Transport {
     StreamableHttp,
     /// MCP 2024-11-05: a GET for events, POSTs to a second path.
     HttpSse {
-        /// Where the POSTs go.
+        /// The path of the POSTs.
         message_path: PathPattern,
     },
 }
@@ -20,27 +20,28 @@ pub enum Transport {
 /// What happens to a session id that the table does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownSession {
-    /// It passes, and is tracked once the server has answered 2xx.
+    /// The id passes. The filter tracks it once the server has answered 2xx.
     Adopt,
-    /// It is answered 404.
+    /// The filter answers 404.
     Reject,
 }
 
 /// What happens to a newcomer at a cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFull {
-    /// The newcomer is refused.
+    /// The filter refuses the newcomer.
     Reject,
-    /// The session that has been idle longest ends; the newcomer is refused only if all are in use.
+    /// The filter ends the session that has been idle longest. It refuses the newcomer only if all sessions are in
+    /// use.
     EvictIdle,
 }
 
-/// Where a POST without a session is judged.
+/// Whether a POST without a session is judged at its headers or at its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// At its headers: nothing is held, and no JSON-RPC id can be echoed.
+    /// At its headers: the filter holds nothing, and cannot echo the JSON-RPC id.
     Headers,
-    /// At its JSON-RPC message, which is held until it is read.
+    /// At its JSON-RPC message: the filter holds the body until it has read the message.
     Body,
 }
 
@@ -53,12 +54,12 @@ pub enum CapacityStatus {
     ServiceUnavailable,
 }
 
-/// A place where the caller's identity may be found.
+/// A source of the caller's identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PrincipalSource {
     /// A request header, its name in lower case.
     Header(String),
-    /// These claims, in this order, of the payload that `jwt_authn` verified; at least one.
+    /// These claims, at least one, in this order, of the payload that `jwt_authn` verified.
     JwtClaims(Vec<String>),
     /// The identity in the client's verified certificate.
     MtlsPeer,
@@ -66,22 +67,22 @@ pub enum PrincipalSource {
     SourceAddress,
 }
 
-/// How the server hears that the filter ended a session: a DELETE of the filter's own.
+/// How the filter tells the server that it ended a session: it sends a DELETE of its own.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TerminateUpstream {
-    /// The Envoy cluster it goes to.
+    /// The Envoy cluster that gets the DELETE.
     pub cluster: String,
-    /// Its `:authority`.
+    /// The DELETE's `:authority`.
     pub authority: String,
-    /// Its `:path`; `None` is the path of the session's `initialize`.
+    /// The DELETE's `:path`; `None` means the path of the session's `initialize`.
     pub path: Option<String>,
-    /// How long an answer is waited for, 1s to 720h; 5s by default.
+    /// How long the filter waits for an answer, 1s to 720h; 5s by default.
     pub timeout: Duration,
     /// Further headers, names in lower case. They may hold credentials and must not be logged.
     pub headers: Vec<(String, String)>,
 }
 
-/// Leaves the headers' values out.
+/// Prints no header values: they may hold credentials.
 impl fmt::Debug for TerminateUpstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();

@@ -34,7 +34,7 @@ impl Exchange {
 
     /// Whether the headers say something else than the message, or do not say what they must.
     pub(super) fn is_misstated(&self, message: &Message<'_>) -> bool {
-        let claims = message.claimed_version.as_deref().map(str::as_bytes);
+        let claims = message.meta_version.as_deref().map(str::as_bytes);
         let claims_modern = is_modern(claims.and_then(Revision::parse));
         // What the message does not claim is the server's to miss.
         let is_compared = claims.is_some() && (claims_modern || is_modern(self.revision));

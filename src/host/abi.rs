@@ -1,8 +1,8 @@
 //! The functions of the host, called directly.
 //!
-//! The SDK's wrappers panic at any status they do not expect, and a panic takes the worker's VM down with every stream
-//! on it. Here a failure is a value. What only reads a stream makes nothing of a failure: where the host refuses to show
-//! something, nothing is there to act on. Signatures after proxy-wasm ABI 0.2.1, `proxy_wasm_exports.h` of
+//! The SDK's wrappers panic at any unexpected status, and a panic ends the worker's VM with every stream on it. Here
+//! a failure is a value. Functions that only read a stream return nothing at a failure: if the host refuses to show a
+//! value, there is nothing to act on. Signatures follow proxy-wasm ABI 0.2.1, `proxy_wasm_exports.h` of
 //! proxy-wasm-cpp-host.
 
 #![allow(unsafe_code, reason = "the ABI is a set of foreign functions")]
@@ -23,12 +23,12 @@ pub(super) use stream::{
     send_local_response, set_effective_context, set_property, value,
 };
 
-/// Why the host did not do what it was asked to do.
+/// Why the host refused a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HostError {
-    /// There is no such thing.
+    /// The thing asked for does not exist.
     NotFound,
-    /// Somebody else has written the key of shared data meanwhile.
+    /// Another VM has written the key of shared data since it was read.
     CasMismatch,
     /// Anything else, by its number (`WasmResult` in `proxy_wasm_enums.h`).
     Other(u32),
@@ -44,7 +44,7 @@ impl fmt::Display for HostError {
     }
 }
 
-/// What a host function returns, as a value.
+/// The status of a host function, as a value.
 fn done(status: u32) -> Result<(), HostError> {
     match status {
         0 => Ok(()),
@@ -54,14 +54,14 @@ fn done(status: u32) -> Result<(), HostError> {
     }
 }
 
-/// The bytes that a host function returns in memory which it has asked this module to allocate.
+/// The bytes that a host function returns, in memory that the host has asked this module to allocate.
 fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>, HostError> {
     let (mut data, mut size) = (null_mut(), 0);
     done(call(&raw mut data, &raw mut size))?;
     if data.is_null() {
         return Ok(Vec::new());
     }
-    // SAFETY: on success `data` is what `proxy_on_memory_allocate` gave the host for `size` bytes: a boxed
-    // slice of that length, which nobody else frees.
+    // SAFETY: on success `data` is what `proxy_on_memory_allocate` gave the host for `size` bytes: a boxed slice of
+    // that length. Nothing else frees it.
     Ok(unsafe { Vec::from_raw_parts(data, size, size) })
 }

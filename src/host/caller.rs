@@ -2,7 +2,7 @@ use super::abi;
 use crate::header_map::HeaderMap;
 use crate::principal::Caller;
 
-/// Whoever sent the request of the stream in effect.
+/// The sender of the request in the current stream.
 #[derive(Debug)]
 pub(super) struct Sender<'a>(pub(super) &'a HeaderMap);
 

@@ -1,4 +1,5 @@
-//! The DELETEs of `terminate_upstream`: sent by the root, whose callbacks alone get the answers.
+//! Sends the DELETEs of `terminate_upstream`. The root sends them, because Envoy gives the answers only to a root's
+//! callbacks.
 
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::Status;
@@ -21,7 +22,7 @@ pub(super) struct Callout {
 }
 
 impl Shared {
-    /// Notes a pending DELETE that can be sent, if this configuration says where to.
+    /// Queues a pending DELETE, if this configuration has a `terminate_upstream` for the endpoint.
     pub(super) fn queue_delete(&self, endpoint: EndpointTag, key: SessionKey) {
         let site = self.sites.iter().find(|site| site.tag == endpoint);
         if let Some(site) = site.filter(|site| site.rules.terminate_upstream.is_some()) {
@@ -29,7 +30,7 @@ impl Shared {
         }
     }
 
-    /// Sends what the pace allows.
+    /// Sends as many DELETEs as the pace allows.
     pub(super) fn send_deletes(&self, now: Timestamp) {
         for site in &self.sites {
             if let Some(upstream) = &site.rules.terminate_upstream {
@@ -38,7 +39,7 @@ impl Shared {
         }
     }
 
-    /// False if there is nothing more to send now.
+    /// Sends the next DELETE. Returns false if there is nothing more to send now.
     fn send_next(&self, site: &Site, upstream: &TerminateUpstream, now: Timestamp) -> bool {
         let next = self.delete_queue.borrow_mut().next(site.index, now);
         let Some(key) = next else { return false };
@@ -73,7 +74,7 @@ impl Shared {
         }
     }
 
-    /// An answer has come, or Envoy has given up waiting for one.
+    /// Handles the answer to a DELETE, or its absence when Envoy has given up waiting.
     pub(super) fn answered(&self, token: u32, has_head: bool) {
         let mut callouts = self.callouts.borrow_mut();
         let Some(index) = callouts.iter().position(|callout| callout.token == token) else {
@@ -90,7 +91,7 @@ impl Shared {
         self.send_deletes(now);
     }
 
-    /// Enters what has become of a DELETE, and counts it once it is over.
+    /// Writes the outcome of a DELETE into the table, and counts the DELETE once it is settled.
     fn settle(&self, site: usize, key: SessionKey, reply: DeleteReply, now: Timestamp) {
         self.delete_queue.borrow_mut().returned(site, reply, now);
         match self.table.settle_delete(key, reply.outcome(), now) {
@@ -120,7 +121,7 @@ fn dispatch(site: &Site, upstream: &TerminateUpstream, pending: &PendingDelete) 
     let id = String::from_utf8_lossy(&pending.id);
     let path = match (&upstream.path, pending.delete_request.path()) {
         (Some(path), _) => path.as_str().into(),
-        // The session was opened while the configuration had a path for all of them.
+        // When the session was opened, the configuration had one path for all DELETEs, so the record has none.
         (None, []) => site.rules.path.as_str().trim_end_matches("/*").into(),
         (None, path) => String::from_utf8_lossy(path),
     };

@@ -1,9 +1,9 @@
 use crate::session::Timestamp;
 
-/// The host's monotonic clock. All workers of a process read the same one, and it does not move when the
-/// machine's date is set.
+/// The host's monotonic clock. All workers of a process read the same clock, and it does not jump when the machine's
+/// date is set.
 ///
-/// `std::time::Instant` reads it too, but hides its value, and workers have to exchange values.
+/// `std::time::Instant` reads it too, but hides its value, and workers must exchange values.
 pub(super) fn now() -> Timestamp {
     let mut time = libc::timespec {
         tv_sec: 0,

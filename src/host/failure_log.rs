@@ -3,10 +3,10 @@ use core::time::Duration;
 
 use crate::session::{StoreError, Timestamp};
 
-/// At most one line is logged in this time: a table that cannot be read fails at every request.
+/// At most one line is logged in this time, since an unreadable table fails at every request.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Logs failures of the table, a bounded number of lines whatever their number.
+/// Logs failures of the table. The number of lines is bounded, however many failures there are.
 #[derive(Debug, Default)]
 pub(super) struct FailureLog {
     next_line: Cell<Timestamp>,

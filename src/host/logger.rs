@@ -1,4 +1,4 @@
-//! Hands log lines and panics to Envoy's log. The SDK's own logger panics where Envoy does not take a line.
+//! Passes log lines and panics to Envoy's log. The SDK's own logger panics if Envoy refuses a line.
 
 use std::panic;
 
@@ -8,7 +8,7 @@ use super::abi::{self, LogLevel};
 
 struct EnvoyLog;
 
-/// Sends what the filter logs to Envoy, from level info on, and the message of a panic, which ends the VM.
+/// Sends the filter's log lines from level info on to Envoy. Also sends the message of a panic, which ends the VM.
 pub(super) fn install() {
     if log::set_logger(&EnvoyLog).is_err() {
         return;
@@ -22,7 +22,7 @@ pub(super) fn install() {
     }));
 }
 
-/// Logs what Envoy's log takes, and nothing else: lines that nobody sees cost nothing.
+/// Logs only the levels that Envoy's log accepts, so that unseen lines cost nothing.
 pub(super) fn follow_level() {
     let Ok(level) = abi::log_level() else { return };
     log::set_max_level(match level {
@@ -51,7 +51,7 @@ impl Log for EnvoyLog {
             Level::Warn => LogLevel::Warn,
             Level::Error => LogLevel::Error,
         };
-        // There is no other place to say that the log is gone.
+        // If the log itself fails, there is no other place to say so.
         let _ = abi::log(level, &record.args().to_string());
     }
 

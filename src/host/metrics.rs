@@ -8,11 +8,11 @@ use crate::mcp::method::Method;
 use crate::session::{Counts, EndReason, EndpointCounts};
 use crate::telemetry::{self, Delete, Event, Gauge};
 
-/// The filter's metrics. Defining one again gives the same process-wide stat, so every worker, and every
-/// configuration at once, writes the same numbers.
+/// The filter's metrics. A second definition gives the same process-wide stat, so every worker and every
+/// configuration writes the same numbers.
 #[derive(Debug)]
 pub(super) struct Metrics {
-    /// The endpoints of this configuration, in order; then those met in the table.
+    /// The endpoints of this configuration, in order; then further endpoints from the table.
     endpoints: RefCell<Vec<(String, Rc<EndpointMetrics>)>>,
     vm: Gauges,
     table_bytes: Metric,
@@ -42,7 +42,7 @@ struct Gauges {
     limit: Metric,
 }
 
-/// A metric; `None` where the host refused to define it.
+/// A metric; `None` if the host refused to define it.
 #[derive(Clone, Copy, Debug)]
 struct Metric(Option<MetricId>);
 
@@ -94,12 +94,12 @@ impl Metrics {
         metrics.duration.record(lived_ms);
     }
 
-    /// Counts corrections of the table's counts.
+    /// Counts repaired counts of the table.
     pub(super) fn repaired(&self, count: u32) {
         self.repaired.increment(i64::from(count));
     }
 
-    /// Counts a request of MCP that no endpoint governs.
+    /// Counts a request that looks like MCP, while no endpoint governs it.
     pub(super) fn ungoverned(&self) {
         self.ungoverned.increment(1);
     }
@@ -111,8 +111,8 @@ impl Metrics {
         }
     }
 
-    /// Shows what the ledger says of the VM and of the endpoint of this name, or of all: what one change costs does not
-    /// grow with the number of endpoints.
+    /// Writes the ledger's counts of the VM and of one endpoint, or of all. With `only`, the cost of one change does
+    /// not grow with the number of endpoints.
     pub(super) fn show(&self, counts: &Counts, only: Option<&str>) {
         self.vm.show(counts.active, counts.reserved, counts.limit);
         self.table_bytes.record(counts.table_bytes);
@@ -125,7 +125,7 @@ impl Metrics {
         }
     }
 
-    /// An endpoint that the ledger has dropped has no sessions, whatever its gauges showed last.
+    /// Sets the gauges of endpoints that the ledger has dropped to zero: such an endpoint has no sessions.
     fn show_none_of_the_rest(&self, counts: &Counts) {
         let is_there = |name: &String| counts.endpoints.iter().any(|row| row.settings.name == *name);
         let endpoints = self.endpoints.borrow();
@@ -186,7 +186,7 @@ impl Gauges {
         }
     }
 
-    /// What falls is written before what rises, so that no reader sees more than the cap.
+    /// Writes the falling gauge before the rising one, so that no reader sees a sum above the cap.
     fn show(&self, active: u32, reserved: u32, limit: u32) {
         self.limit.record(u64::from(limit));
         if self.active.value() > u64::from(active) {
@@ -199,7 +199,7 @@ impl Gauges {
     }
 }
 
-/// Failures to write a metric are ignored: there is nobody left to tell.
+/// The filter ignores failures to write a metric: it has no other place to report them.
 impl Metric {
     fn define(kind: MetricKind, name: &str) -> Self {
         Self(abi::define_metric(kind, name).ok())

@@ -5,10 +5,10 @@ use crate::exchange::Effects;
 use crate::session::{EndedSession, SessionKey, StoreError};
 use crate::telemetry::{Delete, Event, Fact};
 
-/// Turns what exchanges report into metrics, filter state and logs.
+/// Turns the reports of exchanges into metrics, filter state and logs.
 pub(super) struct Reporter<'a> {
     shared: &'a Shared,
-    /// The site whose counts have moved.
+    /// The site whose counts changed.
     pub(super) moved: Option<usize>,
 }
 
@@ -41,7 +41,7 @@ impl Effects for Reporter<'_> {
 
     fn note(&mut self, fact: Fact<'_>) {
         if wants(&self.shared.config.filter_state, &fact) {
-            // What the host refuses is missing in the access log; a line for each request would be no help.
+            // If the host refuses the value, the access log lacks it. A log line for each request would not help.
             let _ = abi::set_property(fact.key(), fact.value().as_bytes());
         }
     }

@@ -11,18 +11,19 @@ use crate::config::Config;
 use crate::session::{ConfigurationId, Timestamp};
 use crate::telemetry::Delete;
 
-/// Leases are looked at this often at least, however rarely sessions are swept; and a request that no tick has
-/// interrupted took no longer, near enough.
+/// The longest time between two ticks, however long `sweep_interval` is: the root renews leases on each tick. A
+/// request that saw no tick therefore took about this long at most.
 const MAX_TICK: Duration = Duration::from_secs(1);
 
-/// Groups of buckets that one root sweeps at least at a tick, if they are due: an eighth of the table, a few
-/// milliseconds at a million sessions. The other roots sweep the rest, or the next tick does.
+/// Groups of buckets that one root sweeps per tick at least, if they are due: an eighth of the table, a few
+/// milliseconds at a million sessions. Other roots, or the next tick, sweep the rest.
 const GROUPS_PER_TICK: u32 = 8;
 
-/// A sweep goes on after that, and requests wait, for no longer than this: all of a small table.
+/// After [`GROUPS_PER_TICK`] a sweep goes on, while requests wait, for this time at most. It is enough for all of a
+/// small table.
 const SWEEP_TIME: Duration = Duration::from_millis(5);
 
-/// Streams that one callback closes at most. Envoy closes them one inside the other, on one stack: some 300 overflow it.
+/// Most streams that one callback closes. Envoy closes them nested on one stack, which about 300 overflow.
 const MOST_CLOSED: usize = 32;
 
 /// The timer's period while there are more streams to close: 1,600 a second.
@@ -61,8 +62,8 @@ impl Root {
         Ok(())
     }
 
-    /// Puts back what the host may have lost. Where other workers have begun a new table meanwhile, joins it:
-    /// the sessions of the old one are gone.
+    /// Restores what the host may have lost. If other workers have begun a new table meanwhile, joins that one: the
+    /// sessions of the old table are gone.
     fn restore(&mut self, shared: Rc<Shared>, now: Timestamp) -> Rc<Shared> {
         match shared.restore(now) {
             Ok(true) => return shared,
@@ -123,7 +124,7 @@ impl Root {
         }
     }
 
-    /// Sweeps what is due, if it is time to. What is too much for one tick is left for the next.
+    /// Sweeps the groups that are due, if it is time. Leaves for the next tick what is too much for one.
     fn sweep(&mut self, shared: &Shared, now: Timestamp) {
         if now < self.next_sweep {
             return;
@@ -153,7 +154,8 @@ impl Root {
     }
 }
 
-/// Tells this configuration from all others under the `vm_id`. Envoy has one root on each thread for the same.
+/// Tells this configuration from all others under the `vm_id`. The roots of one configuration, one on each thread,
+/// have the same identity.
 fn identity(bytes: &[u8]) -> ConfigurationId {
     let name = abi::property(&[b"plugin_name"]);
     let root_id = abi::property(&[b"plugin_root_id"]);
@@ -172,7 +174,7 @@ impl Context for Root {
     }
 }
 
-/// Envoy has no further use for the root.
+/// Envoy destroys the root.
 impl Drop for Root {
     fn drop(&mut self) {
         if let Some(shared) = &self.shared {

@@ -18,10 +18,10 @@ use crate::telemetry::{Delete, Event, SessionName};
 use crate::worker::delete_queue::DeleteQueue;
 use crate::worker::in_use::InUse;
 
-/// At most this often are the gauges written anew because others changed the counts meanwhile.
+/// Most times that one call writes the gauges, if others change the counts meanwhile.
 const MAX_SHOWS: usize = 4;
 
-/// What a root context and its streams have in common.
+/// The state that a root context shares with its streams.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) config: Rc<Config>,
@@ -36,7 +36,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Joins the table. What is in force stays as it is: Envoy may refuse the update that this configuration belongs to.
+    /// Joins the table. The settings in force stay as they are, since Envoy may still refuse the update with this
+    /// configuration.
     pub(super) fn start(config: Rc<Config>, id: ConfigurationId) -> Result<Self, StartError> {
         let sites = Site::all(&config);
         let mut configuration = Configuration::new(id, vm_settings(config.max_sessions, &sites));
@@ -46,7 +47,7 @@ impl Shared {
         Ok(shared)
     }
 
-    /// Joins the table that others have begun anew, with the same configuration, as old as it was.
+    /// Joins the table that other workers have begun anew, with the same configuration and its old load number.
     pub(super) fn join_anew(&self) -> Result<Self, StartError> {
         Self::join(Rc::clone(&self.config), self.configuration.borrow().clone())
     }
@@ -74,8 +75,8 @@ impl Shared {
         })
     }
 
-    /// Keeps the configuration in force, and puts back what the host may have lost of the table; false if others have
-    /// begun a new one.
+    /// Keeps the configuration in force, and restores what the host may have lost of the table. Returns false if
+    /// others have begun a new table.
     pub(super) fn restore(&self, now: Timestamp) -> Result<bool, StoreError> {
         let restored = self.table.restore(&mut self.configuration.borrow_mut(), now)?;
         if let Some(kept) = restored {
@@ -84,7 +85,7 @@ impl Shared {
         Ok(restored.is_some())
     }
 
-    /// A request has come: this configuration's listener serves, so the configuration is in force.
+    /// Handles the first request: this configuration's listener serves, so the configuration is in force.
     pub(super) fn serve(&self) {
         let mut configuration = self.configuration.borrow_mut();
         if configuration.serves() {
@@ -100,7 +101,7 @@ impl Shared {
         }
     }
 
-    /// The root is destroyed: its listener has drained, or Envoy has refused the update.
+    /// Handles the root's end: its listener has drained, or Envoy has refused the update.
     pub(super) fn leave(&self) {
         let left = self.table.leave(&self.configuration.borrow(), clock::now());
         if let Err(error) = left {
@@ -141,13 +142,13 @@ impl Shared {
         result
     }
 
-    /// Writes all gauges; done on each tick, so that none stays wrong for longer.
+    /// Writes all gauges. Each tick calls this, so that no gauge stays wrong for longer.
     pub(super) fn show_counts(&self) {
         self.show(None);
     }
 
-    /// Writes the gauges of the VM and of this endpoint, or of all. Another worker may change the counts between our reading and our writing; then
-    /// its numbers may have been overwritten by ours, and ours are written anew.
+    /// Writes the gauges of the VM and of this endpoint, or of all. Another worker may change the counts and write
+    /// its gauges between our read and our write. Then ours are old, and we write them anew.
     fn show(&self, endpoint: Option<&str>) {
         let mut shown: Option<Version> = None;
         for _ in 0..MAX_SHOWS {
@@ -164,7 +165,8 @@ impl Shared {
         }
     }
 
-    /// Where the table has no configuration yet, on a fresh start, this one's limits are shown until one has.
+    /// On a fresh start the table has no configuration in force yet. Until it has one, this configuration's limits
+    /// are shown.
     fn stand_in(&self, counts: &mut Counts) {
         if counts.limit > 0 {
             return;
@@ -174,7 +176,7 @@ impl Shared {
         counts.endpoints = settings.into_iter().map(EndpointCounts::none_of).collect();
     }
 
-    /// Takes over the settings in force.
+    /// Follows the settings in force.
     fn follow(&self, counts: &Counts) {
         for site in &self.sites {
             let name = site.rules.name.as_str();
@@ -187,7 +189,7 @@ impl Shared {
         }
     }
 
-    /// Notes that an operation of the table failed.
+    /// Logs that an operation of the table failed.
     pub(super) fn failed(&self, operation: &str, error: StoreError) {
         self.failures.add(operation, error, clock::now());
     }
@@ -211,7 +213,7 @@ impl Shared {
         );
     }
 
-    /// Counts sessions that streams have become by themselves.
+    /// Counts sessions that a tick has entered for their streams.
     pub(super) fn report_created(&self, endpoints: &[EndpointTag]) {
         for endpoint in endpoints {
             if let Some(site) = self.sites.iter().find(|site| site.tag == *endpoint) {
@@ -231,7 +233,7 @@ impl Shared {
             return;
         }
         for stream in streams {
-            // A stream that is gone meanwhile needs no closing.
+            // A stream that is already gone needs no closing.
             if abi::set_effective_context(*stream).is_ok()
                 && let Err(error) = abi::close_response()
             {
@@ -243,7 +245,7 @@ impl Shared {
         }
     }
 
-    /// The endpoint of an ended session; one of another configuration is named by the ledger.
+    /// The endpoint of an ended session. The ledger names the endpoint of another configuration.
     fn endpoint_name(&self, ended: &EndedSession) -> String {
         let tag = ended.session.endpoint;
         let own = self
@@ -255,7 +257,7 @@ impl Shared {
             .unwrap_or_else(|| "unknown".to_owned())
     }
 
-    /// The moment.
+    /// The current time.
     pub(super) fn now() -> Timestamp {
         clock::now()
     }

@@ -9,7 +9,7 @@ pub(super) struct SharedData {
     name: RefCell<String>,
 }
 
-/// A write with this number asks for none, so it must never be taken for one.
+/// A write with this number asks for no comparison, so no value may have it.
 const ANY: u32 = 0;
 
 impl Store for SharedData {

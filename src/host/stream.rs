@@ -18,9 +18,9 @@ const ACCEPT_ENCODING: &str = "accept-encoding";
 pub(super) struct Stream {
     context: u32,
     shared: Option<Rc<Shared>>,
-    /// `None` for requests that are none of the filter's business.
+    /// `None` for a request that no endpoint governs.
     exchange: Option<Exchange>,
-    /// Bytes of the body that are held.
+    /// Bytes of the body that the filter holds.
     held: usize,
 }
 
@@ -34,7 +34,7 @@ impl Stream {
         }
     }
 
-    /// Follows the body: `size` bytes of it are there, and no more will come if `last`.
+    /// Handles `size` bytes of the body so far; `last` means that no more will come.
     fn body(&mut self, size: usize, last: bool) -> Action {
         let (Some(shared), Some(exchange)) = (&self.shared, &mut self.exchange) else {
             return Action::Continue;
@@ -46,7 +46,7 @@ impl Stream {
                 exchange.glimpse(&mut Reporter::new(shared), &part, last);
                 Action::Continue
             }
-            // Most clients send the id first: the answer waits for it, but not for the whole.
+            // Most clients send the id first, so the answer waits for it, but not for the whole body.
             Interest::Whole(max) if size > max && (last || size >= ID_WITHIN_BYTES) => {
                 let beginning = abi::request_body(size.min(ID_WITHIN_BYTES));
                 act(exchange.too_large(&mut Reporter::new(shared), &beginning))
@@ -65,9 +65,9 @@ impl Stream {
 
 impl Context for Stream {}
 
-/// The SDK drops a stream's context in `proxy_on_delete`, which Envoy calls right after `proxy_on_done`, for every
-/// stream that was created while the VM lives. So the module does without the latter: each costs an entry
-/// into the VM.
+/// The SDK drops a stream's context in `proxy_on_delete`. Envoy calls it right after `proxy_on_done`, for every
+/// stream that was created while the VM lives. So the module does not export `proxy_on_done`, since each callback
+/// costs an entry into the VM.
 impl Drop for Stream {
     fn drop(&mut self) {
         let (Some(shared), Some(exchange)) = (&self.shared, &mut self.exchange) else {
@@ -125,8 +125,8 @@ impl HttpContext for Stream {
         Action::Continue
     }
 
-    /// Called for every part of every answer: it must cost nothing but the call itself, but for the beginning of
-    /// streams of HTTP+SSE.
+    /// Envoy calls this for every part of every answer. It must cost nothing but the call itself, except at the
+    /// beginning of a stream of HTTP+SSE.
     fn on_http_response_body(&mut self, size: usize, _: bool) -> Action {
         if let (Some(shared), Some(exchange)) = (&self.shared, &mut self.exchange) {
             let len = size.min(exchange.wants().answer_body);
@@ -187,7 +187,7 @@ fn drop_header(map: Headers, name: &str) {
     }
 }
 
-/// Whether the server gave the answer, rather than Envoy or another filter on its behalf.
+/// Whether the server gave the answer, and not Envoy or another filter.
 fn is_from_server() -> bool {
     abi::property(&[b"response", b"code_details"]) == b"via_upstream"
 }

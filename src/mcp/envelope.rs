@@ -1,21 +1,20 @@
-//! The envelope that Envoy's `stateful_session` puts around a session id, so that the session finds its host again:
-//! `<host>;UV:<id>`, both in Base64 (Envoy, `source/extensions/http/stateful_session/envelope/envelope.cc`).
+//! Opens the envelope that Envoy's `stateful_session` puts around a session id, so that the session finds its host
+//! again: `<host>;UV:<id>`, both in Base64 (Envoy, `source/extensions/http/stateful_session/envelope/envelope.cc`).
 //!
-//! What Envoy takes for the same id is one id here, however the envelope is written: another host, more parts or empty
-//! ones, or no envelope at all.
+//! If Envoy takes two values for the same id, the filter does too: the envelope may name another host, have more or
+//! empty parts, or be absent.
 
-/// The flag of the part with the id.
+/// The flag of the part that holds the id.
 const ID_FLAG: &[u8] = b"UV:";
 
-/// The id in an envelope, read as Envoy reads it; `None` for what Envoy passes on as it is.
+/// The id in an envelope, read as Envoy reads it. `None` for a value that Envoy passes on unchanged.
 pub(super) fn open(value: &[u8]) -> Option<Vec<u8>> {
     let parts = value.split(|byte| *byte == b';').filter(|part| !part.is_empty());
     let encoded = parts.skip(1).find_map(|part| part.strip_prefix(ID_FLAG))?;
     decode_base64(encoded).filter(|id| !id.is_empty())
 }
 
-/// The bytes that this is the Base64 of (RFC 4648, section 4), with all of its padding, and zeros for bits that mean
-/// nothing.
+/// Decodes Base64 (RFC 4648, section 4). The padding must be complete, and the unused bits must be zero.
 fn decode_base64(encoded: &[u8]) -> Option<Vec<u8>> {
     let (groups, []) = encoded.as_chunks::<4>() else {
         return None;
@@ -33,7 +32,7 @@ fn decode_base64(encoded: &[u8]) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
-/// The first bytes of a group; `None` if what follows them is not zero.
+/// The first bytes of a group; `None` if the other bytes are not zero.
 fn begin_of<const N: usize>(digits: [u8; 4]) -> Option<[u8; N]> {
     let bytes = bytes_of(digits);
     let (begin, rest) = bytes.split_first_chunk::<N>()?;

@@ -1,9 +1,9 @@
 //! A shallow, borrowing reader of JSON-RPC 2.0 messages as MCP sends them.
 //!
-//! It looks at the few members that say what a message is and skips the rest, in linear time and without
-//! copying. What it accepts, every server reads in the same way: a member that comes twice is refused, because
-//! the server may act on the other one, and so is one whose name some servers fold to one that matters. A body that
-//! streams by is only glimpsed at; both ways share one reader.
+//! The reader looks at the few members that say what a message is and skips the rest, in linear time and without
+//! copying. It accepts only messages that every server reads in the same way. It refuses a member that comes twice,
+//! because the server may act on the other one. It also refuses a member whose name some servers fold to a name that
+//! matters. Of a body that streams by, it only glimpses at the beginning. One reader does both.
 
 mod depth;
 mod members;
@@ -18,50 +18,50 @@ use reader::Broken;
 use super::method::Method;
 use std::borrow::Cow;
 
-/// Deepest nesting of arrays and objects, the outermost included. The parsers of servers stop near it
-/// (serde_json at 128; Envoy's own MCP filter refuses 99), and no MCP message comes near it.
+/// Deepest nesting of arrays and objects, the outermost included. The parsers of servers have similar limits
+/// (serde_json stops at 128; Envoy's own MCP filter refuses 99), and real MCP messages stay far below.
 pub const MAX_DEPTH: usize = 128;
 
-/// Longest request id that is echoed, in bytes as written, a string's quotes left aside. A longer one still
-/// makes a request.
+/// Longest request id that an answer echoes, in bytes as written, without a string's quotes. A message with a longer
+/// id is still a request.
 pub const MAX_ID_BYTES: usize = 1024;
 
-/// What the body of a POST holds.
+/// The content of a POST's body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body<'a> {
     /// One message.
     Single(Message<'a>),
-    /// Several at once (MCP 2025-03-26, `basic` § Batching).
+    /// Several messages at once (MCP 2025-03-26, `basic` § Batching).
     Batch(Batch),
 }
 
-/// One message, as far as the filter has to know it.
+/// One message, with the parts that the filter must know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
     /// Request, notification or response.
     pub kind: Kind,
-    /// The id, to be echoed; `None` where there is none, where it is `null`, or longer than [`MAX_ID_BYTES`].
+    /// The id to echo. `None` if the id is absent, `null`, or longer than [`MAX_ID_BYTES`].
     pub id: Option<RequestId<'a>>,
     /// The method as the client spelt it; `None` in a response.
     pub method: Option<Cow<'a, str>>,
-    /// What the request is about: `params.name` of `tools/call` and `prompts/get`, `params.uri` of
-    /// `resources/read`; `None` where it is missing, not a string, or the method has none.
+    /// The request's target: `params.name` of `tools/call` and `prompts/get`, `params.uri` of `resources/read`.
+    /// `None` if the parameter is missing or not a string, or the method has none.
     pub target: Option<Cow<'a, str>>,
     /// `params.protocolVersion` of an `initialize`.
     pub protocol_version: Option<Cow<'a, str>>,
-    /// `params._meta["io.modelcontextprotocol/protocolVersion"]`: the revision that the message claims for
-    /// itself (MCP 2026-07-28, `basic` § `_meta`).
-    pub claimed_version: Option<Cow<'a, str>>,
+    /// `params._meta["io.modelcontextprotocol/protocolVersion"]`: the revision that the message itself states (MCP
+    /// 2026-07-28, `basic` § `_meta`).
+    pub meta_version: Option<Cow<'a, str>>,
 }
 
 /// The three kinds of message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Has a method and an id, and expects an answer. To some servers `null` is an id.
+    /// Has a method and an id, and expects an answer. Some servers take `null` for an id.
     Request(Method),
     /// Has a method and no id.
     Notification(Method),
-    /// Has a result or an error: the answer to a request of the server's.
+    /// Has a result or an error: it answers a request that the server sent.
     Response,
 }
 
@@ -74,21 +74,21 @@ impl Kind {
         }
     }
 
-    /// Whether some server may open a session for the message as for an `initialize`: there are servers that take
-    /// one without an id, which is a notification, and one whose id is `null`.
+    /// Whether some server may open a session for the message, as for an `initialize`. Some servers take an
+    /// `initialize` without an id, which is a notification, or with the id `null`.
     pub fn may_initialize(self) -> bool {
         self.method() == Some(Method::Initialize)
     }
 }
 
-/// What is in a batch. Every member of it is a valid message.
+/// The content of a batch. Every member is a valid message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// How many messages there are, at least one.
+    /// The number of messages, at least one.
     pub len: usize,
-    /// A member has the method `initialize`, which must not be part of a batch.
+    /// A member has the method `initialize`, which the specification forbids in a batch.
     pub holds_initialize: bool,
-    /// A member is a request, so an answer is expected.
+    /// A member is a request, so the batch expects an answer.
     pub holds_request: bool,
 }
 
@@ -103,14 +103,14 @@ impl Batch {
     }
 }
 
-/// A request id as the bytes that came: a number as written, or a string with its quotes and escapes. Always a
-/// complete JSON token, so it can be put into an answer as it is.
+/// A request id as the bytes that came: a number as written, or a string with its quotes and escapes. It is always a
+/// complete JSON token, so an answer can contain it unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestId<'a>(&'a str);
 
 impl<'a> RequestId<'a> {
-    /// The id of a request: a string or a number, nothing else, and not `null` (MCP 2025-03-26, `basic`
-    /// § Requests). `Ok(None)` is an id too long to echo.
+    /// The id of a request: a string or a number, and not `null` (MCP 2025-03-26, `basic` § Requests). `Ok(None)`
+    /// means that the id is too long to echo.
     fn from_token(token: &'a str) -> Result<Option<Self>, BodyError> {
         match token.as_bytes() {
             [b'"', content @ .., b'"'] | content @ [b'-' | b'0'..=b'9', ..] => {
@@ -140,20 +140,20 @@ pub enum BodyError {
     Invalid,
 }
 
-/// Whether what real clients send, against the specifications, and official servers take is a message.
+/// Whether the reader accepts what real clients send and official servers take, against the specifications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strictness {
-    /// A byte order mark before the JSON, `params: null` and `id: null` pass.
+    /// Accepts a byte order mark before the JSON, `params: null` and `id: null`.
     Lenient,
-    /// They do not.
+    /// Refuses these.
     Strict,
 }
 
-/// Reads a whole body. Time is linear in its length; nothing is copied but strings with escapes.
+/// Reads a whole body. Time is linear in its length. Copies nothing but strings with escapes.
 ///
 /// # Errors
-/// [`BodyError::Parse`] for what is not one JSON text in UTF-8, [`BodyError::Invalid`] for what is JSON but no valid
-/// message, or one that servers read differently.
+/// [`BodyError::Parse`] if the body is not one JSON text in UTF-8. [`BodyError::Invalid`] if the body is JSON but no
+/// valid message, or a message that servers read differently.
 pub fn read(bytes: &[u8], strictness: Strictness) -> Result<Body<'_>, BodyError> {
     let text = str::from_utf8(bytes).map_err(|_| BodyError::Parse)?;
     let text = match strictness {
@@ -170,7 +170,7 @@ pub fn read(bytes: &[u8], strictness: Strictness) -> Result<Body<'_>, BodyError>
     }
 }
 
-/// What is wrong with a text that could not be read as what it should be.
+/// Why the reader failed at a text: it is not JSON, or it is JSON of another kind.
 #[cold]
 fn unreadable(text: &str) -> BodyError {
     if reader::is_json(text) {
@@ -214,7 +214,7 @@ fn message<'a>(members: &Members<'a>, strictness: Strictness) -> Result<Message<
     }
 }
 
-/// A message with a method. Parameters are an object where there are any: JSON-RPC knows arrays, MCP does not.
+/// A message with a method. Its parameters, if any, must be an object: JSON-RPC allows arrays, MCP does not.
 fn call<'a>(members: &Members<'a>, strictness: Strictness) -> Result<Message<'a>, BodyError> {
     let name = members.method_name().ok_or(BodyError::Invalid)?;
     let is_lenient = strictness == Strictness::Lenient;
@@ -239,12 +239,12 @@ fn call<'a>(members: &Members<'a>, strictness: Strictness) -> Result<Message<'a>
         method: Some(name),
         target: members.target_of(method),
         protocol_version: members.protocol_version_of(method),
-        claimed_version: members.claimed_version(),
+        meta_version: members.meta_version(),
     })
 }
 
-/// A message with a result or an error. An error may come without an id or, against the specification but from
-/// real peers, with `null`: it opens nothing, so it passes.
+/// A message with a result or an error. An error may come without an id. Real peers also send errors with the id
+/// `null`, against the specification; these pass too, since a response opens nothing.
 fn response<'a>(members: &Members<'a>) -> Result<Message<'a>, BodyError> {
     if members.result.is_none() && members.error.is_none() {
         return Err(BodyError::Invalid);
@@ -256,42 +256,43 @@ fn response<'a>(members: &Members<'a>) -> Result<Message<'a>, BodyError> {
         method: None,
         target: None,
         protocol_version: None,
-        claimed_version: None,
+        meta_version: None,
     })
 }
 
-/// What the first bytes of a body tell about the message in it.
+/// What the first bytes of a body say about the message in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Glimpse {
-    /// The method, once it was seen; `None` for a batch or a response.
+    /// The method, once its value is complete; `None` for a batch or a response.
     pub method: Option<Method>,
-    /// [`Message::target`], once it was seen.
+    /// [`Message::target`], once its value is complete.
     pub name: Option<String>,
-    /// The message answers a request of the server's.
+    /// The message answers a request that the server sent.
     pub is_response: bool,
-    /// More bytes would tell nothing more of all that.
+    /// More bytes would change none of the fields above.
     pub complete: bool,
     /// Whether some server may read the body as an `initialize`.
     pub may_initialize: MayInitialize,
 }
 
-/// Whether some server may read a body as an `initialize`, whatever the filter reads it as: servers differ in which of
-/// two methods they take, and whether `Method` is one.
+/// Whether some server may read a body as an `initialize`, even if the filter reads it as another message. Of two
+/// methods some servers take the first and some the last, and some take `Method` for `method`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MayInitialize {
-    /// Nothing says so yet, but the body was not read to its end, or is nothing that the filter can read.
+    /// No `initialize` so far, but the filter did not read the body to its end, or cannot read it.
     #[default]
     Unknown,
-    /// Some server may: what folds to a `method` of the message, or of a message in a batch, says so.
+    /// Some server may: in the message, or in a message of a batch, a name that folds to `method` has the value
+    /// `initialize`.
     Yes,
-    /// None does. The body was read to its end.
+    /// No server does. The filter read the body to its end.
     No,
 }
 
-/// Looks at the first bytes of a body that streams by and may be cut anywhere. Never an error: a body that is
-/// not held is not judged either, and where a member comes twice the first one counts.
+/// Looks at the first bytes of a body that streams by; the bytes may end anywhere. Never fails: a body that is not
+/// held is not judged either. If a member comes twice, the first one counts.
 ///
-/// Time is linear in the prefix, so a caller that looks again as the body grows has to bound the prefix.
+/// Time is linear in the prefix. A caller that looks again as the body grows must bound the prefix.
 pub fn glimpse(prefix: &[u8]) -> Glimpse {
     let (text, is_spoilt) = valid_start(prefix);
     let is_all_text = text.len() == prefix.len();
@@ -325,13 +326,13 @@ pub fn glimpse(prefix: &[u8]) -> Glimpse {
     }
 }
 
-/// The id of the request that a body begins, as far as these bytes tell. None of a response, nor of a batch.
+/// The id of the request at the beginning of a body, as far as these bytes go. `None` for a response or a batch.
 pub fn request_id(prefix: &[u8]) -> Option<RequestId<'_>> {
     let (text, _) = valid_start(prefix);
     let text = without_mark(text);
     let mut members = Members::default();
     if first_byte(text) == Some(b'{') {
-        // Where the body ends early, what came before counts.
+        // If the body ends early, the members before its end still count.
         let _ = reader::read_message(text, &mut members);
     }
     let is_request = !members.answers && (members.method.is_some() || members.params != Params::Absent);
@@ -339,7 +340,7 @@ pub fn request_id(prefix: &[u8]) -> Option<RequestId<'_>> {
     RequestId::from_token(token).ok().flatten()
 }
 
-/// What is known once something says so, or all was read and nothing does.
+/// Combines a finding with whether the whole body was read.
 fn may(says_so: bool, is_read: bool) -> MayInitialize {
     match (says_so, is_read) {
         (true, _) => MayInitialize::Yes,
@@ -348,12 +349,12 @@ fn may(says_so: bool, is_read: bool) -> MayInitialize {
     }
 }
 
-/// The text without a byte order mark before it, which official servers pass over.
+/// The text without a byte order mark before it. Official servers skip the mark.
 fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{FEFF}').unwrap_or(text)
 }
 
-/// The text up to the first byte that is not UTF-8, and whether that byte can never become UTF-8.
+/// The text up to the first byte that is not UTF-8, and whether more bytes cannot make it UTF-8.
 fn valid_start(prefix: &[u8]) -> (&str, bool) {
     match str::from_utf8(prefix) {
         Ok(text) => (text, false),
@@ -367,7 +368,7 @@ fn valid_start(prefix: &[u8]) -> (&str, bool) {
     }
 }
 
-/// Whether a reading ended for good: at the closing bracket, or at a mistake that no further byte can mend.
+/// Whether more bytes cannot change the reading: it came to the closing bracket, or to a mistake.
 fn is_final(reading: Result<(), Broken>) -> bool {
     reading != Err(Broken::Cut)
 }

@@ -1,11 +1,11 @@
-//! `Mcp-Method` and `Mcp-Name`, in which a request of 2026-07-28 says twice what it is about (MCP 2026-07-28,
+//! `Mcp-Method` and `Mcp-Name`, in which a request of 2026-07-28 repeats its method and its target (MCP 2026-07-28,
 //! `basic/transports/streamable-http` § Standard Request Headers).
 
 use super::occurs::Occurs;
 
 impl<T: AsRef<[u8]>> Occurs<T> {
-    /// Whether the header states `text`, byte for byte; a value between `=?base64?` and `?=` is compared with its
-    /// Base64. No header states what is not there.
+    /// Whether the header states `text`, byte for byte. A value between `=?base64?` and `?=` is compared with the
+    /// Base64 of `text`. If `text` is `None`, the header must be absent.
     pub fn states(&self, text: Option<&str>) -> bool {
         match (self, text) {
             (Self::Absent, None) => true,
@@ -22,8 +22,8 @@ fn stands_for(value: &[u8], text: &[u8]) -> bool {
     encoded.map_or(value == text, |encoded| is_base64_of(encoded, text))
 }
 
-/// Whether this is the text's Base64 (RFC 4648, section 4), its padding there or not. The text is encoded, rather than
-/// the header decoded: each text has one encoding, so that nothing has to be refused, and nothing is copied.
+/// Whether `encoded` is the Base64 of `text` (RFC 4648, section 4), with or without padding. The function encodes the
+/// text, rather than decoding the header: each text has one encoding, so there is nothing to refuse or to copy.
 fn is_base64_of(encoded: &[u8], text: &[u8]) -> bool {
     let digits = encoded.strip_suffix(b"=").unwrap_or(encoded);
     let digits = digits.strip_suffix(b"=").unwrap_or(digits);
@@ -34,7 +34,7 @@ fn is_base64_of(encoded: &[u8], text: &[u8]) -> bool {
         && groups.all(|(bytes, digits)| base64_of(bytes).get(..digits.len()) == Some(digits))
 }
 
-/// The digits of one to three bytes; one more than there are bytes count.
+/// The digits of one to three bytes. For n bytes the first n + 1 digits count.
 fn base64_of(bytes: &[u8]) -> [u8; 4] {
     let byte = |at: usize| u32::from(bytes.get(at).copied().unwrap_or(0));
     let bits = byte(0) << 16 | byte(1) << 8 | byte(2);

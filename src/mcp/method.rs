@@ -1,9 +1,9 @@
 //! The methods a client may send to a server, over all revisions from 2024-11-05 to 2026-07-28.
 
-/// Declares the methods once: the enum, its spellings, and the list of all of them cannot drift apart.
+/// Declares the methods once, so that the enum, its spellings and the list of all methods cannot differ.
 macro_rules! methods {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// A method that a client sends, as request or as notification. `ClientRequest` and
+        /// A method that a client sends, as request or as notification. The sources are `ClientRequest` and
         /// `ClientNotification` of each revision's `schema.ts`, and the tasks extension.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Method {
@@ -27,23 +27,23 @@ macro_rules! methods {
 methods! {
     /// Opens a session (up to 2025-11-25).
     Initialize = "initialize",
-    /// Liveness (up to 2025-11-25).
+    /// Checks that the peer lives (up to 2025-11-25).
     Ping = "ping",
-    /// The tools there are.
+    /// Lists the tools.
     ToolsList = "tools/list",
     /// Runs a tool.
     ToolsCall = "tools/call",
-    /// The resources there are.
+    /// Lists the resources.
     ResourcesList = "resources/list",
-    /// The resource templates there are.
+    /// Lists the resource templates.
     ResourcesTemplatesList = "resources/templates/list",
     /// Reads a resource.
     ResourcesRead = "resources/read",
     /// Asks for updates of a resource (up to 2025-11-25).
     ResourcesSubscribe = "resources/subscribe",
-    /// Ends such updates (up to 2025-11-25).
+    /// Stops updates of a resource (up to 2025-11-25).
     ResourcesUnsubscribe = "resources/unsubscribe",
-    /// The prompts there are.
+    /// Lists the prompts.
     PromptsList = "prompts/list",
     /// Fetches a prompt.
     PromptsGet = "prompts/get",
@@ -51,47 +51,47 @@ methods! {
     CompletionComplete = "completion/complete",
     /// Sets the session's log level (up to 2025-11-25).
     LoggingSetLevel = "logging/setLevel",
-    /// State of a task (2025-11-25, and the tasks extension).
+    /// Asks for the state of a task (2025-11-25, and the tasks extension).
     TasksGet = "tasks/get",
-    /// Result of a task (2025-11-25).
+    /// Asks for the result of a task (2025-11-25).
     TasksResult = "tasks/result",
-    /// The tasks there are (2025-11-25).
+    /// Lists the tasks (2025-11-25).
     TasksList = "tasks/list",
-    /// Gives up a task (2025-11-25, and the tasks extension).
+    /// Cancels a task (2025-11-25, and the tasks extension).
     TasksCancel = "tasks/cancel",
-    /// Hands a task the input it asked for (the tasks extension).
+    /// Gives a task the input that it asked for (the tasks extension).
     TasksUpdate = "tasks/update",
-    /// The server's capabilities, and the probe of clients that speak both eras (2026-07-28).
+    /// Asks for the server's capabilities. Clients that speak both eras also probe with it (2026-07-28).
     ServerDiscover = "server/discover",
     /// Opens a stream of notifications (2026-07-28).
     SubscriptionsListen = "subscriptions/listen",
     /// Completes the handshake (up to 2025-11-25).
     NotificationsInitialized = "notifications/initialized",
-    /// Gives up a request.
+    /// Cancels a request.
     NotificationsCancelled = "notifications/cancelled",
-    /// Progress of a request of the server's (up to 2025-11-25).
+    /// Tells the progress of a request that the server sent (up to 2025-11-25).
     NotificationsProgress = "notifications/progress",
-    /// The client's roots changed (up to 2025-11-25).
+    /// Tells that the client's roots changed (up to 2025-11-25).
     NotificationsRootsListChanged = "notifications/roots/list_changed",
-    /// State of a task that the client runs (2025-11-25).
+    /// Tells the state of a task that the client runs (2025-11-25).
     NotificationsTasksStatus = "notifications/tasks/status",
-    /// Anything else. One label for all of it, so that clients cannot mint metrics.
+    /// Any other method. All of them share one label, so that clients cannot create metrics.
     Other = "other",
 }
 
 impl Method {
-    /// The method with exactly this spelling; [`Self::Other`] when there is none.
+    /// The method with exactly this spelling; [`Self::Other`] if there is none.
     pub fn from_bytes(name: &[u8]) -> Self {
         let known = Self::ALL.iter().find(|method| method.as_str().as_bytes() == name);
         known.copied().unwrap_or(Self::Other)
     }
 
-    /// Position in [`Self::ALL`], for arrays with one place per method.
+    /// Position in [`Self::ALL`], for arrays with one entry per method.
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// Which parameter says what the request is about, where `Mcp-Name` mirrors one (MCP 2026-07-28,
+    /// The parameter that names the request's target, if `Mcp-Name` repeats it (MCP 2026-07-28,
     /// `basic/transports/streamable-http` § Standard Request Headers).
     pub const fn target(self) -> Option<Target> {
         match self {
@@ -124,7 +124,7 @@ impl Method {
     }
 }
 
-/// The parameter that `Mcp-Name` mirrors.
+/// The parameter that `Mcp-Name` repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// `params.name`: a tool or a prompt.

@@ -1,19 +1,19 @@
-//! How often something occurs in a message.
+//! Counts how often a value occurs in a message.
 
-/// A header field or a parameter that may be there once.
+/// A header field or a parameter that should occur at most once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Occurs<T> {
-    /// It is not there.
+    /// It is absent.
     #[default]
     Absent,
-    /// It is there once, with this value.
+    /// It occurs once, with this value.
     One(T),
-    /// It is there more than once: servers may believe the first, the last, or all of them joined.
+    /// It occurs more than once. Servers may take the first value, the last, or all of them joined.
     Several,
 }
 
 impl<T> Occurs<T> {
-    /// What there is with one more value.
+    /// The result after one more value.
     #[must_use]
     pub fn and(self, value: T) -> Self {
         match self {
@@ -22,7 +22,7 @@ impl<T> Occurs<T> {
         }
     }
 
-    /// Whether there is none.
+    /// Whether there is no value.
     pub fn is_absent(&self) -> bool {
         match self {
             Self::Absent => true,
@@ -30,7 +30,7 @@ impl<T> Occurs<T> {
         }
     }
 
-    /// The value, where there is exactly one.
+    /// The value, if there is exactly one.
     pub fn one(self) -> Option<T> {
         match self {
             Self::One(value) => Some(value),
@@ -38,7 +38,7 @@ impl<T> Occurs<T> {
         }
     }
 
-    /// The same of something made of the value.
+    /// The same count, with `make` applied to the value.
     pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Occurs<U> {
         match self {
             Self::Absent => Occurs::Absent,

@@ -1,12 +1,12 @@
-//! The session id in the query of a URI, where HTTP+SSE has it.
+//! Finds the session id in the query of a URI, where HTTP+SSE puts it.
 //!
-//! Each SDK has a name of its own for it: `sessionId`, `session_id`, `sessionid`. Names are compared without regard
-//! to case, as some servers do; names and values may be percent-encoded (RFC 3986, section 2.1).
+//! Each SDK has its own name for the parameter: `sessionId`, `session_id`, `sessionid`. Names are compared without
+//! regard to case, as some servers do. Names and values may be percent-encoded (RFC 3986, section 2.1).
 
 use super::occurs::Occurs;
 use std::borrow::Cow;
 
-/// The session id in the query of a URI, or of a `:path`, decoded. Whether it can be an id was not looked at.
+/// The session id in the query of a URI or of a `:path`, decoded. The caller must check that it is a valid id.
 pub fn session_id(uri: &[u8]) -> Occurs<Cow<'_, [u8]>> {
     let mut found = Occurs::Absent;
     for (name, value) in parameters(uri) {
@@ -17,7 +17,7 @@ pub fn session_id(uri: &[u8]) -> Occurs<Cow<'_, [u8]>> {
     found
 }
 
-/// Names and values of the query, as they were written.
+/// Names and values of the query, as written.
 fn parameters(uri: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let without_fragment = uri.split(|byte| *byte == b'#').next().unwrap_or_default();
     let query = without_fragment.splitn(2, |byte| *byte == b'?').nth(1);
@@ -33,7 +33,7 @@ fn is_session_id(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"sessionid") || name.eq_ignore_ascii_case(b"session_id")
 }
 
-/// Without percent-encoding. A `%` that encodes nothing stands for itself.
+/// Decodes percent-encoding. A `%` without two hex digits stands for itself.
 fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
     if !text.contains(&b'%') {
         return Cow::Borrowed(text);

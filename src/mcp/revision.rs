@@ -9,28 +9,28 @@ pub enum Era {
     Modern,
 }
 
-/// A well-formed revision date, `YYYY-MM-DD`; known or not, it orders as dates do.
+/// A well-formed revision date, `YYYY-MM-DD`, known or not. Revisions order as their dates do.
 ///
-/// Only well-formed dates have an era. Anything else is for the server to refuse: treating it as modern would
-/// let a client step around session rules with a header of its own making.
+/// Only a well-formed date has an era. Any other value is for the server to refuse: if the filter took it for modern,
+/// a client could avoid the session rules with an invented header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision([u8; 10]);
 
 impl Revision {
-    /// HTTP+SSE; the version header did not exist yet.
+    /// HTTP+SSE. The version header did not exist yet.
     pub const V2024_11_05: Self = Self(*b"2024-11-05");
-    /// Streamable HTTP with sessions and batches. An absent version header means this one (MCP 2025-06-18,
+    /// Streamable HTTP with sessions and batches. An absent version header means this revision (MCP 2025-06-18,
     /// `basic/transports` § Protocol Version Header).
     pub const V2025_03_26: Self = Self(*b"2025-03-26");
-    /// Batches removed, version header introduced.
+    /// Removes batches, and introduces the version header.
     pub const V2025_06_18: Self = Self(*b"2025-06-18");
     /// The last revision with sessions.
     pub const V2025_11_25: Self = Self(*b"2025-11-25");
     /// The first revision without sessions.
     pub const V2026_07_28: Self = Self(*b"2026-07-28");
 
-    /// Reads `YYYY-MM-DD` with month 01 to 12 and day 01 to 31; `None` for anything else. The length of months
-    /// is not looked at: a date that no calendar has orders like its neighbours, which is all that counts.
+    /// Reads `YYYY-MM-DD` with month 01 to 12 and day 01 to 31; `None` for anything else. Does not check the length
+    /// of months: a date such as 02-31 still sorts between its neighbours, and only the order matters.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let date: [u8; 10] = bytes.try_into().ok()?;
         let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = date else {
@@ -54,21 +54,21 @@ impl Revision {
         }
     }
 
-    /// Whether the revision defines JSON-RPC batches. Only 2025-03-26 does (`basic` § Batching): the one before
-    /// it is silent on them, and 2025-06-18 removed them.
+    /// Whether the revision defines JSON-RPC batches. Only 2025-03-26 does (`basic` § Batching): the one before it
+    /// says nothing about them, and 2025-06-18 removed them.
     ///
-    /// For a request without the header ask [`Self::V2025_03_26`]; one whose header is no date is the server's
-    /// to judge.
+    /// For a request without the header, ask [`Self::V2025_03_26`]. If the header is no date, the server judges the
+    /// request.
     pub fn allows_batches(self) -> bool {
         self == Self::V2025_03_26
     }
 
-    /// The date as it was written.
+    /// The date as written.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The date as text. Never empty: only digits and hyphens get in.
+    /// The date as text. Never empty, because it holds only digits and hyphens.
     pub fn as_str(&self) -> &str {
         str::from_utf8(&self.0).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! The session id that a server mints and a client sends back in `Mcp-Session-Id`.
+//! The session id that a server gives out and a client sends back in `Mcp-Session-Id`.
 
 use core::fmt;
 use std::borrow::Cow;
@@ -6,12 +6,13 @@ use std::borrow::Cow;
 use super::envelope;
 use super::occurs::Occurs;
 
-/// Longest id that is tracked, in bytes. The specification sets no limit; SDKs mint 32 to 36 bytes, some servers put a
-/// signed token there, and some gateways the state of a session. Envoy lets all headers of a request together have
-/// 60 KiB unless it is told otherwise.
+/// Longest id that the filter tracks, in bytes. The specification sets no limit. SDKs make ids of 32 to 36 bytes;
+/// some servers use a signed token, and some gateways put the state of a session there. By default Envoy allows 60
+/// KiB for all headers of a request together.
 pub const MAX_BYTES: usize = 8192;
 
-/// Longest id that is kept to be told to the server again, in bytes: what a record in shared data may take.
+/// Longest id that the table keeps, in bytes, so that a record fits into shared data. The DELETE to the server needs
+/// the kept id.
 pub const MAX_KEPT_BYTES: usize = 1024;
 
 /// A well-formed session id: 1 to [`MAX_BYTES`] bytes of visible ASCII, 0x21 to 0x7E.
@@ -21,10 +22,10 @@ pub const MAX_KEPT_BYTES: usize = 1024;
 pub struct SessionId<'a>(&'a str);
 
 impl<'a> SessionId<'a> {
-    /// Takes the bytes as they are. [`Self::presented`] takes optional whitespace off.
+    /// Takes the bytes as they are. [`Self::presented`] removes optional whitespace.
     ///
     /// # Errors
-    /// [`InvalidSessionId`] when they are empty, longer than [`MAX_BYTES`] or outside visible ASCII.
+    /// [`InvalidSessionId`] if they are empty, longer than [`MAX_BYTES`] or outside visible ASCII.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, InvalidSessionId> {
         let fits = (1..=MAX_BYTES).contains(&bytes.len());
         if !fits || !bytes.iter().all(u8::is_ascii_graphic) {
@@ -33,14 +34,14 @@ impl<'a> SessionId<'a> {
         str::from_utf8(bytes).map(Self).map_err(|_| InvalidSessionId)
     }
 
-    /// The id that all values of `Mcp-Session-Id` in one message state together; `None` where the header is not there.
+    /// The id that all values of `Mcp-Session-Id` in one message state together; `None` if the header is absent.
     ///
-    /// Two values are refused even when they are equal: some servers take the first and others join them, so
-    /// the server may act on an id that the filter did not check. A comma needs no care of its own: it is
-    /// visible ASCII, and values joined as `a, b` hold a space.
+    /// Two values are refused even if they are equal: some servers take the first and others join them, so the server
+    /// could act on an id that the filter did not check. A comma needs no rule of its own: it is visible ASCII, and
+    /// values joined as `a, b` contain a space.
     ///
     /// # Errors
-    /// [`InvalidSessionId`] when there is more than one value, or one that is no session id.
+    /// [`InvalidSessionId`] if there is more than one value, or one that is no session id.
     pub fn presented(values: Occurs<&'a [u8]>) -> Result<Option<Self>, InvalidSessionId> {
         match values {
             Occurs::Absent => Ok(None),
@@ -60,13 +61,14 @@ impl<'a> SessionId<'a> {
     }
 }
 
-/// What the session of `id` is known by: the id or, in the envelope of Envoy's `stateful_session`, the id in it. So a
-/// session stays the same when its host is replaced, or however a client writes the envelope.
+/// The bytes by which the table knows the session of `id`: the id itself or, in an envelope of Envoy's
+/// `stateful_session`, the id inside. So a session stays the same if its host is replaced, or if a client writes the
+/// envelope differently.
 pub fn tracked_bytes(id: &[u8]) -> Cow<'_, [u8]> {
     envelope::open(id).map_or(Cow::Borrowed(id), Cow::Owned)
 }
 
-/// Why [`SessionId::parse`] refused: empty, too long, or a byte outside 0x21 to 0x7E.
+/// Why [`SessionId::parse`] refused the bytes: empty, too long, or a byte outside 0x21 to 0x7E.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidSessionId;
 
@@ -78,7 +80,7 @@ impl fmt::Display for InvalidSessionId {
 
 impl core::error::Error for InvalidSessionId {}
 
-/// Without the optional whitespace around a field value (RFC 9110, section 5.6.3): SP and HTAB only.
+/// Removes the optional whitespace around a field value (RFC 9110, section 5.6.3): SP and HTAB only.
 fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
         value = rest;

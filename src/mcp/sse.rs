@@ -1,41 +1,41 @@
-//! The `endpoint` event with which a stream of HTTP+SSE begins (MCP 2024-11-05, `basic/transports` § HTTP with
-//! SSE), found as the stream comes by in parts.
+//! Finds the `endpoint` event at the beginning of a stream of HTTP+SSE (MCP 2024-11-05, `basic/transports` § HTTP
+//! with SSE), while the stream passes in parts.
 //!
-//! Lines, fields and events are those of the HTML standard, § Server-sent events, "Interpreting an event stream".
-//! What was found does not depend on where the stream was cut.
+//! Lines, fields and events follow the HTML standard, § Server-sent events, "Interpreting an event stream". The
+//! result does not depend on where the stream was cut.
 
-/// Most bytes of a stream that are looked at. The event is the first that a server sends; some send a few
-/// kilobytes of comments before it, to get through proxies that buffer.
+/// Most bytes of a stream that the search looks at. The event is the first that a server sends. Some servers send a
+/// few kilobytes of comments before it, to get through proxies that buffer.
 pub const MAX_BYTES: usize = 16 * 1024;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// Looks for the first `endpoint` event. Keeps the line and the event that have begun, [`MAX_BYTES`] at most of each.
+/// Looks for the first `endpoint` event. Keeps the current line and event, at most [`MAX_BYTES`] of each.
 #[derive(Debug)]
 pub struct EndpointFinder {
-    /// How many more bytes are looked at.
+    /// How many more bytes the search looks at.
     left: usize,
     line: Vec<u8>,
-    /// The last byte was a carriage return: a line feed after it ends no line of its own.
+    /// The last byte was a carriage return, so a line feed after it does not end another line.
     after_return: bool,
     is_first_line: bool,
     is_endpoint: bool,
     data: Vec<u8>,
 }
 
-/// What has come of a search.
+/// The result of a search so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Search {
-    /// It may still come.
+    /// The event may still come.
     GoesOn,
-    /// The event's data, a URI: what POSTs are to be sent to.
+    /// The event's data: the URI to which the client must send its POSTs.
     Found(Vec<u8>),
-    /// It has not come within [`MAX_BYTES`].
+    /// The event did not come within [`MAX_BYTES`].
     GivenUp,
 }
 
 impl EndpointFinder {
-    /// At the beginning of a stream.
+    /// A search at the beginning of a stream.
     pub fn new() -> Self {
         Self {
             left: MAX_BYTES,
@@ -47,7 +47,7 @@ impl EndpointFinder {
         }
     }
 
-    /// How many bytes of the next part are looked at.
+    /// How many bytes of the next part the search looks at.
     pub fn room(&self) -> usize {
         self.left
     }
@@ -67,7 +67,7 @@ impl EndpointFinder {
         }
     }
 
-    /// Whether the byte ends a line; if not, it is a part of one.
+    /// Whether the byte ends a line. If not, adds it to the line.
     fn ends_line(&mut self, byte: u8) -> bool {
         let after_return = core::mem::replace(&mut self.after_return, byte == b'\r');
         match byte {
@@ -80,7 +80,7 @@ impl EndpointFinder {
         }
     }
 
-    /// Takes the line that has ended. True if it completes the event; its data is then in `data`.
+    /// Takes a complete line. Returns true if it completes the event; the event's data is then in `data`.
     fn take_line(&mut self) -> bool {
         let line = core::mem::take(&mut self.line);
         let is_first = core::mem::replace(&mut self.is_first_line, false);
@@ -95,7 +95,7 @@ impl EndpointFinder {
         false
     }
 
-    /// An empty line: the event is complete, if there is any.
+    /// Handles an empty line: it completes the event, if there is one.
     fn dispatch(&mut self) -> bool {
         let is_endpoint = core::mem::take(&mut self.is_endpoint) && self.data.pop().is_some();
         if !is_endpoint {
@@ -104,7 +104,7 @@ impl EndpointFinder {
         is_endpoint
     }
 
-    /// A comment has an empty name, and is as little of interest as other fields.
+    /// Takes one field. Ignores comments, whose name is empty, and all other fields.
     fn take_field(&mut self, line: &[u8]) {
         let mut halves = line.splitn(2, |byte| *byte == b':');
         let name = halves.next().unwrap_or_default();
@@ -231,7 +231,7 @@ mod tests {
         );
     }
 
-    /// The event as the standard says it, of a whole stream.
+    /// The event by the standard's rules, from a whole stream.
     fn as_the_standard_says(stream: &str) -> Option<String> {
         let stream = stream.strip_prefix('\u{feff}').unwrap_or(stream);
         let unified = stream.replace("\r\n", "\n").replace('\r', "\n");

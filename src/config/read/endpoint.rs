@@ -18,10 +18,10 @@ const UNKNOWN_SESSION: [(&str, UnknownSession); 2] = [
 ];
 const ON_FULL: [(&str, OnFull); 2] = [("reject", OnFull::Reject), ("evict_idle", OnFull::EvictIdle)];
 const ADMISSION: [(&str, Admission); 2] = [("headers", Admission::Headers), ("body", Admission::Body)];
-/// The word, and whether that transport has a path of its own for messages.
+/// The word for the transport, and whether the transport has a second path for messages.
 const TRANSPORT: [(&str, bool); 2] = [("streamable_http", false), ("http_sse", true)];
 
-/// Reads what can be read, with defaults for the rest; the result counts only if no mistake was noted.
+/// Reads the fields, with defaults for missing and wrong ones. The result counts only if no mistake was noted.
 pub(super) fn endpoint(at: &Located<'_>, vm: VmCap, overlaps: &mut Overlaps) -> Endpoint {
     let mut endpoint = Endpoint {
         max_sessions: vm.or_default(),
@@ -53,7 +53,7 @@ fn identity(object: &Object<'_, '_>, endpoint: &mut Endpoint, overlaps: &mut Ove
     if let Some(transport) = transport(object) {
         endpoint.transport = transport;
     }
-    // A wrong authority does not stand for every host.
+    // An endpoint with a wrong authority must not match every host.
     if !written || endpoint.authority.is_some() {
         add_requests(path, object.get("message_path"), endpoint, overlaps);
     }
@@ -119,7 +119,7 @@ fn caps(object: &Object<'_, '_>, endpoint: &mut Endpoint, vm: VmCap) {
     }
 }
 
-/// Zero is no cap.
+/// Zero means no cap.
 fn quota(at: &Located<'_>) -> Option<Option<u32>> {
     let sessions = at.whole_number(SESSIONS_PER_PRINCIPAL)?;
     Some((sessions > 0).then_some(sessions))

@@ -6,13 +6,13 @@ use crate::endpoint::PrincipalSource;
 
 use super::header_name;
 
-/// A list of sources, empty for none.
+/// A list of sources; it may be empty.
 pub(super) fn sources(at: &Located<'_>) -> Option<Vec<PrincipalSource>> {
     let read: Vec<_> = at.items()?.iter().map(source).collect();
     read.into_iter().collect()
 }
 
-/// An object with one field, which says what kind of source it is.
+/// An object with one field. The field's name is the kind of source.
 fn source(at: &Located<'_>) -> Option<PrincipalSource> {
     let object = Object::of(at)?;
     let read = [

@@ -1,4 +1,4 @@
-//! Reads `terminate_upstream`: how the server hears that the filter ended a session.
+//! Reads `terminate_upstream`: how the filter tells the server that it ended a session.
 
 use core::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::endpoint::TerminateUpstream;
 
 use super::header_name;
 
-/// What the filter and Envoy put on the DELETE themselves.
+/// Headers that the filter or Envoy sets on the DELETE.
 const RESERVED_HEADERS: [&str; 5] = [
     "host",
     "content-length",
@@ -18,7 +18,7 @@ const RESERVED_HEADERS: [&str; 5] = [
     "mcp-protocol-version",
 ];
 
-/// Reads what can be read; the result counts only if no mistake was noted.
+/// Reads the fields. The result counts only if no mistake was noted.
 pub(super) fn terminate_upstream(at: &Located<'_>) -> Option<TerminateUpstream> {
     let object = Object::of(at)?;
     object.require(&["cluster", "authority"]);
@@ -55,7 +55,7 @@ fn authority(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// Origin form (RFC 9112, section 3.2.1), a query allowed.
+/// Origin form (RFC 9112, section 3.2.1); a query is allowed.
 fn path(text: &str) -> Result<String, &'static str> {
     let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
     if text.starts_with('/') && text.bytes().all(plain) {
@@ -70,7 +70,7 @@ fn headers(at: &Located<'_>) -> Option<Vec<(String, String)>> {
     read.into_iter().collect()
 }
 
-/// Quotes no value: it may be a credential.
+/// The mistakes here quote no value, since a value may be a credential.
 fn header(name: &str, at: &Located<'_>) -> Option<(String, String)> {
     let name = header_name(name).map_err(|wanted| at.refuse(wanted)).ok()?;
     if RESERVED_HEADERS.contains(&name.as_str()) {

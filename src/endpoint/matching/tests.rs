@@ -128,7 +128,7 @@ fn refuses_an_authority_that_is_more_than_a_host() {
     }
 }
 
-/// Whether a pattern matches, as the documentation says it, on strings.
+/// Whether a pattern matches a path, by the rule in the documentation, on strings.
 fn by_the_words(pattern: &str, path: &str) -> bool {
     let pattern = pattern.to_ascii_lowercase();
     let path = path.to_ascii_lowercase();
@@ -165,7 +165,7 @@ fn pattern_text() -> impl Strategy<Value = String> {
     prop_oneof!["/[aA/;]{0,4}", "/([aA;]{0,2}/){0,2}[*]"]
 }
 
-/// Every path of up to six of these letters: enough to find one that two patterns of that size share.
+/// Every path of up to six of these letters. If two patterns of that size share a path, they share one of these.
 fn all_paths() -> Vec<String> {
     let mut paths = vec!["/".to_owned()];
     let mut from = 0;

@@ -4,7 +4,7 @@ use super::{HostError, done};
 #[derive(Clone, Copy, Debug)]
 pub(in crate::host) struct MetricId(u32);
 
-/// What a metric counts.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::host) enum MetricKind {
     /// Only rises.
@@ -23,7 +23,7 @@ unsafe extern "C" {
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
 }
 
-/// Defines a metric. One of this name and kind that is there already is the same.
+/// Defines a metric. If one of this name and kind exists, returns that one.
 pub(in crate::host) fn define_metric(kind: MetricKind, name: &str) -> Result<MetricId, HostError> {
     let mut id = 0;
     // SAFETY: the host reads `name` within its bounds, and writes to `id` before it returns.

@@ -5,7 +5,7 @@ use super::{HostError, done, returned};
 /// The buffer with the configuration.
 const PLUGIN_CONFIGURATION: u32 = 7;
 
-/// How much a line of the log matters, as Envoy's own levels.
+/// The level of a log line, with Envoy's numbers.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::host) enum LogLevel {
     Trace = 0,
@@ -36,7 +36,7 @@ pub(in crate::host) fn log(level: LogLevel, message: &str) -> Result<(), HostErr
     done(unsafe { proxy_log(level as u32, message.as_ptr(), message.len()) })
 }
 
-/// The least level that Envoy's log takes, as the number of a [`LogLevel`].
+/// The lowest level that Envoy's log accepts, as the number of a [`LogLevel`].
 pub(in crate::host) fn log_level() -> Result<u32, HostError> {
     let mut level = 0;
     // SAFETY: the host writes to `level` before it returns.
@@ -44,14 +44,14 @@ pub(in crate::host) fn log_level() -> Result<u32, HostError> {
     Ok(level)
 }
 
-/// Has the root in effect tick this often; a period over 49 days is cut to that.
+/// Sets how often the current root ticks. A period over 49 days is cut to that.
 pub(in crate::host) fn set_tick_period(period: Duration) -> Result<(), HostError> {
     let millis = u32::try_from(period.as_millis()).unwrap_or(u32::MAX);
     // SAFETY: only a number is handed over.
     done(unsafe { proxy_set_tick_period_milliseconds(millis) })
 }
 
-/// The configuration of the root in effect, `len` bytes of it.
+/// The configuration of the current root, `len` bytes of it.
 pub(in crate::host) fn plugin_configuration(len: usize) -> Result<Vec<u8>, HostError> {
     if len == 0 {
         return Ok(Vec::new());

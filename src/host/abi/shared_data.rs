@@ -21,7 +21,8 @@ unsafe extern "C" {
 /// The value of a key and its compare-and-set number.
 ///
 /// # Errors
-/// [`HostError::NotFound`] where the key is not there.
+///
+/// [`HostError::NotFound`] if the key does not exist.
 pub(in crate::host) fn get_shared_data(key: &str) -> Result<(Vec<u8>, u32), HostError> {
     let mut cas = 0;
     // SAFETY: the host reads `key` within its bounds, and writes to `data`, `size` and `cas` before it returns.
@@ -31,11 +32,12 @@ pub(in crate::host) fn get_shared_data(key: &str) -> Result<(Vec<u8>, u32), Host
     Ok((value, cas))
 }
 
-/// Writes a key, if its compare-and-set number is still this one. Envoy creates a key that is not there whatever the
-/// number, and writes one that is there whatever its own if the number is 0.
+/// Writes a key, if its compare-and-set number is still `cas`. If the key does not exist, Envoy creates it whatever
+/// `cas` is. If `cas` is 0, Envoy writes without comparing.
 ///
 /// # Errors
-/// [`HostError::CasMismatch`] where the number is another by now.
+///
+/// [`HostError::CasMismatch`] if the number has changed.
 pub(in crate::host) fn set_shared_data(key: &str, value: &[u8], cas: u32) -> Result<(), HostError> {
     // SAFETY: the host reads `key` and `value` within their bounds.
     done(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })

@@ -3,23 +3,23 @@ use core::ptr::null;
 use super::{HostError, done, returned};
 use crate::header_map::HeaderMap;
 
-/// Which header map of the stream in effect.
+/// A header map of the current stream.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::host) enum Headers {
     Request = 0,
     Response = 2,
-    /// Of the answer to a callout, while the root hears of it.
+    /// Of the answer to a callout, during the root's callback for it.
     CallResponse = 6,
 }
 
-/// The buffers with the bodies.
+/// The buffers of the bodies.
 const REQUEST_BODY: u32 = 0;
 const RESPONSE_BODY: u32 = 1;
 
 /// The half of a stream that leads to the client.
 const TO_CLIENT: u32 = 1;
 
-/// An answer that is none of gRPC.
+/// The answer is not one of gRPC.
 const NO_GRPC_STATUS: i32 = -1;
 
 #[link(wasm_import_module = "env")]
@@ -72,7 +72,7 @@ pub(in crate::host) fn value(map: Headers, name: &str) -> Vec<u8> {
     bytes.unwrap_or_default()
 }
 
-/// Takes every field of this name out of a header map.
+/// Removes every field of this name from a header map.
 pub(in crate::host) fn remove_field(map: Headers, name: &str) -> Result<(), HostError> {
     // SAFETY: the host reads `name` within its bounds.
     done(unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
@@ -97,7 +97,7 @@ fn buffer(buffer: u32, len: usize) -> Vec<u8> {
     bytes.unwrap_or_default()
 }
 
-/// A property of the stream in effect, or of its connection; empty if there is none. A map has the bytes of a
+/// A property of the current stream or of its connection; empty if there is none. A map has the bytes of a
 /// [`HeaderMap`].
 pub(in crate::host) fn property(path: &[&[u8]]) -> Vec<u8> {
     let joined = path.join(&0);
@@ -107,13 +107,13 @@ pub(in crate::host) fn property(path: &[&[u8]]) -> Vec<u8> {
     bytes.unwrap_or_default()
 }
 
-/// Leaves a value in the filter state of the stream in effect.
+/// Writes a value into the filter state of the current stream.
 pub(in crate::host) fn set_property(name: &str, value: &[u8]) -> Result<(), HostError> {
     // SAFETY: the host reads both within their bounds. A path of one element needs no terminator.
     done(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
 }
 
-/// Answers the request of the stream in effect. The answer passes the filter as any other does.
+/// Answers the request of the current stream. The answer passes through the filter as any other does.
 pub(in crate::host) fn send_local_response(
     status: u16,
     headers: &[(&str, &str)],
@@ -135,21 +135,21 @@ pub(in crate::host) fn send_local_response(
     })
 }
 
-/// Resets the stream in effect, once its answer has begun.
+/// Resets the current stream, once its answer has begun.
 pub(in crate::host) fn close_response() -> Result<(), HostError> {
     // SAFETY: only a number is handed over.
     done(unsafe { proxy_close_stream(TO_CLIENT) })
 }
 
-/// Makes another stream, or root, of this VM the one in effect.
+/// Makes another stream, or root, of this VM the current one.
 pub(in crate::host) fn set_effective_context(context: u32) -> Result<(), HostError> {
     // SAFETY: only a number is handed over.
     done(unsafe { proxy_set_effective_context(context) })
 }
 
-/// A header map as the host takes it, in the form that [`HeaderMap`] reads.
+/// A header map in the host's form, which [`HeaderMap`] reads.
 fn serialized(headers: &[(&str, &str)]) -> Vec<u8> {
-    // No header of ours is anywhere near 4 GiB.
+    // The headers of the filter are far smaller than 4 GiB.
     let number = |len: usize| u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes();
     let mut bytes = number(headers.len()).to_vec();
     for (name, value) in headers {

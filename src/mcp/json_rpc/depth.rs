@@ -1,14 +1,13 @@
-//! How deep arrays and objects nest. The reader passes over values without recursion, and would take any depth.
+//! Measures how deep arrays and objects nest. The reader skips values without recursion, and so would take any depth.
 
 /// Whether arrays and objects of a JSON text nest deeper than `max` levels, the outermost included.
 ///
-/// Hardly any text has as many brackets as there may be levels, and to count them is quick. Only the others are
-/// looked at closely.
+/// Counting brackets is quick, and almost no text has more than `max` of them. Only such a text is examined closely.
 pub(super) fn nests_deeper(json: &[u8], max: usize) -> bool {
     opening_brackets(json) > max && deepest(json) > max
 }
 
-/// How many bytes are opening brackets, those in strings included.
+/// The number of opening brackets, including those in strings.
 fn opening_brackets(json: &[u8]) -> usize {
     json.iter().filter(|byte| matches!(byte, b'[' | b'{')).count()
 }
@@ -30,7 +29,7 @@ fn deepest(json: &[u8]) -> usize {
     deepest
 }
 
-/// Passes over the rest of a string.
+/// Skips the rest of a string.
 fn pass_string(bytes: &mut core::slice::Iter<'_, u8>) {
     while let Some(byte) = bytes.find(|byte| matches!(byte, b'"' | b'\\')) {
         match byte {

@@ -1,14 +1,14 @@
-//! The members of one message, collected as the reader comes by them.
+//! The members of one message, collected while the reader passes them.
 //!
-//! Mistakes of meaning (a member twice, a wrong type) are noted and do not stop the reader: a text that is not
-//! JSON further on is still found to be none, and a prefix that is cut off leaves behind what was seen.
+//! A mistake of meaning (a member twice, a wrong type) is noted and does not stop the reader. So it still finds out
+//! that a text is not JSON further on, and the members before a cut remain.
 
 use super::text::text_of;
 use crate::mcp::method::{Method, Target};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
-/// What was seen of a message. Values are kept as JSON tokens, the first one where a member came twice.
+/// The members of a message so far. Values are JSON tokens. If a member came twice, the first value is kept.
 #[derive(Debug, Default)]
 pub(super) struct Members<'a> {
     pub(super) jsonrpc: Member<'a>,
@@ -21,17 +21,17 @@ pub(super) struct Members<'a> {
     pub(super) uri: Member<'a>,
     pub(super) protocol_version: Member<'a>,
     pub(super) has_meta: bool,
-    pub(super) claimed_version: Member<'a>,
+    pub(super) meta_version: Member<'a>,
     /// A result or an error has begun.
     pub(super) answers: bool,
-    /// A member that matters came twice, or in a spelling that some servers read as the specification's: servers
+    /// A member that matters came twice, or in a spelling that some servers read as the specification's. Servers
     /// differ in which one they take.
     pub(super) is_ambiguous: bool,
-    /// What some server may read as the method is `initialize`.
+    /// Some server may read `initialize` as the method.
     pub(super) may_initialize: bool,
 }
 
-/// The JSON token of a value; `None` where the member has not come, or is not complete.
+/// The JSON token of a value; `None` if the member is absent or not complete.
 type Member<'a> = Option<&'a str>;
 
 /// How far `params` was read.
@@ -46,7 +46,7 @@ pub(super) enum Params {
 }
 
 impl<'a> Members<'a> {
-    /// An object of JSON-RPC 2.0 that all servers read alike.
+    /// Whether this is an object of JSON-RPC 2.0 that all servers read alike.
     pub(super) fn are_well_formed(&self) -> bool {
         !self.is_ambiguous
             && self
@@ -60,12 +60,12 @@ impl<'a> Members<'a> {
         self.method.and_then(text_of)
     }
 
-    /// What a request with this method is about.
+    /// The target of a request with this method.
     pub(super) fn target_of(&self, method: Method) -> Option<Cow<'a, str>> {
         self.token(method.target()?).and_then(text_of)
     }
 
-    /// `params.protocolVersion`, where the method is the one that defines it.
+    /// `params.protocolVersion`, if the method defines it.
     pub(super) fn protocol_version_of(&self, method: Method) -> Option<Cow<'a, str>> {
         self.protocol_version
             .filter(|_| method == Method::Initialize)
@@ -73,11 +73,11 @@ impl<'a> Members<'a> {
     }
 
     /// The revision stated in `params._meta`.
-    pub(super) fn claimed_version(&self) -> Option<Cow<'a, str>> {
-        self.claimed_version.and_then(text_of)
+    pub(super) fn meta_version(&self) -> Option<Cow<'a, str>> {
+        self.meta_version.and_then(text_of)
     }
 
-    /// Nothing that may still come changes the method or its target.
+    /// Whether later members can no longer change the method or its target.
     pub(super) fn are_settled(&self) -> bool {
         let params_are_over = matches!(self.params, Params::Read | Params::Null | Params::NoObject);
         let target = self
@@ -94,7 +94,7 @@ impl<'a> Members<'a> {
     }
 }
 
-/// Keeps the first value of a member; whether this one is another.
+/// Keeps the first value of a member. Returns whether there was one before.
 pub(super) fn keep<'a>(member: &mut Member<'a>, value: &'a RawValue) -> bool {
     let is_repeated = member.is_some();
     member.get_or_insert(value.get());

@@ -1,5 +1,5 @@
-//! Reads messages off a JSON text (RFC 8259), by serde_json and without copying. One code reads whole texts and
-//! beginnings: what was seen before a text ends or breaks stays in the [`Members`].
+//! Reads messages from a JSON text (RFC 8259), by serde_json and without copying. The same code reads whole texts and
+//! beginnings: if a text ends early or breaks, the [`Members`] keep what came before.
 
 use core::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -9,22 +9,23 @@ use super::members::{Members, Params, keep};
 use super::spelling::folds_to_any;
 use super::text::text_of;
 
-/// Why the reading of a text has ended before its end.
+/// Why reading stopped before the end of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
-    /// The text ends too early: more bytes may mend it.
+    /// The text ends too early. More bytes may complete it.
     Cut,
-    /// No byte that follows can mend it.
+    /// The text is wrong. No further byte can mend it.
     Wrong,
 }
 
-/// Reads one message that is the whole of `text`. After an error the members seen until then are there. A value
-/// that is no object leaves no members, which is mistake enough.
+/// Reads one message, which must be the whole of `text`. After an error, `members` holds the members before it. A
+/// value that is no object leaves no members, and is then refused for their absence.
 pub(super) fn read_message<'a>(text: &'a str, members: &mut Members<'a>) -> Result<(), Broken> {
     read_whole(text, Object(Message(members))).map(drop)
 }
 
-/// Reads an array that is the whole of `text`, and hands each message in it on; one that is cut off or broken as well.
+/// Reads an array, which must be the whole of `text`, and passes each message in it to `each`, including a message
+/// that is cut off or broken.
 pub(super) fn read_batch(text: &str, each: impl FnMut(&Members<'_>)) -> Result<(), Broken> {
     read_whole(text, Batch(each))
 }
@@ -39,8 +40,8 @@ fn read_whole<'a, S: DeserializeSeed<'a>>(text: &'a str, seed: S) -> Result<S::V
     let value = seed.deserialize(&mut json);
     let value = value.and_then(|value| json.end().map(|()| value));
     value.map_err(|error| {
-        // serde_json calls a number wrong that is cut behind one of these. In a text that is wrong elsewhere
-        // they do no harm: its reader waits for bytes that tell nothing new.
+        // If a number is cut after one of these characters, serde_json calls it wrong rather than cut. In a text that
+        // is wrong elsewhere, this test only makes the reader wait for bytes that tell nothing new.
         if error.is_eof() || text.ends_with(['-', '+', '.', 'e', 'E']) {
             Broken::Cut
         } else {
@@ -49,17 +50,17 @@ fn read_whole<'a, S: DeserializeSeed<'a>>(text: &'a str, seed: S) -> Result<S::V
     })
 }
 
-/// What takes the members of an object, one after the other.
+/// Takes the members of an object, one after the other.
 trait Takes<'a> {
-    /// Takes the value of the member with this name, its escapes resolved. A name with half of a surrogate pair
-    /// is one that matters to nobody, and comes as nothing.
+    /// Takes the value of the member with this name; its escapes are resolved. A name with half of a surrogate pair
+    /// comes as an empty name, since no member that matters has such a name.
     fn take<A: MapAccess<'a>>(&mut self, name: &str, values: &mut A) -> Result<(), A::Error>;
 }
 
-/// Reads a value member by member. Anything but an object is passed over.
+/// Reads a value member by member. Skips a value that is no object.
 struct Object<T>(T);
 
-/// What a value is that should be an object.
+/// The kind of a value that should be an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     Object,
@@ -176,7 +177,7 @@ impl<'a> Takes<'a> for InParams<'_, 'a> {
             "name" => keep(&mut members.name, values.next_value()?),
             "uri" => keep(&mut members.uri, values.next_value()?),
             "protocolVersion" => keep(&mut members.protocol_version, values.next_value()?),
-            // One that is no object is for the server to judge.
+            // The server judges a `_meta` that is no object.
             "_meta" if !members.has_meta => {
                 members.has_meta = true;
                 values.next_value_seed(Object(InMeta(members)))?;
@@ -200,7 +201,7 @@ struct InMeta<'m, 'a>(&'m mut Members<'a>);
 impl<'a> Takes<'a> for InMeta<'_, 'a> {
     fn take<A: MapAccess<'a>>(&mut self, name: &str, values: &mut A) -> Result<(), A::Error> {
         if name == "io.modelcontextprotocol/protocolVersion" {
-            self.0.is_ambiguous |= keep(&mut self.0.claimed_version, values.next_value()?);
+            self.0.is_ambiguous |= keep(&mut self.0.meta_version, values.next_value()?);
         } else {
             values.next_value::<IgnoredAny>()?;
         }
@@ -208,7 +209,7 @@ impl<'a> Takes<'a> for InMeta<'_, 'a> {
     }
 }
 
-/// The messages of an array, each handed on as it was read.
+/// The messages of an array, each passed on after it was read.
 struct Batch<F>(F);
 
 impl<'a, F: FnMut(&Members<'_>)> DeserializeSeed<'a> for Batch<F> {

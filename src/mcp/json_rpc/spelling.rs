@@ -1,15 +1,15 @@
-//! Names of members as servers read them. Go's `encoding/json` and .NET's web defaults fold letters, so that to them
-//! `Method` and `paramſ` are members of the specification.
+//! Compares names of members as servers do. Go's `encoding/json` and .NET's web defaults fold letters: they take
+//! `Method` and `paramſ` for members of the specification.
 
 use std::borrow::Cow;
 
-/// Whether a name is one of these to a server that folds letters (Unicode's simple case folding).
+/// Whether a server that folds letters (Unicode's simple case folding) takes a name for one of these.
 pub(super) fn folds_to_any(name: &str, known: &[&str]) -> bool {
     let name = folded(name);
     known.iter().any(|known| known.eq_ignore_ascii_case(&name))
 }
 
-/// The name with those letters that fold to one of ASCII: there are two, the long s and the sign for kelvin.
+/// The name, with two letters replaced that fold to ASCII: the long s and the kelvin sign.
 fn folded(name: &str) -> Cow<'_, str> {
     if name.is_ascii() {
         return Cow::Borrowed(name);

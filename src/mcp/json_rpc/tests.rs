@@ -1,11 +1,11 @@
 use super::*;
 use proptest::prelude::*;
 
-/// A valid request with every member that is looked at.
+/// A valid request with every member that the reader looks at.
 const CALL: &str =
     r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{}}}"#;
 
-/// Reads a body as `strict_json_rpc` does: what passes there passes everywhere.
+/// Reads a body as `strict_json_rpc` does. A body that passes there passes everywhere.
 fn read(bytes: &[u8]) -> Result<Body<'_>, BodyError> {
     super::read(bytes, Strictness::Strict)
 }
@@ -26,7 +26,7 @@ fn kind(body: &str) -> Option<Kind> {
     single(body).map(|message| message.kind)
 }
 
-/// The token that is echoed for a request with this id.
+/// The token that an answer echoes for a request with this id.
 fn echoed(id: &str) -> Option<String> {
     let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
     single(&body)?.id.map(|id| id.as_str().to_owned())
@@ -124,15 +124,15 @@ fn finds_the_version_that_initialize_asks_for() {
 }
 
 #[test]
-fn finds_the_version_that_a_message_claims() {
-    let claim = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28""#;
+fn finds_the_version_that_a_message_states_in_its_meta() {
+    let stated = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28""#;
     let cases = [
         (
-            format!(r#"{{"_meta":{{"progressToken":1,{claim}}}}}"#),
+            format!(r#"{{"_meta":{{"progressToken":1,{stated}}}}}"#),
             Some("2026-07-28"),
         ),
-        (format!(r#"{{"arguments":{{"_meta":{{{claim}}}}}}}"#), None),
-        (format!("{{{claim}}}"), None),
+        (format!(r#"{{"arguments":{{"_meta":{{{stated}}}}}}}"#), None),
+        (format!("{{{stated}}}"), None),
         (r#"{"_meta":null}"#.to_owned(), None),
         (
             r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":7}}"#.to_owned(),
@@ -142,7 +142,7 @@ fn finds_the_version_that_a_message_claims() {
     for (params, expected) in cases {
         let body = with(&format!(r#""id":1,"method":"tools/list","params":{params}"#));
         assert_eq!(
-            single(&body).and_then(|m| m.claimed_version).as_deref(),
+            single(&body).and_then(|m| m.meta_version).as_deref(),
             expected,
             "{body}"
         );
@@ -509,7 +509,7 @@ fn a_glimpse_bears_any_depth() {
     assert_eq!(seen(&r#"{"a":"#.repeat(1_000_000)), (None, None, false));
 }
 
-/// Some JSON that does not matter, awkward to skip on purpose.
+/// JSON that does not matter, and is awkward to skip on purpose.
 fn filler() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("null".to_owned()),

@@ -1,8 +1,8 @@
-//! Strings of a JSON text, borrowed from it where they have no escapes.
+//! Strings of a JSON text, borrowed from it if they have no escapes.
 
 use std::borrow::Cow;
 
-/// The text that a JSON string token stands for; `None` for other tokens, and for halves of surrogate pairs.
+/// The text of a JSON string token; `None` for other tokens, and for halves of surrogate pairs.
 pub(super) fn text_of(token: &str) -> Option<Cow<'_, str>> {
     let content = token.strip_prefix('"')?.strip_suffix('"')?;
     if content.contains('\\') {
