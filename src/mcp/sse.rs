@@ -8,6 +8,10 @@
 /// few kilobytes of comments before it, to get through proxies that buffer.
 pub const MAX_BYTES: usize = 16 * 1024;
 
+/// Most bytes that are kept of a line, and of an event's data. An event that is longer names no session: a URI has no
+/// such length.
+const MAX_LINE_BYTES: usize = 2048;
+
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Looks for the first `endpoint` event. Keeps the current line and event, at most [`MAX_BYTES`] of each.
@@ -21,6 +25,8 @@ pub struct EndpointFinder {
     is_first_line: bool,
     is_endpoint: bool,
     data: Vec<u8>,
+    /// The event is longer than what is kept.
+    is_cut: bool,
 }
 
 /// The result of a search so far.
@@ -44,6 +50,7 @@ impl EndpointFinder {
             is_first_line: true,
             is_endpoint: false,
             data: Vec::new(),
+            is_cut: false,
         }
     }
 
@@ -74,9 +81,21 @@ impl EndpointFinder {
             b'\n' => !after_return,
             b'\r' => true,
             _ => {
-                self.line.push(byte);
+                self.add_to_line(byte);
                 false
             }
+        }
+    }
+
+    /// Keeps no comment, and no more of a line than [`MAX_LINE_BYTES`]: many streams may wait for their event at once.
+    fn add_to_line(&mut self, byte: u8) {
+        if self.line.first() == Some(&b':') {
+            return;
+        }
+        if self.line.len() < MAX_LINE_BYTES {
+            self.line.push(byte);
+        } else {
+            self.is_cut = true;
         }
     }
 
@@ -97,7 +116,8 @@ impl EndpointFinder {
 
     /// Handles an empty line: it completes the event, if there is one.
     fn dispatch(&mut self) -> bool {
-        let is_endpoint = core::mem::take(&mut self.is_endpoint) && self.data.pop().is_some();
+        let is_whole = !core::mem::take(&mut self.is_cut);
+        let is_endpoint = core::mem::take(&mut self.is_endpoint) && is_whole && self.data.pop().is_some();
         if !is_endpoint {
             self.data.clear();
         }
@@ -112,10 +132,11 @@ impl EndpointFinder {
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match name {
             b"event" => self.is_endpoint = value == b"endpoint",
-            b"data" => {
+            b"data" if self.data.len() + value.len() < MAX_LINE_BYTES => {
                 self.data.extend_from_slice(value);
                 self.data.push(b'\n');
             }
+            b"data" => self.is_cut = true,
             _ => {}
         }
     }
@@ -211,6 +232,19 @@ mod tests {
     }
 
     #[test]
+    fn comments_and_long_lines_are_not_kept() {
+        let mut finder = EndpointFinder::new();
+        finder.look_at(&[b':'; 8192]);
+        assert_eq!(finder.line.len(), 1);
+        finder.look_at(b"\n\nevent: endpoint\ndata: ");
+        finder.look_at(&[b'x'; 4000]);
+        assert_eq!(finder.line.len(), MAX_LINE_BYTES);
+        assert_eq!(finder.look_at(b"\n\n"), Search::GoesOn);
+        let next = finder.look_at(b"event: endpoint\ndata: /m?sessionId=s\n\n");
+        assert_eq!(next, Search::Found(b"/m?sessionId=s".to_vec()));
+    }
+
+    #[test]
     fn the_first_of_two_is_taken() {
         let two = format!("{EVENT}event: endpoint\ndata: /other\n\n");
         assert_eq!(found(&two).unwrap(), "/m?sessionId=1");
@@ -301,7 +335,7 @@ mod tests {
         fn any_bytes_are_looked_at_within_the_bound(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut finder = EndpointFinder::new();
             let _ = finder.look_at(&bytes);
-            prop_assert!(finder.line.len() + finder.data.len() <= 2 * MAX_BYTES);
+            prop_assert!(finder.line.len() + finder.data.len() <= 2 * MAX_LINE_BYTES);
         }
     }
 }
