@@ -51,6 +51,7 @@ impl RawConnection {
     /// Sends a POST with a body, and these header lines more, as bytes.
     pub async fn post(&mut self, path: &str, header_lines: &[&[u8]], body: &[u8]) {
         let mut request = format!("POST {path} HTTP/1.1\r\nhost: gateway\r\n").into_bytes();
+        request.extend_from_slice(b"content-type: application/json\r\n");
         for line in header_lines {
             request.extend_from_slice(line);
             request.extend_from_slice(b"\r\n");

@@ -78,7 +78,7 @@ impl Stage {
         async move {
             let before = self.server.count(self.path);
             let answer = self.client.ping(session).await;
-            assert_refused(&answer, 404, -32600, "Session not found", None, caller);
+            assert_refused(&answer, 404, -32001, "Session not found", None, caller);
             assert_eq!(
                 self.server.count(self.path),
                 before,

@@ -123,15 +123,15 @@ async fn any_request_without_an_id_may_open_a_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_held_bodies_only_requests_take_a_place() {
+async fn any_message_without_an_id_takes_a_place() {
     one_at_a_time(as_shipped, async |stage, gate| {
         let batch = json!([
             message::notification("notifications/cancelled"),
             message::response(3)
         ]);
-        places_taken_by(stage, gate, &message::initialized(), 0).await;
-        places_taken_by(stage, gate, &message::response(3), 0).await;
-        places_taken_by(stage, gate, &batch, 0).await;
+        places_taken_by(stage, gate, &message::initialized(), 1).await;
+        places_taken_by(stage, gate, &message::response(3), 1).await;
+        places_taken_by(stage, gate, &batch, 1).await;
         places_taken_by(stage, gate, &message::tools_list(1), 1).await;
         stage.expect("reserved", 0).await;
     })

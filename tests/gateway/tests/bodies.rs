@@ -95,7 +95,8 @@ async fn trailers_of_a_client_that_enables_none_change_nothing() {
 async fn a_post_without_a_body() {
     everywhere(one_place, Reply::as_told, |stage| async move {
         let reached = stage.server.count(stage.path);
-        assert_eq!(stage.client.send(Call::method("POST")).await.status, 400);
+        let call = Call::method("POST").header("content-type", "application/json");
+        assert_eq!(stage.client.send(call).await.status, 400);
         assert_eq!(stage.server.count(stage.path), reached);
         stage.expect("rejected.reason.invalid_message", 1).await;
     })

@@ -84,7 +84,10 @@ async fn an_update_that_envoy_refuses_leaves_the_cap() {
         gateway.envoy_stat("listener_manager.lds.update_rejected") > 0
     })
     .await;
-    poll::throughout(Duration::from_secs(3), "the cap stays", || gateway.stat("vm.limit") == 5).await;
+    poll::throughout(Duration::from_secs(3), "the cap stays", || {
+        gateway.stat("vm.limit") == 5
+    })
+    .await;
     assert_eq!(admitted(&gateway.client(Http::One), 9).await, 4);
 }
 
@@ -121,12 +124,18 @@ async fn a_draining_listener_that_reloads_a_failed_vm_leaves_the_cap_of_the_new_
         takes_the_vm_down(&gateway.client(Http::One)).await;
     }
     is_served(&mut old, &session).await;
-    poll::throughout(Duration::from_secs(3), "the cap stays", || gateway.stat("vm.limit") == 5).await;
+    poll::throughout(Duration::from_secs(3), "the cap stays", || {
+        gateway.stat("vm.limit") == 5
+    })
+    .await;
     for connection in &mut old {
         let status = ping(connection, &session).await;
         assert!(matches!(status, Some(200 | 503) | None), "{status:?}");
     }
-    poll::throughout(Duration::from_secs(3), "the cap stays", || gateway.stat("vm.limit") == 5).await;
+    poll::throughout(Duration::from_secs(3), "the cap stays", || {
+        gateway.stat("vm.limit") == 5
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,7 +150,10 @@ async fn a_configuration_that_is_loaded_again_is_in_force_again() {
         let end = std::time::Instant::now() + poll::SOON;
         while gateway.stat("vm.limit") != u64::from(cap) {
             assert!(std::time::Instant::now() < end, "the cap is not {cap}");
-            gateway.client(Http::One).send(Call::tools_list().session("unknown").reply("404")).await;
+            gateway
+                .client(Http::One)
+                .send(Call::tools_list().session("unknown").reply("404"))
+                .await;
         }
     }
 }
@@ -151,7 +163,8 @@ fn with_a_second_listener(config: &mut Value) {
     let listeners = &mut config["static_resources"]["listeners"];
     let mut second = listeners[0].clone();
     second["name"] = json!("second");
-    let filter = &mut second["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"][0]["typed_config"]["config"];
+    let filter = &mut second["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"][0]["typed_config"]
+        ["config"];
     let text = json!({"endpoints": [{"name": "outer", "path": "/outer", "admission": "body"}]}).to_string();
     filter["configuration"] =
         json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": text});
@@ -171,7 +184,12 @@ async fn two_listeners_under_one_vm_id_keep_the_rules_of_their_endpoints() {
     assert_eq!(admitted(&outer, 3).await, 3);
     assert_eq!(admitted(&gateway.client(Http::One), 6).await, 2);
     assert_eq!(admitted(&outer, 3).await, 3);
-    for (stat, value) in [("mcp.limit", 2), ("mcp.active", 2), ("outer.limit", 1000), ("outer.active", 6)] {
+    for (stat, value) in [
+        ("mcp.limit", 2),
+        ("mcp.active", 2),
+        ("outer.limit", 1000),
+        ("outer.active", 6),
+    ] {
         gateway.expect(&format!("endpoint.{stat}"), value).await;
     }
     takes_the_vm_down(&outer).await;
@@ -180,6 +198,15 @@ async fn two_listeners_under_one_vm_id_keep_the_rules_of_their_endpoints() {
     while gateway.client(Http::One).initialize().await.status == 503 {
         assert!(std::time::Instant::now() < end, "no VM comes back");
     }
-    assert_eq!((gateway.stat("endpoint.mcp.limit"), gateway.stat("endpoint.outer.limit")), (2, 1000));
-    assert_eq!((gateway.stat("vm.limit"), gateway.stat("endpoint.outer.active")), (1000, 6));
+    assert_eq!(
+        (
+            gateway.stat("endpoint.mcp.limit"),
+            gateway.stat("endpoint.outer.limit")
+        ),
+        (2, 1000)
+    );
+    assert_eq!(
+        (gateway.stat("vm.limit"), gateway.stat("endpoint.outer.active")),
+        (1000, 6)
+    );
 }

@@ -53,7 +53,9 @@ async fn leave_at(stage: Stage) {
 fn bytes_until(stage: Stage, session: &str) -> Vec<u8> {
     let body = message::initialize(1).to_string();
     let length = body.len();
-    let head = format!("POST /mcp HTTP/1.1\r\nhost: x\r\nx-reply: hang\r\ncontent-length: {length}\r\n");
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nx-reply: hang\r\ncontent-length: {length}\r\n"
+    );
     match stage {
         Stage::HeadersNotEnded => head,
         Stage::BodyHeld => format!("{head}\r\n{}", &body[..length / 2]),

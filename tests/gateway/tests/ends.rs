@@ -46,17 +46,32 @@ async fn a_delete_answered_2xx_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_404_from_the_server_ends_on_any_method() {
+async fn a_404_from_the_server_to_post_or_delete_frees_the_place_and_is_not_remembered() {
     everywhere(as_shipped, Reply::as_told, |stage| async move {
-        for call in [
+        for (count, call) in (1..).zip([
             Call::delete(),
-            Call::get(),
             Call::tools_list(),
             Call::post(&message::initialized()),
-        ] {
-            ends(&stage, call.reply("404"), "upstream_gone").await;
+        ]) {
+            let session = stage.client.open_session().await;
+            stage.client.send(call.reply("404").session(&session)).await;
+            stage.expect("ended.reason.upstream_gone", count).await;
+            stage.expect("active", 0).await;
+            // The server knows best: the next request reaches it.
+            stage.expect_alive(&session).await;
+            stage.expect("adopted", count).await;
+            assert_eq!(stage.client.delete(&session).await.status, 200);
+            stage.expect("active", 0).await;
         }
-        assert_eq!(stage.stat("ended.reason.client_delete"), 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_404_to_a_get_leaves_alive() {
+    everywhere(as_shipped, Reply::as_told, |stage| async move {
+        leaves_alive(&stage, Call::get().reply("404")).await;
+        assert_eq!(stage.stat("ended.reason.upstream_gone"), 0);
     })
     .await;
 }
@@ -152,7 +167,7 @@ async fn an_ended_session_is_refused_alike_on_every_method() {
         ];
         for call in calls {
             let answer = stage.client.send(call.session(&session)).await;
-            gateway::stage::expect_refused(&answer, 404, -32600, "Session not found", None);
+            gateway::stage::expect_refused(&answer, 404, -32001, "Session not found", None);
         }
         assert_eq!(stage.server.count(stage.path), reached);
         stage.expect("rejected.reason.session_not_found", 4).await;

@@ -78,7 +78,7 @@ async fn a_session_lives_as_long_as_its_stream() {
             stage.expect("streams", 0).await;
             for gone in [uri.as_str(), &format!("{}/message?session_id=never", stage.path)] {
                 let answer = stage.client.send(Call::post_bytes(PING).path(gone)).await;
-                expect_refused(&answer, 404, -32600, "Session not found", None);
+                expect_refused(&answer, 404, -32001, "Session not found", None);
             }
             assert_eq!(messages(&stage), reached);
             // Without an id it is the server's to judge.
@@ -304,22 +304,20 @@ async fn the_event_is_found_wherever_it_is_cut_and_passes_unchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_an_event_in_time_the_place_comes_back_and_the_stream_goes_on() {
+async fn without_an_event_in_time_the_stream_itself_is_the_session() {
     let behaviour = |_: &Request| Reply::sse().chunk(": nothing\n\n").left_open();
     let setup = http_sse(json!({"max_sessions": 1, "initialize_timeout": "1s"}));
     everywhere(setup, behaviour, |stage| async move {
         let stream = stage.client.open(Call::get()).await;
         assert_eq!(stage.client.send(Call::get()).await.status, 429);
-        stage.expect("reserved", 0).await;
-        assert_eq!(stage.stat("streams"), 1);
-        let other = stage.client.open(Call::get()).await;
-        assert_eq!(other.status, 200);
-        stage.expect("reserved", 0).await;
-        // Neither was cut: only clients and servers close streams.
-        assert_eq!(stage.stat("streams"), 2);
-        drop((stream, other));
-        stage.expect("streams", 0).await;
-        assert_eq!(stage.stat("created"), 0);
+        stage.expect("active", 1).await;
+        stage.expect("created", 1).await;
+        assert_eq!((stage.stat("reserved"), stage.stat("streams")), (0, 1));
+        assert_eq!(stage.client.send(Call::get()).await.status, 429);
+        drop(stream);
+        stage.expect("active", 0).await;
+        stage.expect("ended.reason.stream_closed", 1).await;
+        assert_eq!((stage.stat("reserved"), stage.stat("streams")), (0, 0));
     })
     .await;
 }

@@ -231,7 +231,7 @@ async fn the_access_log_names_session_method_tool_and_outcome() {
     let entry = logged(&gateway, Call::get().session("a b"), "malformed").await;
     assert_eq!(
         (&entry["status"], &entry["mcp.outcome"]),
-        (&json!(400), &json!("invalid_session_id"))
+        (&json!(404), &json!("invalid_session_id"))
     );
 
     let entry = logged(&gateway, Call::get().path("/elsewhere"), "elsewhere").await;
@@ -282,6 +282,7 @@ async fn no_log_line_shows_an_id_or_is_long() {
             .send(Call::tools_list().session(&format!("{MARK}\u{e9}")))
             .await;
     }
+    gateway.expect("vm.active", 0).await;
     client.open_session().await;
     gateway.expect("vm.active", 0).await;
     let lines: Vec<String> = gateway
@@ -309,9 +310,10 @@ async fn only_the_wanted_filter_state_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_line_at_start_says_version_and_configuration() {
+async fn one_line_says_version_and_configuration_once_it_serves() {
     let server = OddServer::polite().await;
     let gateway = Setup::new(server.address()).start().await;
+    gateway.client(gateway::Http::One).open_session().await;
     let log = gateway.envoy().log();
     let line = log
         .lines()

@@ -87,7 +87,7 @@ async fn cannot_take_over(server: &OddServer, thief: &Tenant, owner: &Tenant) {
         for call in uses(id) {
             let before = server.count("/mcp");
             let answer = thief.send(call).await;
-            expect_refused(&answer, 404, -32600, "Session not found", None);
+            expect_refused(&answer, 404, -32001, "Session not found", None);
             assert_eq!(server.count("/mcp"), before, "the server heard of it");
             let mut names: Vec<_> = answer
                 .headers

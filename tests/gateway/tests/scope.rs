@@ -8,35 +8,45 @@ fn rejecting(setup: Setup) -> Setup {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_methods_pass_untouched() {
+async fn an_id_is_judged_whatever_the_method() {
     everywhere(rejecting, Reply::as_told, |stage| async move {
-        for method in ["OPTIONS", "HEAD", "PUT", "PATCH", "PURGE"] {
-            let call = Call::method(method)
-                .header("mcp-session-id", "nobody's id")
-                .reply("204")
-                .mint("m");
-            let answer = stage.client.send(call).await;
-            assert_eq!((answer.status, answer.session()), (204, Some("m")), "{method}");
-            assert_eq!(stage.last_seen().session(), Some("nobody's id"), "{method}");
+        for method in ["OPTIONS", "HEAD", "PUT", "PATCH", "PURGE", "GET", "DELETE"] {
+            let call = || Call::method(method).reply("204").mint("m");
+            let unknown = stage.client.send(call().session("nobody")).await;
+            assert_eq!((unknown.status, unknown.session()), (404, None), "{method}");
+            let strange = call().header("mcp-session-id", "nobody's id");
+            assert_eq!(stage.client.send(strange).await.status, 404, "{method}");
         }
+        assert_eq!(stage.server.count(stage.path), 0);
         assert_eq!((stage.stat("active"), stage.stat("adopted")), (0, 0));
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn get_and_delete_without_an_id_pass_untouched() {
+async fn whatever_the_method_an_id_in_an_answer_needs_a_place() {
     everywhere(rejecting, Reply::as_told, |stage| async move {
-        for reply in ["200", "400", "404", "405"] {
-            for call in [Call::get(), Call::delete()] {
-                // A fresh id on the answer to either opens nothing.
+        let mut untracked = 0;
+        for reply in ["400", "404", "405"] {
+            for call in [Call::get(), Call::delete(), Call::method("OPTIONS")] {
                 let answer = stage.client.send(call.reply(reply).mint("fresh")).await;
                 assert_eq!(answer.status.to_string(), reply);
-                assert_eq!(answer.session(), Some("fresh"));
+                assert_eq!(answer.session(), None);
+                untracked += 1;
+                stage.expect("untracked", untracked).await;
             }
         }
-        assert_eq!((stage.stat("active"), stage.stat("reserved")), (0, 0));
-        assert_eq!(stage.stat("streams"), 0);
+        let answer = stage.client.send(Call::get().reply("200").mint("one")).await;
+        assert_eq!(answer.session(), Some("one"));
+        stage.expect("active", 1).await;
+        let answer = stage
+            .client
+            .send(Call::method("PUT").reply("200").mint("two"))
+            .await;
+        assert_eq!((answer.status, answer.session()), (200, None), "the cap is 1");
+        stage.expect("untracked", untracked + 1).await;
+        stage.expect("streams", 0).await;
+        assert_eq!((stage.stat("active"), stage.stat("reserved")), (1, 0));
     })
     .await;
 }

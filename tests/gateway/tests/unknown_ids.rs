@@ -80,7 +80,7 @@ async fn rejected_before_the_server_hears_of_it() {
         let mut bodies = Vec::new();
         for call in calls {
             let answer = stage.client.send(call.session("nobody")).await;
-            expect_refused(&answer, 404, -32600, "Session not found", None);
+            expect_refused(&answer, 404, -32001, "Session not found", None);
             bodies.push(answer.body);
         }
         assert_eq!(stage.seen().len(), 0);
@@ -96,14 +96,15 @@ async fn rejected_before_the_server_hears_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn initialize_with_an_unknown_id_is_judged_by_its_id() {
+async fn an_initialize_with_an_unknown_id_is_a_newcomer() {
     everywhere(rejecting, Reply::as_told, |stage| async move {
         let answer = stage.client.send(Call::initialize().session("nobody")).await;
-        expect_refused(&answer, 404, -32600, "Session not found", None);
+        expect_refused(&answer, 404, -32001, "Session not found", None);
         assert_eq!(stage.seen().len(), 0);
     })
     .await;
-    everywhere(adopting, Reply::as_told, |stage| async move {
+    let one_place = |setup| adopting(setup).endpoint(json!({"max_sessions": 1}));
+    everywhere(one_place, Reply::as_told, |stage| async move {
         assert_eq!(
             stage
                 .client
@@ -113,8 +114,16 @@ async fn initialize_with_an_unknown_id_is_judged_by_its_id() {
             200
         );
         assert_eq!(stage.last_seen().session(), Some("nobody"));
+        // A server that mints no id accepts the one that came.
         stage.expect("adopted", 1).await;
         assert_eq!(stage.stat("created"), 0);
+        let newcomer = || Call::initialize().session("somebody").reply("200").mint("fresh");
+        assert_eq!(stage.client.send(newcomer()).await.status, 429);
+        stage.client.delete("nobody").await;
+        stage.expect("active", 0).await;
+        assert_eq!(stage.client.send(newcomer()).await.session(), Some("fresh"));
+        stage.expect("created", 1).await;
+        stage.expect_alive("fresh").await;
     })
     .await;
 }
