@@ -182,8 +182,9 @@ impl World {
         worker.end(id.key, reason, bound, self.lifespans(id), self.now())
     }
 
-    /// Sweeps until nothing is due.
+    /// Sweeps until nothing is due, at a tick that keeps the configuration in force where the ledger can be read.
     fn sweep(&self, worker: &Worker) -> SweepReport {
+        let _ = self.restore(worker);
         let mut all = SweepReport::default();
         while let Some(report) = worker.sweep(self.now()).unwrap() {
             all.ended.extend(report.ended);

@@ -114,6 +114,7 @@ struct Player {
     /// The store has been switched off at some time.
     store_has_failed: bool,
     table: Table<Handle>,
+    configuration: Configuration,
     in_use: InUse,
     now: Timestamp,
     /// By name and context id.
@@ -143,6 +144,7 @@ impl Player {
             store,
             store_has_failed: false,
             table,
+            configuration,
             in_use: InUse::default(),
             now: Timestamp::from_millis(START),
             streams: BTreeMap::new(),
@@ -314,6 +316,7 @@ impl Player {
 
     /// What a root context does at every tick.
     fn tick(&mut self) -> Recorder {
+        let _ = self.table.restore(&mut self.configuration, self.now);
         let mut recorder = Recorder::new(&self.names, Facts::new());
         let created = self.in_use.keep(&self.table, self.now, |operation, _| {
             recorder.failed.push(operation.to_owned());

@@ -200,9 +200,12 @@ impl<S: Store> Table<S> {
             let Value { bytes, version } = self.store.get(Key::Bucket(index))?;
             let read_len = bytes.len();
             let mut bucket = Bucket::from_value(bytes)?;
-            let swept = bucket.sweep(now, ledger.max_pending_deletes(), |endpoint| {
-                ledger.lifespans(endpoint)
-            });
+            let swept = bucket.sweep(
+                now,
+                ledger.max_pending_deletes(),
+                |endpoint| ledger.lifespans(endpoint),
+                |endpoint| ledger.is_named(endpoint, now),
+            );
             if let Some(mark) = claim.mark() {
                 bucket.leave_mark(mark);
             }

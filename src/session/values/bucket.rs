@@ -210,12 +210,14 @@ impl Bucket {
     }
 
     /// Ends what is due at `now`, forgets what was remembered long enough, and counts the rest.
-    /// Of what servers are owed, no more than `max_pending_deletes` stay.
+    /// Of what servers are owed, no more than `max_pending_deletes` stay, and nothing of an endpoint that no configuration
+    /// names: whether its sessions are used is not seen any more.
     pub(in crate::session) fn sweep(
         &mut self,
         now: Timestamp,
         max_pending_deletes: usize,
         lifespans: impl Fn(EndpointTag) -> Lifespans,
+        is_named: impl Fn(EndpointTag) -> bool,
     ) -> Swept {
         let mut swept = Swept {
             ended: Vec::new(),
@@ -232,10 +234,16 @@ impl Bucket {
             match record {
                 Record::Tombstone(tombstone) if tombstone.until <= now => swept.changed = true,
                 Record::Tombstone(tombstone) => left.tombstones.push(tombstone),
+                Record::PendingDelete(pending) if !pending.is_sent() && !is_named(pending.endpoint) => {
+                    left.tombstones.extend(pending.tombstone());
+                    swept.changed = true;
+                }
                 Record::PendingDelete(pending) => left.meet(pending, &mut swept, now),
-                Record::Session(session) => {
+                Record::Session(mut session) => {
                     let lifespans = lifespans(session.endpoint);
                     if let Some(reason) = session.overdue(lifespans, now) {
+                        session.delete_request =
+                            session.delete_request.filter(|_| is_named(session.endpoint));
                         let at = now;
                         let ended = EndedSession { session, reason, at };
                         left.by(&ended, now.after(lifespans.remembered()), &mut swept);
@@ -488,10 +496,16 @@ mod tests {
         bucket.leave_mark(at(7));
         bucket.leave_mark(at(6));
         assert_eq!(bucket.mark(), at(7));
-        bucket.sweep(at(9), 8, |_| Lifespans {
-            idle: Some(Duration::from_secs(1)),
-            ..Lifespans::default()
-        });
+        let idle = Some(Duration::from_secs(1));
+        bucket.sweep(
+            at(9),
+            8,
+            |_| Lifespans {
+                idle,
+                ..Lifespans::default()
+            },
+            |_| true,
+        );
         assert_eq!((bucket.mark(), bucket.sessions().count()), (at(7), 0));
     }
 
@@ -575,7 +589,7 @@ mod tests {
     fn a_sweep_without_anything_due_leaves_the_bytes_alone() {
         let mut bucket = bucket(&[session(1), session(2)]);
         let before = bucket.clone();
-        let swept = bucket.sweep(at(3), 8, |_| Lifespans::default());
+        let swept = bucket.sweep(at(3), 8, |_| Lifespans::default(), |_| true);
         assert!(!swept.changed);
         assert_eq!(bucket, before);
     }
@@ -592,7 +606,15 @@ mod tests {
             let Ok(bucket) = Bucket::from_value(bytes) else { return Ok(()) };
             let idle = Some(Duration::from_secs(1));
             bucket.find(&key(0), at(1));
-            bucket.clone().sweep(at(1), 8, |_| Lifespans { idle, ..Lifespans::default() });
+            bucket.clone().sweep(
+                at(1),
+                8,
+                |_| Lifespans {
+                    idle,
+                    ..Lifespans::default()
+                },
+                |_| true,
+            );
             end(&mut bucket.clone(), 0, at(1));
             let before: Vec<_> = bucket.sessions().filter(|old| old.key != key(7)).collect();
             let mut grown = bucket;

@@ -56,19 +56,24 @@ async fn ping(connection: &mut RawConnection, session: &str) -> Option<u16> {
     connection.answer().await.map(|answer| answer.status)
 }
 
-/// Sends pings on these connections until one of them is answered 200.
-async fn is_served(connections: &mut [RawConnection], session: &str) {
-    let end = std::time::Instant::now() + poll::SOON;
-    loop {
-        for connection in connections.iter_mut() {
-            match ping(connection, session).await {
-                Some(200) => return,
-                Some(503) | None => {}
-                Some(status) => panic!("only a dead VM refuses: {status}"),
+/// How many of these connections get 200 in the end. A failed VM refuses until it is reloaded, and a draining listener
+/// closes connections as it likes.
+async fn served(connections: &mut [RawConnection], session: &str) -> usize {
+    let mut served = 0;
+    for connection in connections {
+        let end = std::time::Instant::now() + poll::SOON;
+        while let Some(status) = ping(connection, session).await {
+            if status == 200 {
+                served += 1;
+                break;
             }
+            assert_eq!(status, 503, "only a dead VM refuses");
+            assert!(std::time::Instant::now() < end, "no VM comes back");
+            // Each answer of a draining listener may be the last on its connection.
+            tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        assert!(std::time::Instant::now() < end, "no VM comes back");
     }
+    served
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,15 +128,7 @@ async fn a_draining_listener_that_reloads_a_failed_vm_leaves_the_cap_of_the_new_
     for _ in 0..4 {
         takes_the_vm_down(&gateway.client(Http::One)).await;
     }
-    is_served(&mut old, &session).await;
-    poll::throughout(Duration::from_secs(3), "the cap stays", || {
-        gateway.stat("vm.limit") == 5
-    })
-    .await;
-    for connection in &mut old {
-        let status = ping(connection, &session).await;
-        assert!(matches!(status, Some(200 | 503) | None), "{status:?}");
-    }
+    assert!(served(&mut old, &session).await > 0, "the old listener is gone");
     poll::throughout(Duration::from_secs(3), "the cap stays", || {
         gateway.stat("vm.limit") == 5
     })
@@ -150,10 +147,8 @@ async fn a_configuration_that_is_loaded_again_is_in_force_again() {
         let end = std::time::Instant::now() + poll::SOON;
         while gateway.stat("vm.limit") != u64::from(cap) {
             assert!(std::time::Instant::now() < end, "the cap is not {cap}");
-            gateway
-                .client(Http::One)
-                .send(Call::tools_list().session("unknown").reply("404"))
-                .await;
+            // Any request brings the configuration into force.
+            gateway.client(Http::One).send(Call::delete().reply("405")).await;
         }
     }
 }
@@ -165,7 +160,9 @@ fn with_a_second_listener(config: &mut Value) {
     second["name"] = json!("second");
     let filter = &mut second["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"][0]["typed_config"]
         ["config"];
-    let text = json!({"endpoints": [{"name": "outer", "path": "/outer", "admission": "body"}]}).to_string();
+    let text =
+        json!({"endpoints": [{"name": "outer", "path": "/outer", "admission": "body", "max_sessions": 500}]})
+            .to_string();
     filter["configuration"] =
         json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": text});
     listeners.as_array_mut().expect("listeners").push(second);
@@ -187,7 +184,7 @@ async fn two_listeners_under_one_vm_id_keep_the_rules_of_their_endpoints() {
     for (stat, value) in [
         ("mcp.limit", 2),
         ("mcp.active", 2),
-        ("outer.limit", 1000),
+        ("outer.limit", 500),
         ("outer.active", 6),
     ] {
         gateway.expect(&format!("endpoint.{stat}"), value).await;
@@ -203,7 +200,7 @@ async fn two_listeners_under_one_vm_id_keep_the_rules_of_their_endpoints() {
             gateway.stat("endpoint.mcp.limit"),
             gateway.stat("endpoint.outer.limit")
         ),
-        (2, 1000)
+        (2, 500)
     );
     assert_eq!(
         (gateway.stat("vm.limit"), gateway.stat("endpoint.outer.active")),
