@@ -29,7 +29,7 @@ async fn get_and_delete_without_an_id_pass_untouched() {
     everywhere(rejecting, Reply::as_told, |stage| async move {
         for reply in ["200", "400", "404", "405"] {
             for call in [Call::get(), Call::delete()] {
-                // A fresh id on the answer to either opens nothing.
+                // A fresh id on either answer opens no session.
                 let answer = stage.client.send(call.reply(reply).mint("fresh")).await;
                 assert_eq!(answer.status.to_string(), reply);
                 assert_eq!(answer.session(), Some("fresh"));
@@ -64,7 +64,7 @@ async fn other_paths_pass_untouched() {
         }
     }
     assert_eq!((gateway.stat("vm.active"), gateway.stat("vm.reserved")), (0, 0));
-    // Each carried an id, over both versions of HTTP.
+    // Each request carried an id, over both versions of HTTP.
     gateway.expect("ungoverned", 10).await;
 }
 
