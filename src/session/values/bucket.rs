@@ -238,7 +238,7 @@ impl Bucket {
                     left.tombstones.extend(pending.tombstone());
                     swept.changed = true;
                 }
-                Record::PendingDelete(pending) => left.meet(pending, &mut swept, now),
+                Record::PendingDelete(pending) => left.keep_or_drop(pending, &mut swept, now),
                 Record::Session(mut session) => {
                     let lifespans = lifespans(session.endpoint);
                     if let Some(reason) = session.overdue(lifespans, now) {
@@ -246,7 +246,7 @@ impl Bucket {
                             session.delete_request.filter(|_| is_named(session.endpoint));
                         let at = now;
                         let ended = EndedSession { session, reason, at };
-                        left.by(&ended, now.after(lifespans.remembered()), &mut swept);
+                        left.record_end(&ended, now.after(lifespans.remembered()), &mut swept);
                         swept.end(ended);
                     } else {
                         swept.keep(session.endpoint, session.earliest_due(lifespans, now));
@@ -255,7 +255,7 @@ impl Bucket {
                 }
             }
         }
-        left.give_way(max_pending_deletes, &mut swept);
+        left.drop_oldest(max_pending_deletes, &mut swept);
         if swept.changed {
             left.write(&mut kept);
             *self = kept;
