@@ -23,7 +23,7 @@ pub use store::{BUCKETS, Key, SetError, Store, StoreError, Value, Version};
 pub use table::evict::{Candidates, Resting, Round};
 pub use table::open::{NewSession, Opened, Origin};
 pub use table::quota::Quota;
-pub use table::sweep::SweepReport;
+pub use table::sweep::{Sweep, SweepProgress, SweepReport};
 pub use table::upstream_delete::{DeleteEntry, DeleteOutcome};
 pub use table::{Standing, Table};
 pub use time::Timestamp;

@@ -8,20 +8,16 @@ use super::shared::Shared;
 use super::stream::Stream;
 use super::{abi, logger};
 use crate::config::Config;
-use crate::session::{ConfigurationId, Timestamp};
+use crate::session::{ConfigurationId, Sweep, SweepProgress, SweepReport, Timestamp};
 use crate::telemetry::Delete;
 
 /// The longest time between two ticks, however long `sweep_interval` is: the root renews leases on each tick. A
 /// request that saw no tick therefore took about this long at most.
 const MAX_TICK: Duration = Duration::from_secs(1);
 
-/// Groups of buckets that one root sweeps per tick at least, if they are due: an eighth of the table, a few
-/// milliseconds at a million sessions. Other roots, or the next tick, sweep the rest.
-const GROUPS_PER_TICK: u32 = 8;
-
-/// After [`GROUPS_PER_TICK`] a sweep goes on, while requests wait, for this time at most. It is enough for all of a
-/// small table.
-const SWEEP_TIME: Duration = Duration::from_millis(5);
+/// A tick sweeps, while requests wait, for this time at most. It is enough for all of a small table. Other roots, or the
+/// next tick, sweep the rest.
+const SWEEP_TIME: Duration = Duration::from_millis(20);
 
 /// Most streams that one callback closes. Envoy closes them nested on one stack, which about 300 overflow.
 const MOST_CLOSED: usize = 32;
@@ -35,6 +31,7 @@ pub(super) struct Root {
     context: u32,
     shared: Option<Rc<Shared>>,
     next_sweep: Timestamp,
+    sweep: Sweep,
     /// While streams remain to be closed, the timer fires for them alone until this moment.
     closes_until: Option<Timestamp>,
 }
@@ -45,6 +42,7 @@ impl Root {
             context,
             shared: None,
             next_sweep: Timestamp::default(),
+            sweep: Sweep::default(),
             closes_until: None,
         }
     }
@@ -77,6 +75,7 @@ impl Root {
             Ok(joined) => {
                 log::warn!("event=table_joined_anew");
                 let joined = Rc::new(joined);
+                self.sweep = Sweep::default();
                 self.shared = Some(Rc::clone(&joined));
                 joined
             }
@@ -129,28 +128,30 @@ impl Root {
         if now < self.next_sweep {
             return;
         }
-        let mut swept = 0;
-        while swept < GROUPS_PER_TICK || Shared::now().since(now) < SWEEP_TIME {
-            swept += 1;
-            match shared.table.sweep(now) {
-                Ok(None) => {
+        let is_time_up = || Shared::now().since(now) >= SWEEP_TIME;
+        loop {
+            match shared.table.sweep_on(&mut self.sweep, now, &is_time_up) {
+                Ok(SweepProgress::NothingDue) => {
                     self.next_sweep = now.after(shared.config.sweep_interval);
                     return;
                 }
-                Ok(Some(report)) => {
-                    report.ended.iter().for_each(|ended| shared.report_end(ended));
-                    for (endpoint, key) in report.ready {
-                        shared.queue_delete(endpoint, key);
-                    }
-                    shared.metrics.delete(Delete::Failed, report.given_up);
-                    if report.repaired > 0 {
-                        shared.metrics.repaired(report.repaired);
-                        log::warn!("event=counts_repaired count={}", report.repaired);
-                    }
-                }
+                Ok(SweepProgress::Counted(report)) => report_sweep(shared, report),
+                Ok(SweepProgress::Cut(report)) => return report_sweep(shared, report),
                 Err(error) => return shared.failed("sweep", error),
             }
         }
+    }
+}
+
+fn report_sweep(shared: &Shared, report: SweepReport) {
+    report.ended.iter().for_each(|ended| shared.report_end(ended));
+    for (endpoint, key) in report.ready {
+        shared.queue_delete(endpoint, key);
+    }
+    shared.metrics.delete(Delete::Failed, report.given_up);
+    if report.repaired > 0 {
+        shared.metrics.repaired(report.repaired);
+        log::warn!("event=counts_repaired count={}", report.repaired);
     }
 }
 

@@ -14,6 +14,7 @@ mod pairs;
 mod quotas;
 mod sequential;
 mod size;
+mod sweeping;
 mod upstream_delete;
 
 use core::time::Duration;

@@ -4,6 +4,8 @@
 pub(super) mod book;
 pub(super) mod bucket;
 mod codec;
+#[cfg(test)]
+mod golden;
 pub(super) mod ledger;
 pub(super) mod record;
 pub(super) mod tombstone;

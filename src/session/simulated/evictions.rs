@@ -24,6 +24,15 @@ impl Root {
         }
     }
 
+    /// One whose calls for every bucket are counted.
+    fn counted(world: &World) -> Self {
+        let handle = world.shared.memory.handle_that_counts(|_| true);
+        Self {
+            table: Table::attach(handle, RootTag::from_random(2), SECRET).unwrap(),
+            longest_idle: LongestIdle::default(),
+        }
+    }
+
     fn evict(&mut self, world: &World, evict_after: Duration) -> Option<EndedSession> {
         let (tag, lifespans, now) = (ids(0)[0].tag(), world.lifespans(&ids(0)[0]), world.now());
         self.longest_idle
@@ -60,7 +69,8 @@ fn evicting(cap: u32) -> World {
 fn counting(world: &mut World) -> Arc<AtomicUsize> {
     let calls = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&calls);
-    world.shared.memory = world.shared.memory.clone().before_calls(move |key| {
+    let memory = world.shared.memory.clone();
+    world.shared.memory = memory.before_calls(move |key| {
         if matches!(key, Key::Bucket(_)) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
@@ -92,7 +102,7 @@ fn a_newcomer_every_30_ms_is_let_in_whichever_root_the_session_rested_on() {
 fn a_flood_at_a_table_that_is_all_in_use_costs_one_look() {
     let mut world = evicting(3);
     let calls = counting(&mut world);
-    let mut root = Root::new(&world, 2);
+    let mut root = Root::counted(&world);
     for id in &ids(0)[..3] {
         assert!(root.admit(&world, id, Duration::ZERO));
     }
@@ -105,7 +115,8 @@ fn a_flood_at_a_table_that_is_all_in_use_costs_one_look() {
         calls.load(Ordering::Relaxed) - before
     };
     let looks = flood(&mut root);
-    assert!(looks <= 512, "{looks} reads of buckets");
+    println!("{looks} reads of buckets");
+    assert!((3..=512).contains(&looks), "{looks} reads of buckets");
     assert_eq!(flood(&mut root), 0);
     // A use and a rest cost a look each, and no more.
     root.rest(&world, &ids(0)[1], Duration::ZERO);
@@ -307,7 +318,7 @@ fn the_only_idle_one_of_a_million_is_found_by_the_eighth_newcomer_at_the_latest(
         world.shared.memory.put(Key::Bucket(index), &bucket.into_value());
     }
     let calls = counting(&mut world);
-    let mut root = Root::new(&world, 2);
+    let mut root = Root::counted(&world);
     let counted = root.table.update_ledger(|ledger| {
         (0..64).for_each(|group| ledger.add_session(tag, group, Timestamp::NEVER));
         table::Change::Write(())

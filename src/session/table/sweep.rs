@@ -1,8 +1,10 @@
 //! The sweep: any root may do it, none has to. A root claims a group of buckets that is due, ends what has
-//! outlived its time, and counts what is left.
+//! outlived its time, and counts what is left. It does so bucket by bucket, and goes on at its next tick when the time is
+//! up; should it die meanwhile, its claim lapses and another root sweeps the group.
 
 use core::time::Duration;
 
+use super::strikes::Strikes;
 use super::{Change, MAX_ATTEMPTS, Table};
 use crate::session::settings::EndpointTag;
 use crate::session::store::{INDEXED_NAME_LEN, Key, PRINCIPALS, SetError, Store, StoreError, Value};
@@ -27,41 +29,164 @@ pub struct SweepReport {
     pub given_up: u32,
 }
 
+/// A sweep that goes on from tick to tick: a group may take longer than requests can wait.
+#[derive(Debug, Default)]
+pub struct Sweep(Stage);
+
+#[derive(Debug, Default)]
+enum Stage {
+    /// No group is claimed.
+    #[default]
+    Idle,
+    /// The buckets of a group, one after another.
+    Buckets(Box<GroupSweep>),
+    /// The group is counted; what has ended is still to be struck from the books of principals.
+    Strikes(Strikes),
+}
+
+impl Sweep {
+    fn take_report(&mut self) -> SweepReport {
+        match &mut self.0 {
+            Stage::Buckets(group) => core::mem::take(&mut group.report),
+            Stage::Idle | Stage::Strikes(_) => SweepReport::default(),
+        }
+    }
+}
+
+/// A group that is being swept.
+#[derive(Debug)]
+struct GroupSweep {
+    claim: Claim,
+    ledger: Ledger,
+    tally: GroupTally,
+    report: SweepReport,
+    strikes: Strikes,
+    /// The bucket that is next.
+    next: u16,
+}
+
+impl GroupSweep {
+    fn of(claim: Claim, ledger: Ledger, now: Timestamp) -> Self {
+        Self {
+            next: u16::from(claim.group) * GROUP_LEN,
+            claim,
+            ledger,
+            tally: GroupTally {
+                next_due: now.after(RECOUNT_EVERY),
+                complete: true,
+                ..GroupTally::default()
+            },
+            report: SweepReport::default(),
+            strikes: Strikes::default(),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.next >= (u16::from(self.claim.group) + 1) * GROUP_LEN
+    }
+}
+
+/// How far a sweep has come.
+#[derive(Debug, PartialEq, Eq)]
+pub enum SweepProgress {
+    /// A group is counted. This is what became of it, but for what was reported before.
+    Counted(SweepReport),
+    /// The time is up. This is what has become of a group so far.
+    Cut(SweepReport),
+    /// No group is due.
+    NothingDue,
+}
+
 impl<S: Store> Table<S> {
-    /// Sweeps the group of buckets that has been due longest; `None` if none is due.
-    ///
-    /// Costs one read per bucket of the group (256), and a write for each that changes.
+    /// Sweeps the group of buckets that has been due longest, whatever time it takes; `None` if none is due.
     ///
     /// # Errors
     /// [`StoreError`] if the ledger cannot be read or written.
     pub fn sweep(&self, now: Timestamp) -> Result<Option<SweepReport>, StoreError> {
-        let claimed = self.update_ledger(|ledger| match ledger.claim(now) {
-            Some(claim) => Change::Write(Some((claim, ledger.clone()))),
-            None => Change::Nothing(None),
-        })?;
-        let Some((claim, ledger)) = claimed else {
+        let mut sweep = Sweep::default();
+        let SweepProgress::Counted(report) = self.sweep_on(&mut sweep, now, &|| false)? else {
             return Ok(None);
         };
-        let mut tally = GroupTally {
-            next_due: now.after(RECOUNT_EVERY),
-            complete: true,
-            ..GroupTally::default()
-        };
-        let mut report = SweepReport::default();
-        let first = u16::from(claim.group) * GROUP_LEN;
-        for index in first..first + GROUP_LEN {
-            match self.sweep_bucket(index, &claim, &ledger, now) {
-                Ok(bucket) => bucket.enter(&mut tally, &mut report),
-                Err(_) => tally.complete = false,
+        if let Stage::Strikes(strikes) = &mut sweep.0 {
+            while self.strike_next(strikes) {}
+        }
+        Ok(Some(report))
+    }
+
+    /// Goes on with `sweep` until a group is counted or `is_time_up`, which is asked after every bucket: 61 sessions at a
+    /// million. A group costs one read per bucket (256) and a write for each that changes; then two reads and a write
+    /// for each value with books of principals whose sessions have ended.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the ledger cannot be read or written.
+    pub fn sweep_on(
+        &self,
+        sweep: &mut Sweep,
+        now: Timestamp,
+        is_time_up: &dyn Fn() -> bool,
+    ) -> Result<SweepProgress, StoreError> {
+        loop {
+            match core::mem::take(&mut sweep.0) {
+                Stage::Idle => match self.claim_group(now)? {
+                    Some(group) => sweep.0 = Stage::Buckets(Box::new(group)),
+                    None => return Ok(SweepProgress::NothingDue),
+                },
+                Stage::Buckets(group) if group.is_over() => return self.count_group(sweep, *group, now),
+                Stage::Buckets(mut group) => {
+                    self.sweep_next_bucket(&mut group, now);
+                    sweep.0 = Stage::Buckets(group);
+                }
+                Stage::Strikes(mut strikes) => {
+                    if self.strike_next(&mut strikes) {
+                        sweep.0 = Stage::Strikes(strikes);
+                    }
+                }
+            }
+            if is_time_up() {
+                return Ok(SweepProgress::Cut(sweep.take_report()));
             }
         }
+    }
+
+    fn claim_group(&self, now: Timestamp) -> Result<Option<GroupSweep>, StoreError> {
+        self.update_ledger(|ledger| match ledger.claim(now) {
+            Some(claim) => Change::Write(Some(GroupSweep::of(claim, ledger.clone(), now))),
+            None => Change::Nothing(None),
+        })
+    }
+
+    fn sweep_next_bucket(&self, group: &mut GroupSweep, now: Timestamp) {
+        match self.sweep_bucket(group.next, &group.claim, &group.ledger, now) {
+            Ok(bucket) => {
+                for ended in &bucket.swept.ended {
+                    group.strikes.add(&ended.session);
+                }
+                bucket.enter(&mut group.tally, &mut group.report);
+            }
+            Err(_) => group.tally.complete = false,
+        }
+        group.next += 1;
+    }
+
+    /// All buckets of the group are swept: enters what they hold into the ledger.
+    fn count_group(
+        &self,
+        sweep: &mut Sweep,
+        group: GroupSweep,
+        now: Timestamp,
+    ) -> Result<SweepProgress, StoreError> {
+        let GroupSweep {
+            claim,
+            mut tally,
+            mut report,
+            strikes,
+            ..
+        } = group;
         let books = self.sweep_books(books_of(claim.group), now);
         tally.bytes = tally.bytes.saturating_add(books.unwrap_or(0));
         report.repaired = self.update_ledger(|ledger| Change::Write(ledger.finish(&claim, &tally, now)))?;
-        for ended in &report.ended {
-            self.strike_if_possible(&ended.session);
-        }
-        Ok(Some(report))
+        sweep.0 = Stage::Strikes(strikes);
+        Ok(SweepProgress::Counted(report))
     }
 
     fn sweep_bucket(

@@ -20,7 +20,7 @@ const HEADER_LEN: usize = 5;
 const PADDING_STEP: usize = 256;
 
 /// Whose book it is: a principal's at one endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::session) struct BookOwner {
     pub(in crate::session) owner: Owner,
     pub(in crate::session) endpoint: EndpointTag,
@@ -187,6 +187,11 @@ impl Books {
         if book.count() > 0 {
             book.write(&mut self.0);
         }
+    }
+
+    /// Whether there is a book of `book_owner`.
+    pub(in crate::session) fn has(&self, book_owner: BookOwner) -> bool {
+        self.at(book_owner).is_some()
     }
 
     /// Every book there is.

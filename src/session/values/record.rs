@@ -47,7 +47,7 @@ impl SessionKey {
 }
 
 /// The first half of a [`SessionKey`]: enough to find the session's bucket, and the session in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::session) struct ShortKey(pub(in crate::session) [u8; Self::LEN]);
 
 impl ShortKey {
@@ -65,7 +65,7 @@ impl ShortKey {
 }
 
 /// Who opened a session: a keyed hash of the principal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Owner(pub u64);
 
 impl Owner {

@@ -1,0 +1,147 @@
+//! Sessions that a sweep has ended are struck from the books of principals book by book, not one by one.
+//!
+//! As [`super::quota`] says, who strikes a session off has to know that nobody is just entering it. For many sessions at
+//! once: the versions of the books are noted; then every bucket of the sessions is rewritten, so that whoever had listed
+//! a session by then fails to write it, unless it is in its bucket already; then each book is written if its version is
+//! still the one that was noted. Whoever enters a session later has listed it in the book and has moved the version;
+//! those books are left to the check of [`super::quota`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{MAX_ATTEMPTS, Table};
+use crate::session::store::{Key, SetError, Store, StoreError, Value, Version};
+use crate::session::values::book::{BookOwner, Books};
+use crate::session::values::bucket::Bucket;
+use crate::session::values::record::{Owner, Session, ShortKey};
+
+/// Values with books that are struck from at a time. The clock is looked at after that.
+const AT_ONCE: usize = 64;
+
+/// Sessions that are to be struck from the books, by the value their book stands in.
+#[derive(Debug, Default)]
+pub(super) struct Strikes(BTreeMap<u16, Vec<Strike>>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Strike {
+    book_owner: BookOwner,
+    key: ShortKey,
+}
+
+impl Strikes {
+    /// Adds a session that has just left its bucket.
+    pub(super) fn add(&mut self, session: &Session) {
+        if session.owner == Owner::UNKNOWN {
+            return;
+        }
+        let (owner, endpoint) = (session.owner, session.endpoint);
+        let book_owner = BookOwner { owner, endpoint };
+        let key = session.key.short();
+        let of_value = self.0.entry(book_owner.index()).or_default();
+        of_value.push(Strike { book_owner, key });
+    }
+
+    /// Takes out as many as are struck at a time.
+    fn take_some(&mut self) -> BTreeMap<u16, Vec<Strike>> {
+        let later = self.0.keys().nth(AT_ONCE).copied();
+        let later = later.map(|first| self.0.split_off(&first)).unwrap_or_default();
+        core::mem::replace(&mut self.0, later)
+    }
+}
+
+impl<S: Store> Table<S> {
+    /// Strikes the next of them off, as far as the store lets: what stays listed is found when somebody is about to be
+    /// refused for it. False if none is left.
+    pub(super) fn strike_next(&self, strikes: &mut Strikes) -> bool {
+        let mut some = strikes.take_some();
+        let mut versions = BTreeMap::new();
+        for (index, of_value) in &mut some {
+            match self.keep_listed(*index, of_value) {
+                Ok(version) => _ = versions.insert(*index, version),
+                Err(_) => of_value.clear(),
+            }
+        }
+        self.keep_those_that_left(&mut some);
+        for (index, of_value) in &some {
+            if let (Some(version), false) = (versions.get(index), of_value.is_empty()) {
+                self.strike_all(*index, of_value, *version);
+            }
+        }
+        !strikes.0.is_empty()
+    }
+
+    /// Keeps those whose principals have a book, and notes the version of the books.
+    fn keep_listed(&self, index: u16, strikes: &mut Vec<Strike>) -> Result<Version, StoreError> {
+        let Value { bytes, version } = self.store.get(Key::Principals(index))?;
+        let books = Books::from_value(bytes)?;
+        strikes.sort_unstable();
+        strikes.retain(|strike| books.has(strike.book_owner));
+        Ok(version)
+    }
+
+    /// Keeps those whose buckets do not have them, each bucket rewritten once.
+    fn keep_those_that_left(&self, some: &mut BTreeMap<u16, Vec<Strike>>) {
+        let mut by_bucket: Vec<_> = some.values().flatten().copied().collect();
+        by_bucket.sort_unstable_by_key(|strike| strike.key.bucket());
+        let mut stay = BTreeSet::new();
+        for strikes in by_bucket.chunk_by(|one, next| one.key.bucket() == next.key.bucket()) {
+            match self.shut_out(strikes) {
+                Ok(alive) => stay.extend(alive),
+                Err(_) => stay.extend(strikes.iter().map(|strike| strike.key)),
+            }
+        }
+        if stay.is_empty() {
+            return;
+        }
+        for strikes in some.values_mut() {
+            strikes.retain(|strike| !stay.contains(&strike.key));
+        }
+    }
+
+    /// Rewrites a bucket, so that whoever has read it before can no longer write it. Those that are in it.
+    fn shut_out(&self, strikes: &[Strike]) -> Result<Vec<ShortKey>, StoreError> {
+        let Some(index) = strikes.first().map(|strike| strike.key.bucket()) else {
+            return Ok(Vec::new());
+        };
+        for _ in 0..MAX_ATTEMPTS {
+            let Value { bytes, version } = self.store.get(Key::Bucket(index))?;
+            let bucket = Bucket::from_value(bytes)?;
+            let alive = strikes.iter().filter(|Strike { book_owner, key }| {
+                bucket
+                    .session_of(book_owner.owner, book_owner.endpoint, *key)
+                    .is_some()
+            });
+            let alive = alive.map(|strike| strike.key).collect();
+            match self.store.set(Key::Bucket(index), &bucket.into_value(), version) {
+                Ok(()) => return Ok(alive),
+                Err(SetError::Stale) => {}
+                Err(SetError::Unavailable) => return Err(StoreError::Unavailable),
+            }
+        }
+        Err(StoreError::Contended)
+    }
+
+    /// Strikes sessions from the books of one value, if it is still as it was.
+    fn strike_all(&self, index: u16, strikes: &[Strike], as_it_was: Version) {
+        let Ok(Value { bytes, version }) = self.store.get(Key::Principals(index)) else {
+            return;
+        };
+        let Ok(mut books) = Books::from_value(bytes) else {
+            return;
+        };
+        if version != as_it_was {
+            return;
+        }
+        for of_book in strikes.chunk_by(|one, next| one.book_owner == next.book_owner) {
+            let Some(book_owner) = of_book.first().map(|strike| strike.book_owner) else {
+                continue;
+            };
+            let mut book = books.find(book_owner);
+            book.sessions
+                .retain(|listed| of_book.binary_search_by_key(listed, |strike| strike.key).is_err());
+            books.put(&book);
+        }
+        let _ = self
+            .store
+            .set(Key::Principals(index), &books.into_value(), version);
+    }
+}
