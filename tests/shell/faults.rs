@@ -146,7 +146,7 @@ fn the_sdk_hands_on_the_failures_of_a_callout_that_envoy_has() {
 
 #[test]
 fn a_worker_whose_start_meets_others_at_every_write_starts() {
-    for after in (0..20).chain([16_384, 16_385, 16_386]) {
+    for after in (0..20).chain([16_384, 16_385, 16_386, 16_387]) {
         let envoy = Envoy::new();
         let worker = envoy.bare_worker();
         worker.fail(Fault {
