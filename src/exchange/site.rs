@@ -144,3 +144,14 @@ pub fn vm_settings(max_sessions: Option<u32>, sites: &[Rc<Site>]) -> VmSettings 
         endpoints: sites.iter().map(|site| site.own_settings()).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::DEFAULT_VM_LIMIT;
+
+    #[test]
+    fn the_table_and_the_configuration_have_one_default_cap_of_the_vm() {
+        assert_eq!(Config::default().vm_cap(), DEFAULT_VM_LIMIT);
+    }
+}
