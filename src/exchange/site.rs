@@ -70,7 +70,7 @@ impl Site {
     pub fn quota(&self) -> Option<u32> {
         self.rules
             .max_sessions_per_principal
-            .and(self.in_force.get().quota)
+            .and_then(|_| self.in_force.get().quota)
     }
 
     /// Only sessions idle for at least this long are evicted, as is in force.
