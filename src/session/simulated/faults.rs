@@ -84,7 +84,7 @@ fn an_opening_that_fails_at_the_bucket_gives_its_place_back_at_once() {
     let stage = Stage::new().fork();
     let bucket = Key::Bucket(new().key.bucket());
     let ours = stage.world.shared.memory.value(bucket).unwrap();
-    stage.world.shared.memory.put(bucket, &[2, 0, 0]);
+    stage.world.shared.memory.put(bucket, &[u8::MAX, 0, 0]);
     assert_eq!(stage.act(0, Op::Open), Err(StoreError::Foreign));
     assert_eq!(stage.world.counts().reserved, 1);
     stage.world.shared.memory.put(bucket, &ours);
@@ -203,7 +203,7 @@ fn a_bucket_of_another_layout_is_left_alone() {
         let stage = base.fork();
         let mut foreign = stage.world.shared.memory.value(bucket).unwrap();
         let ours = foreign.clone();
-        foreign[0] = 2;
+        foreign[0] = u8::MAX;
         stage.world.shared.memory.put(bucket, &foreign);
         let _ = stage.act(0, op);
         stage.world.sweep_round(&stage.workers[1]);
@@ -220,7 +220,7 @@ fn a_ledger_of_another_layout_is_left_alone() {
     for op in Op::ALL {
         let stage = base.fork();
         let mut foreign = stage.world.shared.memory.value(Key::Ledger).unwrap();
-        foreign[0] = 2;
+        foreign[0] = u8::MAX;
         stage.world.shared.memory.put(Key::Ledger, &foreign);
         let _ = stage.act(0, op);
         let _ = stage.workers[1].sweep(stage.world.now());
@@ -329,7 +329,7 @@ fn a_group_that_cannot_be_counted_does_not_keep_the_sweep_busy() {
     let stage = Stage::new();
     stage.world.suspect(&stage.workers[0]).unwrap();
     let bucket = Key::Bucket(alive().key.bucket());
-    stage.world.shared.memory.put(bucket, &[2, 0, 0]);
+    stage.world.shared.memory.put(bucket, &[u8::MAX, 0, 0]);
     let mut sweeps = 0;
     while stage.workers[0].sweep(stage.world.now()).unwrap().is_some() {
         sweeps += 1;
