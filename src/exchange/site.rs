@@ -70,7 +70,7 @@ impl Site {
     pub fn quota(&self) -> Option<u32> {
         self.rules
             .max_sessions_per_principal
-            .and(self.in_force.get().quota)
+            .and_then(|_| self.in_force.get().quota)
     }
 
     /// A session must be idle for this long before it is evicted, by the settings in force.
@@ -142,5 +142,16 @@ pub fn vm_settings(max_sessions: Option<u32>, sites: &[Rc<Site>]) -> VmSettings 
     VmSettings {
         max_sessions,
         endpoints: sites.iter().map(|site| site.own_settings()).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::DEFAULT_VM_LIMIT;
+
+    #[test]
+    fn the_table_and_the_configuration_have_one_default_cap_of_the_vm() {
+        assert_eq!(Config::default().vm_cap(), DEFAULT_VM_LIMIT);
     }
 }

@@ -1,9 +1,9 @@
-//! Workers that die halfway, races that are lost, values that vanish or are foreign, clocks that go back.
+//! Workers that die halfway, races that are lost, values that vanish or are not ours, clocks that go back.
 
 use super::pairs::{Op, Stage, alive, new};
 use super::*;
 
-/// After a round of sweeps by another worker, the faults have left no trace.
+/// After a round of sweeps by another worker, nothing of what happened is left to see.
 #[track_caller]
 fn assert_heals(stage: &Stage) {
     stage.world.sweep_round(&stage.workers[1]);
@@ -84,7 +84,7 @@ fn an_opening_that_fails_at_the_bucket_gives_its_place_back_at_once() {
     let stage = Stage::new().fork();
     let bucket = Key::Bucket(new().key.bucket());
     let ours = stage.world.shared.memory.value(bucket).unwrap();
-    stage.world.shared.memory.put(bucket, &[1, 0, 0]);
+    stage.world.shared.memory.put(bucket, &[u8::MAX, 0, 0]);
     assert_eq!(stage.act(0, Op::Open), Err(StoreError::Foreign));
     assert_eq!(stage.world.counts().reserved, 1);
     stage.world.shared.memory.put(bucket, &ours);
@@ -147,8 +147,8 @@ fn without_a_ledger_nobody_is_let_in_and_nobody_is_shut_out() {
     assert!(matches!(standing, Standing::Alive(_)));
 }
 
-/// A lost ledger forgets how many sessions there are. Until the next round of sweeps has counted them again, as many
-/// more may be let in; after that no newcomer is, until enough have ended.
+/// A lost ledger forgets how many there are. Until the next round of sweeps has counted them anew, as many
+/// again may be let in; then nobody is until enough have ended.
 #[test]
 fn a_lost_ledger_lets_in_at_most_the_cap_again_and_only_until_the_recount() {
     let world = World::new(settings(4, 4, 4));
@@ -203,7 +203,7 @@ fn a_bucket_of_another_layout_is_left_alone() {
         let stage = base.fork();
         let mut foreign = stage.world.shared.memory.value(bucket).unwrap();
         let ours = foreign.clone();
-        foreign[0] = 1;
+        foreign[0] = u8::MAX;
         stage.world.shared.memory.put(bucket, &foreign);
         let _ = stage.act(0, op);
         stage.world.sweep_round(&stage.workers[1]);
@@ -220,7 +220,7 @@ fn a_ledger_of_another_layout_is_left_alone() {
     for op in Op::ALL {
         let stage = base.fork();
         let mut foreign = stage.world.shared.memory.value(Key::Ledger).unwrap();
-        foreign[0] = 1;
+        foreign[0] = u8::MAX;
         stage.world.shared.memory.put(Key::Ledger, &foreign);
         let _ = stage.act(0, op);
         let _ = stage.workers[1].sweep(stage.world.now());
@@ -329,7 +329,7 @@ fn a_group_that_cannot_be_counted_does_not_keep_the_sweep_busy() {
     let stage = Stage::new();
     stage.world.suspect(&stage.workers[0]).unwrap();
     let bucket = Key::Bucket(alive().key.bucket());
-    stage.world.shared.memory.put(bucket, &[1, 0, 0]);
+    stage.world.shared.memory.put(bucket, &[u8::MAX, 0, 0]);
     let mut sweeps = 0;
     while stage.workers[0].sweep(stage.world.now()).unwrap().is_some() {
         sweeps += 1;

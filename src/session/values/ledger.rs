@@ -9,7 +9,7 @@ mod leases;
 use core::time::Duration;
 
 use self::configurations::Entry;
-pub use self::configurations::Kept;
+pub use self::configurations::{DEFAULT_VM_LIMIT, Kept};
 use self::groups::Group;
 pub(in crate::session) use self::groups::{Claim, GROUP_LEN, GROUPS, GroupTally};
 pub(in crate::session) use self::leases::Leased;

@@ -54,7 +54,7 @@ const LEAVING: Duration = Duration::from_secs(3);
 const RENEWED_BY: Duration = Duration::from_secs(2);
 
 /// The cap of the VM if no configuration that serves writes one.
-const DEFAULT_VM_LIMIT: u32 = 10_000;
+pub const DEFAULT_VM_LIMIT: u32 = 10_000;
 
 /// A configuration that has roots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
