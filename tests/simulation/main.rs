@@ -12,10 +12,13 @@
 )]
 #![allow(unreachable_pub, dead_code, reason = "the fuzz targets use the world, too")]
 
+mod hostile;
 mod world;
 
+use std::fmt::Debug;
 use std::time::Instant;
 
+use hostile::Hostile;
 use world::choices::Choices;
 use world::{Tally, World};
 
@@ -24,39 +27,86 @@ const STEPS: u64 = 2_000;
 
 #[test]
 fn light_faults_are_never_seen() {
-    play_many("light_faults_are_never_seen", 60, false);
+    let all = play_many(
+        "light_faults_are_never_seen",
+        60,
+        |seed| play(seed, false),
+        Tally::add,
+    );
+    assert_much_has_happened(&all);
 }
 
 #[test]
 fn heavy_faults_are_never_seen_after_a_round_of_sweeps() {
-    play_many("heavy_faults_are_never_seen_after_a_round_of_sweeps", 60, true);
+    let test = "heavy_faults_are_never_seen_after_a_round_of_sweeps";
+    let all = play_many(test, 60, |seed| play(seed, true), Tally::add);
+    assert_much_has_happened(&all);
 }
 
-fn play_many(test: &str, worlds: u64, heavy: bool) {
+#[test]
+fn usable_ids_are_at_most_the_cap_whatever_clients_and_servers_write() {
+    let test = "usable_ids_are_at_most_the_cap_whatever_clients_and_servers_write";
+    let all = play_many(test, 40, |seed| play_hostile(seed, false), hostile::Tally::add);
+    assert_all_has_happened(&all);
+}
+
+#[test]
+fn usable_ids_are_at_most_the_cap_after_heavy_faults() {
+    let test = "usable_ids_are_at_most_the_cap_after_heavy_faults";
+    let all = play_many(test, 40, |seed| play_hostile(seed, true), hostile::Tally::add);
+    assert_all_has_happened(&all);
+}
+
+fn play_many<T: Debug + Default>(test: &str, worlds: u64, play: fn(u64) -> T, add: fn(&mut T, &T)) -> T {
     let first = from_environment("MSF_SEED").unwrap_or(0x5e55_1075);
     let worlds = worlds * from_environment("MSF_ITERATIONS").unwrap_or(1);
-    let (started, mut all) = (Instant::now(), Tally::default());
+    let (started, mut all) = (Instant::now(), T::default());
     for seed in first..first + worlds {
-        let played = std::panic::catch_unwind(|| play(seed, heavy));
+        let played = std::panic::catch_unwind(|| play(seed));
         let tally = played.unwrap_or_else(|panic| {
             eprintln!("again: MSF_SEED={seed} cargo test --no-default-features --test simulation {test}");
             std::panic::resume_unwind(panic)
         });
-        all.add(&tally);
+        add(&mut all, &tally);
     }
     println!(
         "{worlds} worlds from seed {first} in {:.1?}: {all:?}",
         started.elapsed()
     );
+    all
+}
+
+fn assert_much_has_happened(all: &Tally) {
+    let worlds = all.steps / STEPS;
     assert!(
         all.sessions > worlds && all.streams > worlds,
         "too little has happened"
     );
 }
 
+fn assert_all_has_happened(all: &hostile::Tally) {
+    let counts = [
+        all.given,
+        all.adopted,
+        all.untracked,
+        all.taken_off,
+        all.ended,
+        all.full,
+    ];
+    assert!(counts.iter().all(|count| *count > 0), "too little has happened");
+}
+
 fn play(seed: u64, heavy: bool) -> Tally {
     let mut world = World::new(Choices::of_seed(seed), heavy);
     while world.tally.steps < STEPS && !world.is_over() {
+        world.step();
+    }
+    world.finish()
+}
+
+fn play_hostile(seed: u64, heavy: bool) -> hostile::Tally {
+    let mut world = Hostile::new(Choices::of_seed(seed), heavy);
+    while world.tally.steps < STEPS {
         world.step();
     }
     world.finish()

@@ -3,6 +3,7 @@
 use mcp_session_filter::session::Key;
 
 use super::World;
+use super::store::LAYOUT;
 use super::worker::Place;
 
 /// No reservation lasts longer than the longest `initialize_timeout`.
@@ -72,12 +73,12 @@ impl World {
             .shared
             .memory
             .value(key)
-            .filter(|value| value.first() == Some(&1))
+            .filter(|value| value.first() == Some(&LAYOUT))
         else {
             return;
         };
         let mut foreign = ours.clone();
-        foreign[0] = 2;
+        foreign[0] = LAYOUT + 1;
         self.shared.memory.put(key, &foreign);
         self.books.foreign.push((key, ours));
     }

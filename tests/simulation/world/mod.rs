@@ -11,10 +11,10 @@ mod audit;
 mod books;
 pub mod choices;
 mod faults;
-mod heard;
-mod store;
+pub mod heard;
+pub mod store;
 mod traffic;
-mod worker;
+pub mod worker;
 
 use std::rc::Rc;
 

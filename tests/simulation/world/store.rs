@@ -13,6 +13,9 @@ const MAX_BUCKET_BYTES: usize = 64 * 1024 - 1;
 /// Shared-data keys of the filter: the buckets, the books of principals, the ledger and the hash key.
 const KEYS: usize = session::BUCKETS as usize + 4_096 + 2;
 
+/// The first byte of every value of this version of the filter.
+pub const LAYOUT: u8 = 2;
+
 /// The state that all workers share.
 pub struct Shared {
     pub memory: Memory,
@@ -28,6 +31,8 @@ type Records = BTreeMap<u16, Vec<Record>>;
 pub struct Record {
     pub key: [u8; 16],
     pub endpoint: [u8; 4],
+    /// When it was opened, as it is written.
+    pub opened: [u8; 5],
 }
 
 impl Shared {
@@ -103,7 +108,7 @@ fn note(records: &mut Records, key: Key, data: &SharedData<Key>) {
 /// The sessions in a bucket's value; see `src/session/values/bucket.rs` for the layout. None for another layout.
 fn read_bucket(bytes: &[u8]) -> Vec<Record> {
     let mut records = Vec::new();
-    if bytes.len() < 8 || bytes[0] != 1 {
+    if bytes.len() < 8 || bytes[0] != LAYOUT {
         return records;
     }
     let used = usize::from(u16::from_le_bytes([bytes[1], bytes[2]]));
@@ -114,6 +119,7 @@ fn read_bucket(bytes: &[u8]) -> Vec<Record> {
                 records.push(Record {
                     key: bytes[at + 1..at + 17].try_into().unwrap(),
                     endpoint: bytes[at + 17..at + 21].try_into().unwrap(),
+                    opened: bytes[at + 29..at + 34].try_into().unwrap(),
                 });
                 let parts = bytes[at + 39];
                 let mut len = 40;
@@ -132,9 +138,10 @@ fn read_bucket(bytes: &[u8]) -> Vec<Record> {
             }
             2 => 22,
             3 => {
-                let fixed = 34 + length_at(bytes, at + 32);
+                let fixed = 42 + length_at(bytes, at + 40);
                 fixed + 2 + length_at(bytes, at + fixed)
             }
+            4 => 30,
             other => panic!("a record of kind {other} was written"),
         };
     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mcp_session_filter::config::Config;
-use mcp_session_filter::exchange::{Exchange, Gate, Site, vm_settings};
+use mcp_session_filter::exchange::{Exchange, Gate, Site, have_quotas, vm_settings};
 use mcp_session_filter::session::testing::Handle;
 use mcp_session_filter::session::{
     Configuration, ConfigurationId, DeleteOutcome, EndedSession, RootTag, SessionKey, StoreError, Table,
@@ -58,11 +58,12 @@ pub struct Stream {
 
 /// A worker whose VM lives.
 #[derive(Debug)]
-pub struct Worker {
+pub struct Worker<S = Stream> {
     pub handle: Handle,
+    keeps_books: bool,
     configuration: Configuration,
     pub core: Rc<Core>,
-    pub streams: Vec<Stream>,
+    pub streams: Vec<S>,
     next_context: u32,
 }
 
@@ -71,6 +72,8 @@ pub struct Worker {
 pub struct Ticked {
     pub ended: Vec<EndedSession>,
     pub repaired: u32,
+    /// Sessions whose DELETE has been sent.
+    pub deleted: Vec<SessionKey>,
     /// Streams to be cut.
     pub closes: Vec<u32>,
     pub failed: bool,
@@ -78,16 +81,18 @@ pub struct Ticked {
     pub joined: bool,
 }
 
-impl Worker {
+impl<S> Worker<S> {
     /// Starts a VM, configures it and sends a request. `None` if the VM dies of that.
     pub fn start(shared: &Shared, configured: &Configured, root: u32, now: Timestamp) -> Option<Self> {
         let handle = shared.memory.handle();
-        let core = join(&handle, root)?;
+        let keeps_books = have_quotas(&configured.sites);
+        let core = join(&handle, keeps_books, root)?;
         let mut configuration = Configuration::new(ConfigurationId::of(&[]), settings(configured));
         core.table.load(&mut configuration, now).ok()?;
         core.table.serve(&mut configuration, now).ok()?;
         Some(Self {
             handle,
+            keeps_books,
             configuration,
             core,
             streams: Vec::new(),
@@ -113,7 +118,11 @@ impl Worker {
                 Ok(None) => break,
                 Ok(Some(report)) => {
                     for (_, key) in &report.ready {
-                        ticked.failed |= say_farewell(table, *key, now).is_err();
+                        match say_farewell(table, *key, now) {
+                            Ok(true) => ticked.deleted.push(*key),
+                            Ok(false) => {}
+                            Err(_) => ticked.failed = true,
+                        }
                     }
                     ticked.ended.extend(report.ended);
                     ticked.repaired += report.repaired;
@@ -131,7 +140,7 @@ impl Worker {
         match self.core.table.restore(&mut self.configuration, now) {
             Ok(Some(_)) => {}
             Ok(None) => {
-                if let Some(core) = join(&self.handle, fresh_root) {
+                if let Some(core) = join(&self.handle, self.keeps_books, fresh_root) {
                     self.core = core;
                     ticked.joined = true;
                 }
@@ -141,18 +150,23 @@ impl Worker {
     }
 }
 
-/// Plays a server that answers at once.
-fn say_farewell(table: &Table<Handle>, key: SessionKey, now: Timestamp) -> Result<(), StoreError> {
+/// Plays a server that answers at once. Returns false if nothing was to be sent.
+fn say_farewell(table: &Table<Handle>, key: SessionKey, now: Timestamp) -> Result<bool, StoreError> {
     match table.take_pending_delete(key, Duration::from_secs(5), now)? {
-        Some(_) => table.settle_delete(key, DeleteOutcome::Answered, now).map(drop),
-        None => Ok(()),
+        Some(_) => table
+            .settle_delete(key, DeleteOutcome::Answered, now)
+            .map(|_| true),
+        None => Ok(false),
     }
 }
 
-fn join(handle: &Handle, root: u32) -> Option<Rc<Core>> {
+fn join(handle: &Handle, keeps_books: bool, root: u32) -> Option<Rc<Core>> {
     let mut secret = [0; 16];
     secret[..4].copy_from_slice(&root.to_le_bytes());
-    let table = Table::attach(handle.clone(), RootTag::from_random(root), secret).ok()?;
+    let mut table = Table::attach(handle.clone(), RootTag::from_random(root), secret).ok()?;
+    if keeps_books {
+        table.keep_books().ok()?;
+    }
     let in_use = RefCell::default();
     Some(Rc::new(Core { table, in_use }))
 }
