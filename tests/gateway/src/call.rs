@@ -99,6 +99,22 @@ impl Call {
         self
     }
 
+    /// The `Mcp-Session-Id` it carries.
+    pub fn session_sent(&self) -> Option<&str> {
+        self.headers.get("mcp-session-id")?.to_str().ok()
+    }
+
+    /// Its method.
+    pub fn method_sent(&self) -> &str {
+        self.method.as_str()
+    }
+
+    /// Without this header.
+    pub fn without(mut self, name: &str) -> Self {
+        self.headers.remove(name);
+        self
+    }
+
     /// To be answered so; see [`Reply::as_told`](crate::Reply::as_told).
     pub fn reply(self, reply: &str) -> Self {
         self.header("x-reply", reply)

@@ -1,8 +1,8 @@
 //! What the tests against a real Envoy, `make run` and the load generator stand on.
 //!
 //! A [`Setup`] states what differs from `envoy/envoy.yaml` and starts a [`Gateway`], a real Envoy in front of a
-//! server: [`McpServer`], which is the official Rust SDK, or [`OddServer`], which answers as a test says. A [`Client`]
-//! or a [`RawConnection`] sends what a test wants sent; the [`Gateway`] tells what the filter counted.
+//! server: [`McpServer`], which is the official Rust SDK, [`OddServer`], which answers as a test says, or [`RudeServer`],
+//! which gives ids where no good server would. A [`Client`] or a [`RawConnection`] sends what a test wants sent; the [`Gateway`] tells what the filter counted.
 
 pub mod answer;
 pub mod call;
@@ -15,6 +15,7 @@ pub mod odd_server;
 pub mod poll;
 pub mod raw;
 pub mod reply;
+pub mod rude_server;
 pub mod setup;
 pub mod stage;
 pub mod stats;
@@ -29,5 +30,6 @@ pub use mcp_server::McpServer;
 pub use odd_server::{OddServer, Request};
 pub use raw::RawConnection;
 pub use reply::{Gate, Reply};
+pub use rude_server::{Ids, Manners, Reading, RudeServer};
 pub use setup::{Encoding, Setup};
 pub use stage::{Stage, everywhere};

@@ -232,6 +232,11 @@ impl Reply {
         self
     }
 
+    /// Whether it is a 2xx.
+    pub(crate) fn is_good(&self) -> bool {
+        self.status.is_some_and(|status| status.is_success())
+    }
+
     pub(crate) async fn perform(self) -> Performed {
         if let Some(gate) = &self.held_by {
             gate.pass().await;

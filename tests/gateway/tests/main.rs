@@ -25,6 +25,7 @@ mod real_client;
 mod releases;
 mod replicas;
 mod revisions;
+mod rude;
 mod scope;
 mod spellings;
 mod strict_json_rpc;
