@@ -34,6 +34,8 @@ struct Play {
     taken_off: u64,
     /// Good answers to POSTs and GETs with an id that nobody gave, which name no other.
     taken_up: u64,
+    /// How often there was no session to ask in.
+    asked: u64,
 }
 
 fn places() -> Vec<Place> {
@@ -89,6 +91,7 @@ pub async fn play(manners: Manners, sent: &'static [Sent]) {
             given: BTreeSet::new(),
             taken_off: 0,
             taken_up: 0,
+            asked: 0,
         };
         tokio::spawn(async move { play.run(manners, sent).await })
     });
@@ -105,11 +108,11 @@ type Played = Result<(), String>;
 impl Play {
     async fn run(&mut self, manners: Manners, sent: &[Sent]) -> Played {
         for (what, call) in sent {
-            let live = self.live().await?;
+            let live = self.live().await;
             self.send(call(&live)).await;
             self.judge(what).await?;
         }
-        let usable = self.usable().await?;
+        let usable = self.usable().await;
         // A server that gives a new id with each answer makes of each look another session.
         if !self.place.adopts && manners.ids != Ids::Rotated {
             self.expect("active", usable).await?;
@@ -133,13 +136,14 @@ impl Play {
     }
 
     /// An id that works, if there is one; else one that never did.
-    async fn live(&mut self) -> Result<String, String> {
+    async fn live(&mut self) -> String {
         for id in self.given.clone() {
             if self.ping(&id).await {
-                return Ok(id);
+                return id;
             }
         }
-        Ok("made-up-before".to_owned())
+        self.asked += 1;
+        format!("made-up-before-{}", self.asked)
     }
 
     async fn send(&mut self, call: Call) {
@@ -175,12 +179,12 @@ impl Play {
     }
 
     /// How many of the given ids work.
-    async fn usable(&mut self) -> Result<u64, String> {
+    async fn usable(&mut self) -> u64 {
         let mut usable = 0;
         for id in self.given.clone() {
             usable += u64::from(self.ping(&id).await);
         }
-        Ok(usable)
+        usable
     }
 
     async fn judge(&mut self, what: &str) -> Played {
@@ -188,7 +192,10 @@ impl Play {
         if active + reserved > self.place.cap {
             return Err(self.failed(&format!("{active} active and {reserved} reserved after: {what}")));
         }
-        let usable = self.usable().await?;
+        if self.given.contains("") {
+            return Err(self.failed(&format!("an empty id after: {what}")));
+        }
+        let usable = self.usable().await;
         match usable > self.place.cap {
             true => Err(self.failed(&format!("{usable} work after: {what}"))),
             false => Ok(()),
