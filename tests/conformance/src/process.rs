@@ -14,6 +14,9 @@ use crate::Fallible;
 /// From start to listening; a Python server imports much.
 const START: Duration = Duration::from_secs(60);
 
+/// The file in a server's directory that holds what it prints.
+const LOG: &str = "log";
+
 /// A command line and its environment.
 #[derive(Debug, Clone)]
 pub struct Program {
@@ -94,7 +97,7 @@ impl Program {
     pub async fn serve(self) -> Fallible<Server> {
         let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
         let ready = directory.path().join("port");
-        let log = directory.path().join("log");
+        let log = directory.path().join(LOG);
         let file = std::fs::File::create(&log).map_err(|error| error.to_string())?;
         let program = self.env("READY", ready.display().to_string());
         let mut command = program.command();
@@ -105,7 +108,7 @@ impl Program {
             Some(port) => Ok(Server {
                 port,
                 _group: group,
-                _directory: directory,
+                directory,
             }),
             None => Err(format!("no server: {}\n{}", program.words.join(" "), tail(&log))),
         }
@@ -138,13 +141,18 @@ fn tail(log: &PathBuf) -> String {
 pub struct Server {
     port: u16,
     _group: Group,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Server {
     /// Where it listens.
     pub fn address(&self) -> std::net::SocketAddr {
         ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// What it has printed.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join(LOG)).unwrap_or_default()
     }
 }
 

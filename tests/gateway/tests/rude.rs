@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gateway::rude_server::{BY_FILTER, PUT};
-use gateway::setup::connection_manager;
 use gateway::{Answer, Call, Client, Gateway, Http, Ids, Manners, RudeServer, Setup, message, poll};
 use serde_json::{Value, json};
 
@@ -65,20 +64,13 @@ fn endpoint(place: &Place) -> Value {
     })
 }
 
-/// Every path goes to the server, so that only the filter stands between.
-pub fn route_all(config: &mut Value) {
-    let host = &mut connection_manager(config)["route_config"]["virtual_hosts"][0];
-    host["routes"] = json!([{"match": {"prefix": "/"}, "route": {"cluster": "mcp", "timeout": "0s"}}]);
-}
-
 /// Plays what is sent at every place at once.
 pub async fn play(manners: Manners, sent: &'static [Sent]) {
     let server = Arc::new(RudeServer::start(manners).await);
     let endpoints: Vec<Value> = places().iter().map(endpoint).collect();
     let setup = Setup::new(server.address())
         .workers(2)
-        .plugin(json!({"sweep_interval": "100ms", "endpoints": endpoints}))
-        .patch(route_all);
+        .plugin(json!({"sweep_interval": "100ms", "endpoints": endpoints}));
     let gateway = Arc::new(setup.start().await);
     let plays = places().into_iter().enumerate().map(|(number, place)| {
         let http = if number % 2 == 0 { Http::One } else { Http::Two };

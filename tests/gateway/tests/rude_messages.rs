@@ -3,7 +3,7 @@
 use gateway::{Call, Http, Ids, Manners, Reading, RudeServer, Setup, message};
 use serde_json::{Value, json};
 
-use crate::rude::{Sent, play, route_all};
+use crate::rude::{Sent, play};
 
 /// Each is an `initialize` to a server that folds names and takes the last of two.
 const INITIALIZE: [&str; 9] = [
@@ -118,11 +118,7 @@ async fn any_spelling_of_the_path() {
     for unknown in ["adopt", "reject"] {
         let server = RudeServer::start(manners).await;
         let fields = json!({"max_sessions": 1, "unknown_session": unknown});
-        let gateway = Setup::new(server.address())
-            .endpoint(fields)
-            .patch(route_all)
-            .start()
-            .await;
+        let gateway = Setup::new(server.address()).endpoint(fields).start().await;
         for http in gateway::client::BOTH {
             let client = gateway.client(http);
             let mut given = Vec::new();

@@ -16,7 +16,7 @@ async fn start(server: &OddServer, fields: Value) -> Gateway {
     gateway::setup::merge(&mut endpoint, fields);
     let plugin = json!({"sweep_interval": "100ms", "endpoints": [endpoint]});
     let setup = Setup::new(server.address()).plugin(plugin).workers(2);
-    setup.patch(crate::rude::route_all).start().await
+    setup.start().await
 }
 
 /// A stream whose first event is this one; a POST that the server takes, whatever it says.

@@ -58,7 +58,7 @@ async fn run(words: Vec<String>) -> Fallible<bool> {
         return Err(USAGE.to_owned());
     }
     let wanted = |name: &str| words.is_empty() || words.iter().any(|word| word == name);
-    install_scripts()?;
+    parties::install_scripts()?;
     let mut results = Results::default();
     if wanted("matrix") {
         println!("clients and servers");
@@ -77,23 +77,6 @@ async fn run(words: Vec<String>) -> Fallible<bool> {
         write_page(&results.summary())?;
     }
     Ok(results.is_good())
-}
-
-/// Puts the scripts beside the packages they import: Node looks for those from where a script is.
-fn install_scripts() -> Fallible<()> {
-    let failed = |error: std::io::Error| error.to_string();
-    let (from, to) = (
-        root().join("tests/conformance/js"),
-        parties::installed().join("js"),
-    );
-    for script in std::fs::read_dir(&from).map_err(failed)? {
-        let script = script.map_err(failed)?.path();
-        let is_script = script.extension().is_some_and(|extension| extension != "json");
-        if let Some(name) = script.file_name().filter(|_| is_script) {
-            std::fs::copy(&script, to.join(name)).map_err(failed)?;
-        }
-    }
-    std::fs::create_dir_all(parties::installed().join("home")).map_err(failed)
 }
 
 fn write(results: &Results) -> Fallible<()> {
