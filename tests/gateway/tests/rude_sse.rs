@@ -28,14 +28,13 @@ fn serving(event: &'static str) -> impl Fn(&Request) -> Reply + Send + Sync + 's
 }
 
 /// As the Python SDK reads an id.
-fn spellings() -> [String; 6] {
+fn spellings() -> [String; 5] {
     let dashed = |id: &str| format!("{}-{}", &id[..8], &id[8..]);
     [
         ID.to_uppercase(),
         dashed(ID),
         format!("{{{ID}}}"),
         format!("urn:uuid:{ID}"),
-        format!("{ID}%20"),
         format!("%30{}", &ID[1..].to_uppercase()),
     ]
 }
