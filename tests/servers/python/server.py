@@ -16,8 +16,9 @@ from server_v1 import mcp
 
 
 async def held(_):
-    # The manager's own table; it has no public name.
-    return PlainTextResponse(str(len(mcp.session_manager._server_instances)))
+    # The manager's own table has no public name. 1.29.0 leaves what was ended there.
+    sessions = mcp.session_manager._server_instances.values()
+    return PlainTextResponse(str(sum(not session.is_terminated for session in sessions)))
 
 
 @contextlib.asynccontextmanager

@@ -35,7 +35,7 @@ impl Bed {
     pub async fn start(party: &Party, play: &str, routes: Routes, fields: Value) -> Fallible<Self> {
         let running = party.start().await?;
         let upstream =
-            json!({"cluster": "mcp", "authority": "127.0.0.1:8000", "path": "/mcp", "timeout": "2s"});
+            json!({"cluster": "mcp", "authority": "127.0.0.1:8000", "path": party.path, "timeout": "2s"});
         let endpoint = json!({"max_sessions": 1, "terminate_upstream": upstream});
         let mut setup = Setup::new(running.server.address())
             .workers(2)
@@ -46,7 +46,7 @@ impl Bed {
         }
         let gateway = setup.try_start().await?;
         Ok(Self {
-            client: gateway.client(Http::One),
+            client: gateway.client(Http::One).at(party.path),
             gateway,
             running,
             server: party.name,

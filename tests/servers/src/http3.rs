@@ -36,16 +36,25 @@ async fn play_all(admission: &str) -> Fallible<(String, String)> {
     let identity = authority.issue("gateway", &["localhost"]);
     let setup = Setup::new(server.address()).workers(2);
     let setup = setup.endpoint(json!({"max_sessions": 3, "admission": admission}));
-    let gateway = setup.patch(move |config| listen(config, &identity)).try_start().await?;
+    let gateway = setup
+        .patch(move |config| listen(config, &identity))
+        .try_start()
+        .await?;
     let directory = root().join("target/servers");
     std::fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
     let trusted = directory.join("authority.pem");
     std::fs::write(&trusted, authority.pem()).map_err(|error| error.to_string())?;
     let outcome = Outcome::of(&client(&gateway, &trusted.display().to_string())?).await;
     let failed = outcome.steps.iter().filter(|step| !step.ok);
-    let wrong: Vec<String> = failed.map(|step| format!("{}: {}", step.name, step.detail)).collect();
+    let wrong: Vec<String> = failed
+        .map(|step| format!("{}: {}", step.name, step.detail))
+        .collect();
     let seen = format!("{} of {STEPS} steps", outcome.passed());
-    let missing = if outcome.passed() == STEPS { "" } else { "not all steps " };
+    let missing = if outcome.passed() == STEPS {
+        ""
+    } else {
+        "not all steps "
+    };
     Ok((seen, format!("{missing}{}", wrong.join("; "))))
 }
 
@@ -85,9 +94,15 @@ fn listen(config: &mut Value, identity: &Identity) {
 }
 
 fn client(gateway: &Gateway, trusted: &str) -> Fallible<Program> {
-    let python = root().join(".cache/servers/aioquic/bin/python").display().to_string();
+    let python = root()
+        .join(".cache/servers/aioquic/bin/python")
+        .display()
+        .to_string();
     let file = root().join("tests/servers/python/http3.py").display().to_string();
-    let address = gateway.envoy().listener(LISTENER).ok_or("no listener for HTTP/3")?;
+    let address = gateway
+        .envoy()
+        .listener(LISTENER)
+        .ok_or("no listener for HTTP/3")?;
     let admin = format!("http://{}", gateway.envoy().admin_address());
     Ok(Program::new([python, "-B".to_owned(), file])
         .arg(address.port().to_string())

@@ -24,6 +24,8 @@ pub enum Telling {
 #[derive(Debug, Clone)]
 pub struct Party {
     pub name: &'static str,
+    /// Where it answers without a redirect.
+    pub path: &'static str,
     program: Program,
     telling: Telling,
 }
@@ -41,6 +43,7 @@ pub fn everything() -> Party {
         .find(|server| server.name.starts_with("everything 2"));
     Party {
         name: "everything 2026.8.31",
+        path: "/mcp",
         program: server.unwrap_or(&SERVERS[0]).program(),
         telling: Telling::Log,
     }
@@ -54,7 +57,10 @@ pub fn python_server(name: &'static str, version: &str, way: &str) -> Party {
         .to_string();
     let library = root().join("tests/conformance/python").display().to_string();
     let program = Program::new([python(version), "-B".to_owned(), file]).arg(way);
-    held(name, program.env("PYTHONPATH", library))
+    Party {
+        path: if way == "mounted" { "/mcp/" } else { "/mcp" },
+        ..held(name, program.env("PYTHONPATH", library))
+    }
 }
 
 /// `sdk` or `mcp-go`.
@@ -70,6 +76,7 @@ pub fn java_server() -> Party {
 fn held(name: &'static str, program: Program) -> Party {
     Party {
         name,
+        path: "/mcp",
         program,
         telling: Telling::Held,
     }

@@ -12,11 +12,11 @@ use crate::report::Row;
 
 /// One path in spellings that some servers take for it.
 const SPELLINGS: [&str; 9] = [
-    "/mcp", "/mcp/", "/MCP", "/Mcp/", "//mcp", "/mcp;a=b", "/./mcp", "/%6dcp", "/mcp%2f",
+    "/mcp/", "/MCP", "/Mcp/", "/mcp;a=b", "/mcp%2f", "//mcp", "/./mcp", "/%6dcp", "/mcp",
 ];
 
 /// Other paths, at which servers of Go and Java are reached when they are mounted everywhere.
-const ELSEWHERE: [&str; 5] = ["/mcp", "/x/mcp", "/;a/mcp", "/anything", "/MCP"];
+const ELSEWHERE: [&str; 5] = ["/x/mcp", "/;a/mcp", "/anything", "/MCP", "/mcp"];
 
 /// Each is an `initialize` to a server that folds names, takes the last of two, or takes a notification for a request.
 const FOLDED: [&str; 6] = [
