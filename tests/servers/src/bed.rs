@@ -28,6 +28,8 @@ pub struct Bed {
     seen: Vec<String>,
     /// Ids on 2xx answers that were not the request's own.
     given: BTreeSet<String>,
+    /// Sessions that the server keeps and named to nobody.
+    untold: u64,
 }
 
 impl Bed {
@@ -53,6 +55,7 @@ impl Bed {
             play: play.to_owned(),
             seen: Vec::new(),
             given: BTreeSet::new(),
+            untold: 0,
         })
     }
 
@@ -80,6 +83,13 @@ impl Bed {
         let plus = if new.is_some() { "+id" } else { "" };
         self.seen.push(format!("{}{plus}", answer.status));
         self.given.extend(new.map(str::to_owned));
+    }
+
+    /// As [`Bed::send`], for what may open a session at a server that says nothing of it.
+    pub async fn send_unanswered(&mut self, call: Call, party: &Party) -> Fallible<()> {
+        let answer = self.send(call).await?;
+        self.untold += u64::from(party.keeps_untold && answer.status == 202);
+        Ok(())
     }
 
     /// Says what a client saw that is no answer to [`Bed::send`].
@@ -118,7 +128,7 @@ impl Bed {
             );
             let agree = held
                 .as_ref()
-                .is_ok_and(|held| (*held, active) == (usable, usable));
+                .is_ok_and(|held| (*held, active) == (usable + self.untold, usable));
             if agree || std::time::Instant::now() >= end {
                 return self.row_of(usable, held, active, wrong);
             }
@@ -148,6 +158,7 @@ impl Bed {
             seen: shortened(&self.seen),
             usable,
             held,
+            untold: self.untold,
             active,
             wrong,
         }

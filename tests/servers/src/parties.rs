@@ -26,6 +26,9 @@ pub struct Party {
     pub name: &'static str,
     /// Where it answers without a redirect.
     pub path: &'static str,
+    /// It keeps a session, and names it to nobody, for each `initialize` that it answers 202: only a filter that lets
+    /// nothing but well-formed ones through could bound these.
+    pub keeps_untold: bool,
     program: Program,
     telling: Telling,
 }
@@ -44,6 +47,7 @@ pub fn everything() -> Party {
     Party {
         name: "everything 2026.8.31",
         path: "/mcp",
+        keeps_untold: false,
         program: server.unwrap_or(&SERVERS[0]).program(),
         telling: Telling::Log,
     }
@@ -65,7 +69,10 @@ pub fn python_server(name: &'static str, version: &str, way: &str) -> Party {
 
 /// `sdk` or `mcp-go`.
 pub fn go_server(name: &'static str, which: &str) -> Party {
-    held(name, Program::new([built("go/servers")]).arg("serve").arg(which))
+    Party {
+        keeps_untold: which == "mcp-go",
+        ..held(name, Program::new([built("go/servers")]).arg("serve").arg(which))
+    }
 }
 
 /// The Java SDK in a Tomcat.
@@ -77,6 +84,7 @@ fn held(name: &'static str, program: Program) -> Party {
     Party {
         name,
         path: "/mcp",
+        keeps_untold: false,
         program,
         telling: Telling::Held,
     }

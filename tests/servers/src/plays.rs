@@ -79,7 +79,7 @@ async fn folded(party: &Party) -> Row {
     let played = async {
         let mut bed = Bed::start(party, play, Routes::Shipped, json!({})).await?;
         for body in FOLDED {
-            bed.send(Call::post_bytes(body)).await?;
+            bed.send_unanswered(Call::post_bytes(body), party).await?;
         }
         bed.send(Call::initialize()).await?;
         for body in FOLDED {
@@ -89,7 +89,7 @@ async fn folded(party: &Party) -> Row {
                 Call::post_bytes(body).session(&live),
                 Call::post_bytes(body).session(MADE_UP),
             ] {
-                bed.send(call).await?;
+                bed.send_unanswered(call, party).await?;
             }
         }
         Ok(bed.row(String::new()).await)
