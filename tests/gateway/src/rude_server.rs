@@ -147,8 +147,9 @@ fn answer(manners: Manners, held: &mut Held, request: &Request) -> Reply {
         return delete(held, request, known);
     }
     let opens = opens(manners.reading, request);
+    let is_taken = opens && manners.ids == Ids::ToAnyInitialize;
     let reply = match (request.session(), request.method.as_str()) {
-        (Some(_), _) if !known && !(opens && manners.ids == Ids::ToAnyInitialize) => Reply::status(404),
+        (Some(_), _) if !(known || is_taken) => Reply::status(404),
         (Some(_), "DELETE") => delete(held, request, known),
         (None, _) if !opens && manners.ids != Ids::OnAnything => Reply::status(400),
         (None, _) if !accepts(request) && manners.ids == Ids::OnRefusals => Reply::status(406),
