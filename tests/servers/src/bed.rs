@@ -110,6 +110,12 @@ impl Bed {
         Ok(usable)
     }
 
+    /// Whether one session has begun by now, or soon: counters come a tick late.
+    pub async fn has_counted_one(&self) -> bool {
+        let is_one = || (self.gateway.stat("endpoint.mcp.created") == 1).then_some(());
+        poll::until(poll::SOON, is_one).await.is_some()
+    }
+
     /// Waits for the server and the gauge to come to what the client has.
     pub async fn row(self, wrong: String) -> Row {
         match self.usable().await {

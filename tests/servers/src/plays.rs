@@ -123,6 +123,9 @@ async fn session(
         if without.passed() == 0 {
             worse = format!("nothing works without the filter: {without:?}");
         }
+        if !bed.has_counted_one().await {
+            worse.push_str(" and not one session was counted");
+        }
         Ok(bed.agreed(left, worse).await)
     };
     row(party, &play, played).await

@@ -2,6 +2,9 @@
 
 use gateway::envoy::root;
 
+/// How much of what was wrong the table shows, in characters: a gateway that does not start has a log.
+const SHOWN: usize = 300;
+
 /// One play against one server.
 #[derive(Debug, Clone)]
 pub struct Row {
@@ -44,7 +47,10 @@ impl Row {
     fn line(&self) -> String {
         let verdict = match self.is_good() {
             true => "agree".to_owned(),
-            false => format!("**differ** {}", self.wrong),
+            false => format!(
+                "**differ** {}",
+                self.wrong.chars().take(SHOWN).collect::<String>()
+            ),
         };
         format!(
             "| {} | {} | {} | {} | {} | {} | {} | {} |\n",
