@@ -1,4 +1,4 @@
-//! What a whole exchange costs without a host, by the number of sessions in the table.
+//! The cost of a whole exchange without a host, by the number of sessions in the table.
 
 #![allow(
     missing_docs,
@@ -31,7 +31,7 @@ fn main() {
     divan::main();
 }
 
-/// Takes every effect and forgets it.
+/// Takes every effect and drops it.
 struct Nowhere;
 
 impl Effects for Nowhere {
@@ -94,7 +94,7 @@ impl Root {
         }
     }
 
-    /// A request from its head to the end of its stream, with no more looked at than the exchange asks for.
+    /// Plays a request from its head to the end of its stream, and passes only the parts that the exchange asks for.
     fn play(&mut self, request: &Fields, body: &[u8], answer: &Fields) {
         let head = RequestHead::new(pairs(request), !body.is_empty());
         let (mut exchange, _) =
@@ -153,7 +153,7 @@ fn owned(fields: &[(&str, &str)]) -> Fields {
     fields.iter().map(field).collect()
 }
 
-/// A tool call of a session that is there; in the empty table it is adopted once and is there from then on.
+/// A tool call of a live session. In the empty table the first call adopts the session.
 #[divan::bench(args = SIZES)]
 fn tools_call(bencher: Bencher<'_, '_>, size: u64) {
     let mut root = Root::new(size);
@@ -194,7 +194,7 @@ fn delete(bencher: Bencher<'_, '_>, size: u64) {
         .bench_local_refs(|request| root.play(request, b"", &answer));
 }
 
-/// A session that is ended when the clock has stopped.
+/// Ends its session after the clock has stopped.
 struct Ended(&'static World, String);
 
 impl Drop for Ended {

@@ -1,4 +1,4 @@
-//! What it costs to read the body of a POST, by its size and by what is in it.
+//! The cost of reading the body of a POST, by its size and its content.
 
 #![allow(missing_docs, reason = "a bench")]
 
@@ -6,7 +6,7 @@ use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use mcp_session_filter::mcp::json_rpc::{self, Strictness};
 
-/// How much of a body that streams by is looked at.
+/// How many bytes of a streaming body the filter looks at.
 const GLIMPSE_BYTES: usize = 4096;
 
 const BODIES: [Body; 6] = [
@@ -22,7 +22,7 @@ fn main() {
     divan::main();
 }
 
-/// What is read; the number is about how many bytes there are.
+/// A kind of body; the number is its approximate size in bytes.
 #[derive(Clone, Copy, Debug)]
 enum Body {
     Initialize,
@@ -30,7 +30,7 @@ enum Body {
     Structured(usize),
     /// One string without escapes.
     Text(usize),
-    /// One string of nothing but escapes.
+    /// One string made of escapes alone.
     Escapes(usize),
 }
 
@@ -62,7 +62,7 @@ fn call(value: &str) -> String {
     )
 }
 
-/// A body that is held, and read whole.
+/// A held body, which the filter reads whole.
 #[divan::bench(args = BODIES)]
 fn read(bencher: Bencher<'_, '_>, body: Body) {
     let bytes = body.bytes();

@@ -1,8 +1,8 @@
-//! What each operation of the session table costs, by the number of sessions in it.
+//! The cost of each operation of the session table, by the number of sessions in it.
 //!
-//! `cargo bench --no-default-features`, or `-- use_session` for some. Divan rather than Criterion: sizes are
-//! arguments of a bench, the output is one table that can be read, and it brings far fewer crates. Where an
-//! operation allocates is one line away: make `divan::AllocProfiler` the global allocator.
+//! `cargo bench --no-default-features` runs all benches, `-- use_session` only some. Divan was chosen over Criterion:
+//! sizes are arguments of a bench, the output is one readable table, and it needs far fewer crates. To see where an
+//! operation allocates, make `divan::AllocProfiler` the global allocator.
 
 #![allow(
     missing_docs,
@@ -31,7 +31,7 @@ fn reserved(world: &World) -> Reservation {
     place.expect("memory").expect("there is room")
 }
 
-/// Undone when the clock has stopped.
+/// Undoes an operation after the clock has stopped.
 struct Undo<F: FnMut()>(F);
 
 impl<F: FnMut()> Drop for Undo<F> {
@@ -67,7 +67,7 @@ fn use_session_aged(bencher: Bencher<'_, '_>, size: u64) {
         .bench_local_values(|(key, now)| world.table.use_session(key, None, LIFESPANS, now));
 }
 
-/// A place for an initialization.
+/// A reservation for an initialization.
 #[divan::bench(args = SIZES)]
 fn reserve(bencher: Bencher<'_, '_>, size: u64) {
     let world = World::of(size);
@@ -80,7 +80,7 @@ fn reserve(bencher: Bencher<'_, '_>, size: u64) {
     });
 }
 
-/// A place given back.
+/// A reservation given back.
 #[divan::bench(args = SIZES)]
 fn release(bencher: Bencher<'_, '_>, size: u64) {
     let world = World::of(size);
@@ -113,7 +113,7 @@ fn end(bencher: Bencher<'_, '_>, size: u64) {
         .bench_local_refs(|id| world.end_session(id));
 }
 
-/// One call of the sweep, which looks at one group of buckets that is due for a recount.
+/// One call of the sweep, over one group of buckets that is due for a recount.
 #[divan::bench(args = SIZES)]
 fn sweep_of_one_group(bencher: Bencher<'_, '_>, size: u64) {
     let world = World::of(size);

@@ -1,4 +1,5 @@
-//! The configuration as operators meet it: what is accepted, what is refused in which words, and the schema for editors.
+//! The configuration as operators meet it: what the filter accepts, its words for what it refuses, and the schema for
+//! editors.
 
 #![allow(
     clippy::unwrap_used,
@@ -30,7 +31,7 @@ fn endpoint_with(fields: &str) -> String {
     format!(r#"{{"endpoints": [{{"name": "mcp", "path": "/mcp", {fields}}}]}}"#)
 }
 
-/// What Envoy makes of a configuration that was written as a Struct.
+/// The bytes that Envoy makes of a configuration written as a Struct.
 fn struct_bytes(config: &Value) -> Vec<u8> {
     match to_proto(config).kind {
         Some(Kind::StructValue(value)) => value.encode_to_vec(),
@@ -532,7 +533,7 @@ mod schema {
             .collect()
     }
 
-    /// The names in quotation marks that the answer to an unknown field lists.
+    /// The names in quotation marks that the error at an unknown field lists.
     fn fields_the_parser_knows(text: &str) -> Vec<String> {
         let answer = mistakes(text)
             .into_iter()

@@ -1,4 +1,4 @@
-//! Every file of the fuzzers' corpus, through the very functions that the fuzzers call.
+//! Runs every file of the fuzzers' corpus through the functions that the fuzzers call.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! The documents say what is there: links, files, commands, bounds, lines of the log.
+//! Holds the documents against the repository: links, files, commands, bounds, lines of the log.
 
 #![allow(
     clippy::unwrap_used,
@@ -46,7 +46,7 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What GitHub calls the headings of a document.
+/// The anchors that GitHub gives to the headings of a document.
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings = prose(text).filter(|line| line.starts_with('#'));
     headings
@@ -137,7 +137,7 @@ fn scale(unit: &str) -> u64 {
     }
 }
 
-/// What the source gives a constant: both ends of a range, bytes, or milliseconds.
+/// The value of a constant in the source: both ends of a range, bytes, or milliseconds.
 fn constant(source: &str, name: &str) -> Vec<u64> {
     let declarations: Vec<&str> = source.split(&format!("const {name}: ")).skip(1).collect();
     let [declaration] = declarations[..] else {

@@ -1,4 +1,4 @@
-//! The README says what the code does: its tables, and its YAML.
+//! Holds the README against the code: its tables and its YAML.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,7 +24,7 @@ fn rows(header: &str) -> Vec<Vec<String>> {
     markdown::rows(&readme(), header)
 }
 
-/// More lines than this no tired operator reads.
+/// The most lines that a tired operator reads.
 const LONGEST: usize = 230;
 
 #[test]
@@ -194,7 +194,7 @@ fn yaml_of_every_document_is_a_part_of_the_files_that_ship() {
     }
 }
 
-/// Whether the lines of `block` stand in `text` one after the other, at any one indentation.
+/// Whether `text` has the lines of `block` one after the other, at any one indentation.
 fn contains_block(text: &str, block: &str) -> bool {
     let block: Vec<_> = block.lines().collect();
     let lines: Vec<_> = text.lines().collect();

@@ -1,4 +1,4 @@
-//! A table in memory with so many sessions in it.
+//! A table in memory with many sessions in it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use mcp_session_filter::session::{
 /// How many sessions are in the table.
 pub const SIZES: [u64; 3] = [0, 10_000, 1_000_000];
 
-/// Never the bound: room for everything that is measured.
+/// A cap above every size, so that no bench reaches it.
 const CAP: u32 = 2_000_000;
 
 /// When the sessions were opened, in milliseconds.
@@ -37,7 +37,7 @@ pub struct World {
 }
 
 impl World {
-    /// The world with so many sessions; made once, since a million take seconds.
+    /// The world of this size. Each is made once, since a million sessions take seconds.
     pub fn of(size: u64) -> &'static Self {
         thread_local! {
             static WORLDS: RefCell<HashMap<u64, &'static World>> = RefCell::default();
@@ -81,8 +81,8 @@ impl World {
         world
     }
 
-    /// Some session of those there are; they come in turn, far apart from each other. In an empty table one
-    /// that is not there.
+    /// The id of a session in the table. The ids come in turn, far apart from each other. In an empty table, an id
+    /// that the table does not hold.
     pub fn some_id(&self) -> String {
         let turn = self.next.get();
         self.next.set(turn + 1);
@@ -100,7 +100,7 @@ impl World {
         self.table.key(self.endpoint, id.as_bytes())
     }
 
-    /// When the sessions were opened; no stamp is older.
+    /// When the sessions were opened. No stamp is older.
     pub fn opened(&self) -> Timestamp {
         Timestamp::from_millis(OPENED)
     }

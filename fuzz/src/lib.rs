@@ -1,4 +1,4 @@
-//! What the fuzz targets check. `tests/corpus.rs` runs the same on every file of `corpus`, with a stable Rust.
+//! The checks of the fuzz targets. `tests/corpus.rs` runs them on every file of `corpus`, with a stable Rust.
 
 #[allow(dead_code, reason = "the simulation uses it, too")]
 #[path = "../../tests/simulation/world/mod.rs"]
@@ -21,7 +21,7 @@ use mcp_session_filter::session::{
 use world::World;
 use world::choices::Choices;
 
-/// A body is read and glimpsed at; both see the same message, however little of it the glimpse needs.
+/// Reads a body, and glimpses at it. Both must see the same message, however little of it the glimpse needs.
 pub fn json_rpc(bytes: &[u8]) {
     let whole = json_rpc::glimpse(bytes);
     for end in [bytes.len() / 3, bytes.len() / 2, bytes.len().saturating_sub(1)] {
@@ -42,8 +42,8 @@ pub fn json_rpc(bytes: &[u8]) {
         return;
     };
     assert_eq!(json_rpc::read(bytes, Strictness::Lenient).as_ref(), Ok(&body));
-    // serde_json refuses what JSON's grammar allows: numbers that no double holds, half a surrogate pair, and
-    // what nests as deep as 128.
+    // serde_json refuses texts that JSON's grammar allows: numbers that no double can hold, half a surrogate pair,
+    // and nesting of 128 levels.
     let deep = bytes.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() >= 127;
     let parsed = serde_json::from_slice::<serde_json::Value>(bytes);
     let is_strict = parsed.as_ref().is_err_and(|error| {
@@ -66,7 +66,7 @@ pub fn json_rpc(bytes: &[u8]) {
     }
 }
 
-/// A configuration is valid or refused in a message that is not much longer than the configuration.
+/// A configuration is either valid, or refused in a message that is not much longer than the configuration.
 pub fn config(bytes: &[u8]) {
     match Config::parse(bytes) {
         Ok(config) => {
@@ -87,7 +87,7 @@ pub fn config(bytes: &[u8]) {
     }
 }
 
-/// Header fields, one a line, `name=value`: what is taken for an id could be sent back.
+/// Header fields, one a line, `name=value`. An accepted id can be sent back in a header.
 pub fn heads(bytes: &[u8]) {
     let fields = || {
         bytes.split(|byte| *byte == b'\n').filter_map(|line| {
@@ -116,8 +116,8 @@ pub fn heads(bytes: &[u8]) {
     assert!(found.is_ok_and(|site| site.is_none_or(|site| site < 2)));
 }
 
-/// A stream of HTTP+SSE, cut as its first bytes say: what is found does not depend on the cuts, and comes from it. The
-/// rest serves as a URI and as a mirroring header, too.
+/// A stream of HTTP+SSE, cut where its first bytes say. The result must not depend on the cuts, and must come from
+/// the stream. The rest of the bytes serves as a URI and as an `Mcp-Name` header, too.
 pub fn sse(bytes: &[u8]) {
     let (cuts, stream) = bytes.split_at(bytes.len().min(4));
     let whole = search(&[stream]);
@@ -169,8 +169,7 @@ fn search(parts: &[&[u8]]) -> Search {
     search
 }
 
-/// Any bytes as the value of the bucket that is used, or of the ledger: nothing panics, nothing grows without bound, and
-/// after two rounds of sweeps there is nothing left to repair.
+/// Any bytes as the value of a bucket or of the ledger: nothing panics, and no value grows without bound.
 pub fn table(bytes: &[u8]) {
     let Some((choice, value)) = bytes.split_first() else {
         return;
@@ -198,7 +197,6 @@ pub fn table(bytes: &[u8]) {
     };
     let mut configuration = Configuration::new(ConfigurationId::of(&[]), settings);
     let _ = table.serve(&mut configuration, Timestamp::from_millis(1_000_000));
-    // All of them but the one that is swept in the end: a round through all buckets would be slow.
     let tag = EndpointTag::of("mcp");
     let id = b"the-session";
     let key = table.key(tag, id);
@@ -243,7 +241,7 @@ pub fn table(bytes: &[u8]) {
     );
 }
 
-/// A world whose every decision the fuzzer makes.
+/// A world in which the fuzzer makes every decision.
 pub fn worlds(bytes: &[u8]) {
     let Some((first, rest)) = bytes.split_first() else {
         return;

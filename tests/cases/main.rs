@@ -1,8 +1,9 @@
-//! CONTRACT sections 3 and 4, case by case, as data: one file per topic, in the format that [`script`] reads.
+//! What the filter does at each request and answer, as data: one file of cases per topic, in the format that
+//! [`script`] reads.
 //!
-//! A case drives the core event by event, as the host would. Wherever a request has a body, the whole case
-//! is played anew with the body cut at every point, byte by byte, and with trailers after it; all have to
-//! come to the same.
+//! A case drives the core event by event, as the host would. If a request has a body, the whole case is played again
+//! with the body cut at every point, byte by byte, and with trailers after it. Every playing must give the same
+//! result.
 
 #![allow(
     clippy::unwrap_used,
@@ -54,7 +55,7 @@ topics! {
     untouched
 }
 
-/// Plays all cases of a file and tells of all that fail.
+/// Plays all cases of a file, and reports all that fail.
 fn play(file: &str, text: &str) {
     let cases = script::cases(text);
     assert!(!cases.is_empty(), "{file} has no cases");

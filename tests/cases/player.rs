@@ -1,4 +1,4 @@
-//! Plays a case: what the host does around the core, without a host.
+//! Plays a case: does what the host does around the core, without a host.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -22,7 +22,7 @@ use crate::script::{Body, Case, Event, Step};
 /// When a case begins, in milliseconds.
 const START: u64 = 1_000_000;
 
-/// How the bodies of a case arrive: each in two parts, cut here at the latest.
+/// How the bodies of a case arrive: in two parts, cut at this offset at the latest.
 #[derive(Clone, Copy, Debug)]
 enum Cut {
     At(usize),
@@ -111,7 +111,7 @@ struct Player {
     sites: Vec<Rc<Site>>,
     names: Vec<String>,
     store: Handle,
-    /// The store has been switched off at some time.
+    /// The store was switched off at some time.
     store_has_failed: bool,
     table: Table<Handle>,
     in_use: InUse,
@@ -220,7 +220,7 @@ impl Player {
         recorder
     }
 
-    /// The body, in the parts that this playing of the case cuts it into.
+    /// Sends the body, in the parts into which this playing cuts it.
     fn body(&mut self, exchange: &mut Exchange, recorder: &mut Recorder, body: Option<&Body>) {
         let Some(body) = body else { return };
         let mut held = Vec::new();
@@ -259,7 +259,7 @@ impl Player {
             .collect()
     }
 
-    /// A part of an answer's body, in the parts that this playing of the case cuts it into.
+    /// Sends a part of an answer's body, in the parts into which this playing cuts it.
     fn answer_body(&mut self, name: &str, bytes: &[u8]) -> Recorder {
         let cut = self.cut;
         self.with(name, |gate, recorder, exchange| {
@@ -312,7 +312,7 @@ impl Player {
         recorder
     }
 
-    /// What a root context does at every tick.
+    /// Does what a root context does at every tick.
     fn tick(&mut self) -> Recorder {
         let mut recorder = Recorder::new(&self.names, Facts::new());
         let created = self.in_use.keep(&self.table, self.now, |operation, _| {
@@ -385,14 +385,14 @@ impl Player {
         }
     }
 
-    /// Once every stream is over, no place is kept, no stream is open and no session is in use.
+    /// Checks the end: once every stream is over, there is no reservation, no open stream and no session in use.
     fn finish(mut self) -> Result<(), String> {
         let names: Vec<_> = self.streams.keys().cloned().collect();
         for name in names {
             self.end(&name);
         }
         if self.store_has_failed {
-            // What could not be given back comes back at its deadline.
+            // A reservation that could not be given back comes back at its deadline.
             self.store.be_refused(0);
             self.now = self.now.after(Duration::from_secs(3600));
             self.table.keep_leases(self.now).unwrap();
@@ -419,7 +419,7 @@ fn config(case: &Case) -> Config {
     Config::parse(Value::Object(config).to_string().as_bytes()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The client, as far as the fields of its request tell.
+/// The client, known only by the fields of its request.
 #[derive(Debug)]
 struct Sender(HeaderMap);
 
@@ -433,7 +433,7 @@ impl Caller for Sender {
     }
 }
 
-/// The fields in the form in which a host hands them over.
+/// The fields in the bytes of a host.
 fn header_map(fields: &[(String, Vec<u8>)]) -> HeaderMap {
     let len = |text: &[u8]| u32::try_from(text.len()).unwrap().to_le_bytes();
     let mut bytes = u32::try_from(fields.len()).unwrap().to_le_bytes().to_vec();

@@ -1,4 +1,4 @@
-//! What comes of an event.
+//! Records the results of an event.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use mcp_session_filter::telemetry::{self, Event, Fact};
 
 use crate::script::Step;
 
-/// Facts that are known of a request.
+/// The known facts about a request.
 pub(crate) type Facts = BTreeMap<&'static str, String>;
 
-/// Everything that an event made happen.
+/// Everything that an event caused.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
-    /// Name of the endpoint with each index.
+    /// The name of the endpoint with each index.
     endpoints: Vec<String>,
     pub(crate) counts: Vec<String>,
     pub(crate) ended: Vec<String>,
-    /// Endpoints whose servers are owed a pending DELETE at once.
+    /// Endpoints for which a DELETE became pending at once.
     pub(crate) pending: Vec<String>,
     pub(crate) failed: Vec<String>,
     pub(crate) closes: Vec<String>,
@@ -37,7 +37,7 @@ impl Recorder {
         }
     }
 
-    /// Notes what is done to an answer.
+    /// Records an edit of an answer.
     pub(crate) fn edit(&mut self, edit: Edit) {
         match edit {
             Edit::Keep => {}
@@ -46,7 +46,7 @@ impl Recorder {
         }
     }
 
-    /// Notes a verdict, and the answer if it is one.
+    /// Records a verdict, and the answer if the verdict is one.
     pub(crate) fn tell(&mut self, verdict: &Verdict<'_>, before: &str) {
         let words = match verdict {
             Verdict::Forward => "forwarded".to_owned(),
@@ -66,7 +66,7 @@ impl Recorder {
         self.answer.push(("body".to_owned(), body));
     }
 
-    /// Whether this is what the step expects; if not, what is different.
+    /// Compares the record with what the step expects. The error says what differs.
     pub(crate) fn compare(&self, step: &Step) -> Result<(), String> {
         let is_optional = |what: &str| what == "facts" || what == "gauges";
         let expected = step.expected.iter().filter(|(what, _)| !is_optional(what));
@@ -94,7 +94,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// Everything that must be written in the case, in the case's words.
+    /// Everything that the case must state, in the case's words.
     fn lines(&self) -> Vec<(String, String)> {
         let mut lines = Vec::new();
         if let Some(verdict) = &self.verdict {

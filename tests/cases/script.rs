@@ -10,14 +10,14 @@
 //! |...                                the rest of the body never comes
 //! < a 200 id=s                        the head of its answer; `envoy` at the end: not from the server
 //! ~ a data: x\n\n                      a part of the answer's body
-//! . a                                 its end, however it came to that
+//! . a                                 the end of its stream, for any reason
 //! wait 30m                            time passes
 //! tick                                the timer, until nothing is left to sweep
 //! store down                          the host refuses all access to shared data; `store up` ends that
 //! ```
 //!
-//! After an event, indented, what comes of it. What is not written must not happen, except that facts and
-//! gauges are compared only where they are written, and a request without a verdict is `forwarded`:
+//! After an event, indented, its results. A result that is not written must not happen, with two exceptions: facts
+//! and gauges are compared only if they are written, and a request without a verdict is `forwarded`:
 //!
 //! ```text
 //!   held, forwarded                   the verdict: `forwarded`, `forwarded without id`, `untouched`, `429`
@@ -32,8 +32,8 @@
 //!   gauges active=1 b.active=0 vm.reserved=0
 //! ```
 //!
-//! In bodies and values `{a*1025}` is so many times the letter, and `\xff` is a byte; in answers, `\r` and `\n` are
-//! line ends.
+//! In bodies and values `{a*1025}` stands for 1,025 times the letter, and `\xff` for a byte; in answers, `\r` and
+//! `\n` are line ends.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct Case {
     pub(crate) name: String,
-    /// Where it begins.
+    /// The line where it begins.
     pub(crate) line: usize,
     /// Fields of the endpoint, JSON.
     pub(crate) endpoint: String,
@@ -50,7 +50,7 @@ pub(crate) struct Case {
     pub(crate) steps: Vec<Step>,
 }
 
-/// An event, and what is to come of it.
+/// An event and its expected results.
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) line: usize,
@@ -58,7 +58,7 @@ pub(crate) struct Step {
     pub(crate) expected: Vec<(String, String)>,
 }
 
-/// A body, as far as it comes.
+/// A body, or the part of it that comes.
 #[derive(Debug, Default)]
 pub(crate) struct Body {
     pub(crate) bytes: Vec<u8>,
@@ -198,7 +198,7 @@ fn event(what: &str, rest: &str) -> Option<Event> {
     })
 }
 
-/// Adds a field; path, host and type replace those there are, and `type=` takes the content type away.
+/// Adds a field. Path, host and type replace the existing ones, and `type=` removes the content type.
 fn set(head: &mut Vec<(String, Vec<u8>)>, word: &str) {
     let (name, value) = word.split_once('=').expect("a field is name=value");
     let name = match name {

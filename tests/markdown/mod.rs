@@ -1,4 +1,4 @@
-//! The repository's documents, as far as the tests that hold them against the code have to read them.
+//! Reads the repository's documents for the tests that hold them against the code.
 
 #![allow(dead_code, reason = "each test uses a part")]
 
@@ -12,7 +12,7 @@ pub(crate) fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// All files below the root of the repository whose names end so; nothing that was built or fetched.
+/// All files below the root of the repository whose names end in `extension`, without built and fetched files.
 pub(crate) fn files(extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut directories = vec![PathBuf::from(".")];
@@ -32,7 +32,7 @@ pub(crate) fn files(extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The rows of every table of `text` whose header begins with `header`, cell by cell, code marks taken off.
+/// The rows of every table of `text` whose header begins with `header`, cell by cell, without code marks.
 pub(crate) fn rows(text: &str, header: &str) -> Vec<Vec<String>> {
     let unmarked = |line: &str| cells(line).iter().map(|cell| cell.replace('`', "")).collect();
     let rows: Vec<Vec<String>> = lines_of_tables(text, header).map(unmarked).collect();
@@ -60,7 +60,7 @@ pub(crate) fn cells(line: &str) -> Vec<String> {
     inner.split('|').map(|cell| cell.trim().to_owned()).collect()
 }
 
-/// What stands between code marks in a line.
+/// The texts between code marks in a line.
 pub(crate) fn code(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }

@@ -24,7 +24,7 @@ fn mcp(max_sessions: u32) -> String {
     with(max_sessions, &[("mcp", "")])
 }
 
-/// Opens a session at `/<endpoint>`, if it is let in.
+/// Opens a session at `/<endpoint>`. Returns whether the filter let it in.
 fn try_open(worker: &Worker, endpoint: &str, id: &str) -> bool {
     let stream = worker.stream();
     let let_in = goes_on(stream.request(at_path(head("POST", &[]), &format!("/{endpoint}")), true));
@@ -35,7 +35,7 @@ fn try_open(worker: &Worker, endpoint: &str, id: &str) -> bool {
     let_in
 }
 
-/// How many of so many newcomers are let in.
+/// How many of `newcomers` the filter lets in.
 fn admitted(worker: &Worker, endpoint: &str, newcomers: usize) -> usize {
     (0..newcomers)
         .filter(|number| try_open(worker, endpoint, &format!("{endpoint}-{number}")))
@@ -178,7 +178,7 @@ fn requests_through_an_old_listener_are_judged_by_its_rules_and_capped_by_the_ne
     assert_eq!(envoy.stat("vm.active"), 2);
 }
 
-/// The old listener's streams have no lease yet that the new timeout asks for.
+/// The old listener's streams do not yet have the lease that the new timeout needs.
 #[test]
 fn a_shorter_idle_timeout_ends_no_session_in_use() {
     let envoy = Envoy::new();

@@ -1,12 +1,12 @@
-//! The host calls that each kind of request costs, exactly. A change of a number here is a change of what the
-//! filter costs, to be made on purpose.
+//! The exact host calls of each kind of request. A changed number here is a changed cost of the filter, and must be
+//! on purpose.
 
 use std::fmt::Write;
 
 use crate::envoy::{Envoy, Worker};
 use crate::requests::{CALL, HELD, INITIALIZE, VIA_UPSTREAM, answer, head, initialize, open_session};
 
-/// Sessions are admitted by their head; nothing is left in filter state.
+/// Sessions are admitted by their head, and the filter leaves no filter state.
 const BY_HEAD: &str = r#"{"filter_state": []}"#;
 const ALL_KEYS: &str = "{}";
 const BY_BODY: &str =
@@ -27,7 +27,7 @@ impl<'a> Bill<'a> {
         Self { worker, text }
     }
 
-    /// Enters what was called since the last step.
+    /// Writes down the calls since the last step.
     fn step(&mut self, name: &str) {
         let calls = self.worker.calls();
         let mut calls: Vec<_> = calls
@@ -367,7 +367,7 @@ fn open_as(worker: &Worker, user: &str, id: &str) {
     stream.close();
 }
 
-/// What a request of bob's with this id costs.
+/// The cost of a request by bob with this id.
 fn bill_of_bob(worker: &Worker, method: &str, id: &str) -> String {
     let stream = worker.stream();
     let mut bill = Bill::new(worker);
@@ -379,7 +379,7 @@ fn bill_of_bob(worker: &Worker, method: &str, id: &str) -> String {
     bill.text
 }
 
-/// The same calls, in the same order, for the same bytes: nothing that takes longer tells them apart.
+/// The same calls, in the same order, for the same bytes, so that the time taken does not tell the cases apart.
 #[test]
 fn a_foreign_an_unknown_and_an_ended_id_cost_the_same() {
     let worker = Envoy::new().worker(OWNED);

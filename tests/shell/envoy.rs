@@ -20,7 +20,7 @@ use mcp_session_filter::session::testing::SharedData;
 use proxy_wasm::types::Action;
 use stats::Stats;
 
-/// A process: what all its workers have in common.
+/// A process: the state that all its workers share.
 #[derive(Clone)]
 pub(crate) struct Envoy(Arc<Process>);
 
@@ -42,14 +42,14 @@ impl Envoy {
         }))
     }
 
-    /// A worker on which the filter is loaded with this configuration.
+    /// A worker with the filter loaded with this configuration.
     pub(crate) fn worker(&self, configuration: &str) -> Worker {
         let worker = Worker::start(Arc::clone(&self.0));
         assert!(worker.configure(configuration), "{:?}", worker.log());
         worker
     }
 
-    /// A worker on which nothing is configured yet.
+    /// A worker without a configuration yet.
     pub(crate) fn bare_worker(&self) -> Worker {
         Worker::start(Arc::clone(&self.0))
     }
@@ -68,12 +68,12 @@ impl Envoy {
             .value(&format!("mcp_sessions.{name}"))
     }
 
-    /// Active and reserved sessions and open streams, of the endpoint `mcp`.
+    /// Active and reserved sessions and open streams of the endpoint `mcp`.
     pub(crate) fn gauges(&self) -> [u64; 3] {
         ["active", "reserved", "streams"].map(|gauge| self.stat(&format!("endpoint.mcp.{gauge}")))
     }
 
-    /// A change of the store behind the filter's back.
+    /// Changes the store without the filter's knowledge.
     pub(crate) fn shared_data<T>(&self, change: impl FnOnce(&mut SharedData<String>) -> T) -> T {
         change(&mut self.0.shared_data.lock().unwrap())
     }

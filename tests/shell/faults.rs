@@ -1,5 +1,5 @@
-//! Host functions that fail, each in every way there is. A panic of the filter ends this process, as it would end the
-//! VM of the worker.
+//! Host functions that fail, each in every possible way. A panic of the filter ends this process, as it would end the
+//! worker's VM.
 
 use std::panic::catch_unwind;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const FAILURES: [Status; 7] = [
     Status::InternalFailure,
 ];
 
-/// Every host function that the filter calls, but for the clock, which cannot fail, and [`CALLOUT`].
+/// Every host function that the filter calls, except the clock, which cannot fail, and [`CALLOUT`].
 const FUNCTIONS: [&str; 18] = [
     "log",
     "get_log_level",
@@ -43,13 +43,13 @@ const FUNCTIONS: [&str; 18] = [
     "increment_metric",
 ];
 
-/// The one that goes through the SDK, which has to know of it.
+/// The host function that goes through the SDK, since the SDK must know the callout.
 const CALLOUT: &str = "http_call";
 
-/// What the SDK does not panic at there, and what Envoy's `Context::httpCall` returns.
+/// The failures at which the SDK does not panic. Envoy's `Context::httpCall` returns no others.
 const FAILURES_OF_A_CALLOUT: [Status; 2] = [Status::BadArgument, Status::InternalFailure];
 
-/// Every function with every failure that it may meet.
+/// Every function with every failure that it can return.
 fn faults() -> impl Iterator<Item = (&'static str, Status)> {
     let of_abi = FUNCTIONS
         .into_iter()
@@ -127,7 +127,7 @@ fn a_start_at_which_any_call_fails_goes_on_or_says_why_not() {
     }
 }
 
-/// The filter may leave the sending of callouts to the SDK as long as this is so.
+/// While this holds, the filter may send callouts through the SDK.
 #[test]
 #[allow(clippy::disallowed_methods, reason = "this is the test of it")]
 fn the_sdk_hands_on_the_failures_of_a_callout_that_envoy_has() {
@@ -185,13 +185,13 @@ fn fail_at_every_call(function: &'static str, status: Status) {
         if worker.fault_is_left() {
             break;
         }
-        // A sweep alone makes thousands of calls, all alike.
+        // A sweep makes thousands of similar calls, so later calls are tested in larger steps.
         after += if after < 100 { 1 } else { 211 };
     }
     recover(&envoy, &worker, function, status);
 }
 
-/// Nothing is left of any session some time after the last failure.
+/// Some time after the last failure no session is left.
 fn recover(envoy: &Envoy, worker: &Worker, function: &str, status: Status) {
     for _ in 0..40 {
         envoy.wait(Duration::from_secs(60));
@@ -202,7 +202,7 @@ fn recover(envoy: &Envoy, worker: &Worker, function: &str, status: Status) {
     assert_eq!(envoy.stat("vm.active") + envoy.stat("vm.reserved"), 0);
 }
 
-/// A session that is deleted, one that is adopted and used until its lifetime ends, a place given back, and
+/// A session that is deleted, one that is adopted and used until its lifetime ends, a reservation given back, and
 /// requests that are refused.
 fn play(worker: &Worker, number: u32) {
     let [short, long] = [format!("short-{number}"), format!("long-{number}")];
@@ -234,8 +234,8 @@ fn play(worker: &Worker, number: u32) {
     }
 }
 
-/// The server has ended each session that it was told of. Not where the next change of context is to fail: with an
-/// answer the SDK changes it by itself, and panics.
+/// The server ends each session that it was told of. Skipped if the next change of context must fail: at an answer
+/// the SDK changes the context itself, and panics.
 fn answer_callouts_after(function: &str, worker: &Worker) {
     if function != "set_effective_context" {
         answer_callouts(worker);
@@ -256,7 +256,7 @@ fn end_all(worker: &Worker) {
     }
 }
 
-/// A request and its answer, if it gets as far as that.
+/// A request and its answer, if the request reaches the server.
 fn exchange<'a>(worker: &'a Worker, request: Headers, body: &[u8], response: Headers) -> Stream<'a> {
     let has_body = request[0].1 == b"POST";
     let stream = worker.stream();

@@ -17,7 +17,7 @@ fn to(path: &str, method: &str) -> Headers {
     headers
 }
 
-/// A stream that has begun and has not named its session.
+/// A stream that has begun and has not named its session yet.
 fn open(worker: &Worker) -> Stream<'_> {
     let stream = worker.stream();
     assert!(goes_on(stream.request(to("/sse", "GET"), true)));
@@ -70,7 +70,7 @@ fn a_message_in_flight_does_not_keep_the_session_of_a_stream_that_closed() {
     assert_eq!(refusal(&worker), Some(404));
 }
 
-/// A trap: no callback of that VM comes any more, not even where nothing else ends sessions.
+/// A trap: that VM gets no more callbacks. Its session ends, even if nothing else ends sessions.
 #[test]
 fn the_sessions_of_a_dead_worker_come_back() {
     let envoy = Envoy::new();

@@ -414,7 +414,7 @@ fn expired_sessions_are_found_in_time_even_where_they_are_looked_for_rarely() {
     assert_eq!(envoy.gauges(), [0, 0, 0]);
 }
 
-/// As many ticks as it takes one worker to sweep the whole table.
+/// As many ticks as one worker needs to sweep the whole table.
 fn sweep_all(envoy: &Envoy, worker: &Worker) {
     for _ in 0..8 {
         worker.tick();

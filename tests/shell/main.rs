@@ -1,9 +1,9 @@
 //! The whole filter, natively, against a host that a test scripts.
 //!
-//! This binary defines the host functions that the SDK imports, and calls the callbacks that it exports. The
-//! SDK's dispatcher is thread-local, so a thread is a worker: [`envoy::Worker`] runs callbacks on a thread of
-//! its own, and all workers of an [`envoy::Envoy`] share one store, one set of stats and one clock, which
-//! stands still until a test moves it. A panic in a callback ends the process, as it would end the VM.
+//! This binary defines the host functions that the SDK imports, and calls the callbacks that it exports. The SDK's
+//! dispatcher is thread-local, so a thread is a worker: [`envoy::Worker`] runs callbacks on a thread of its own. All
+//! workers of an [`envoy::Envoy`] share one store, one set of stats and one clock, which stands still until a test
+//! moves it. A panic in a callback ends the process, as it would end the VM.
 
 #![allow(
     clippy::unwrap_used,

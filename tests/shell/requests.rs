@@ -1,8 +1,8 @@
-//! Requests and answers that tests send, and sessions they open.
+//! Requests and answers that tests send, and sessions that they open.
 
 use crate::envoy::{Headers, Stream, Worker, goes_on};
 
-/// What Envoy says of an answer that the server gave.
+/// The code details that Envoy sets for an answer from the server.
 pub(crate) const VIA_UPSTREAM: Option<&str> = Some("via_upstream");
 
 pub(crate) const INITIALIZE: &[u8] =
@@ -10,7 +10,7 @@ pub(crate) const INITIALIZE: &[u8] =
 pub(crate) const CALL: &[u8] =
     br#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"echo","arguments":{}}}"#;
 
-/// Sessions are admitted by their message; nothing is left in filter state.
+/// Sessions are admitted by their message, and the filter leaves no filter state.
 pub(crate) const HELD: &str = r#"{"filter_state": [], "endpoints": [
     {"name": "mcp", "path": "/mcp", "max_sessions": 4, "admission": "body", "max_request_bytes": 1024}]}"#;
 
@@ -50,7 +50,7 @@ pub(crate) fn open_session(worker: &Worker, id: &str) {
     stream.close();
 }
 
-/// A request of a session that has reached the server, its body left aside.
+/// A request of a session that has reached the server; its body does not come.
 pub(crate) fn of_session<'a>(worker: &'a Worker, method: &str, id: &str) -> Stream<'a> {
     let stream = worker.stream();
     let has_no_body = method != "POST";
@@ -67,7 +67,7 @@ pub(crate) fn delete_session(worker: &Worker, id: &str) {
     stream.close();
 }
 
-/// The status with which a request of the session is refused; `None` if it is let through.
+/// The status of the filter's refusal of a request of the session; `None` if the request passes.
 pub(crate) fn refusal(worker: &Worker, id: &str) -> Option<u32> {
     let stream = worker.stream();
     stream.request(head("GET", &[("mcp-session-id", id)]), true);

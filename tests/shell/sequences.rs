@@ -1,4 +1,4 @@
-//! Callbacks in orders that nobody thought of.
+//! Callbacks in random orders.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ fn callback() -> impl Strategy<Value = Callback> {
     ]
 }
 
-/// A stream, and which callbacks Envoy would not call for it any more.
+/// A stream, and the callbacks that Envoy would no longer call for it.
 struct Open<'a> {
     stream: Stream<'a>,
     has_head: bool,
@@ -127,7 +127,7 @@ impl<'a> Open<'a> {
                 let details = if *from_server { VIA_UPSTREAM } else { None };
                 self.stream.answer(answer(*status, fields), details, false);
                 self.is_answered = true;
-                // A request that is still held is answered by Envoy alone, and gets no further.
+                // If the filter still holds a request, Envoy itself answers it, and it gets no further.
                 self.request_is_over |= self.stream.is_held();
             }
             Callback::AnswerPart(part) if self.is_answered && self.stream.reply().is_none() => {

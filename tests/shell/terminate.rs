@@ -12,7 +12,7 @@ const TELLING: &str = r#"{"filter_state": [], "endpoints": [{"name": "mcp", "pat
     "terminate_upstream": {"cluster": "up", "authority": "mcp.internal", "timeout": "3s",
                            "headers": {"authorization": "Bearer s3cret"}}}]}"#;
 
-/// A worker, and the number of its sessions that have just gone idle.
+/// A worker with this many sessions that have just gone idle.
 fn idle(sessions: usize) -> (Envoy, Worker) {
     let envoy = Envoy::new();
     let worker = envoy.worker(TELLING);
@@ -169,8 +169,8 @@ fn an_id_that_comes_too_late_is_taken_off_and_ended() {
     assert_eq!(callouts[0].header("mcp-session-id"), Some("late"));
 }
 
-/// The request path pays for it once a session: when it is opened, nothing; at the first request that states a
-/// revision, one read and one write; then nothing.
+/// What the request path pays for it, once a session: nothing at the opening; one read and one write at the first
+/// request that states a revision; then nothing.
 #[test]
 fn only_the_first_request_that_states_its_revision_costs_more() {
     let envoy = Envoy::new();

@@ -55,7 +55,7 @@ fn a_session_that_one_worker_has_in_use_outlives_the_sweeps_of_another() {
     assert_eq!(envoy.gauges(), [0, 0, 0]);
 }
 
-/// A trap: no callback of that VM comes any more.
+/// A trap: that VM gets no more callbacks.
 #[test]
 fn what_a_dead_worker_held_comes_back() {
     let envoy = Envoy::new();

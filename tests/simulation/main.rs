@@ -1,6 +1,6 @@
 //! The whole core in simulated worlds; see [`world`].
 //!
-//! `MSF_ITERATIONS` multiplies the number of worlds, `MSF_SEED` is the first one's seed. A failure prints the
+//! `MSF_ITERATIONS` multiplies the number of worlds, `MSF_SEED` is the seed of the first one. A failure prints the
 //! command that plays its world alone.
 
 #![allow(

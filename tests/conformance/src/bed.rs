@@ -1,4 +1,4 @@
-//! A gateway in front of one server, with what the filter counted beside what Envoy itself saw.
+//! A gateway in front of one server. It compares what the filter counted with what Envoy itself saw.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use crate::parties::{Server, Transport};
 /// A client that has left may leave streams for Envoy to notice.
 const SETTLE: Duration = Duration::from_secs(10);
 
-/// Fields that the access log has here beside those that ship: Envoy's own sight of what the filter counts.
+/// Further fields of the access log here: Envoy's own view of what the filter counts.
 const SEEN: [(&str, &str); 3] = [
     ("sent_id", "%REQ(mcp-session-id)%"),
     ("given_id", "%RESP(mcp-session-id)%"),
@@ -28,7 +28,7 @@ pub struct Bed {
     transport: Transport,
 }
 
-/// Sessions as they began and ended over a stretch of time.
+/// Sessions that began and ended in a stretch of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Sessions {
     pub created: u64,
@@ -55,8 +55,8 @@ fn endpoint(server: &Server) -> Value {
 }
 
 impl Bed {
-    /// A gateway as it ships, but for these `fields` of its endpoint. `Err` with Envoy's log where the module does not
-    /// take them.
+    /// A gateway as it ships, with these further `fields` of its endpoint. If the module refuses them, `Err` has
+    /// Envoy's log.
     pub async fn start(server: &Server, upstream: SocketAddr, fields: Value) -> Fallible<Self> {
         let setup = Setup::new(upstream)
             .endpoint(endpoint(server))
@@ -81,8 +81,8 @@ impl Bed {
         }
     }
 
-    /// What has been since, as the filter counted, once that agrees with what Envoy saw. `Err` with both if it does
-    /// not come to that.
+    /// What the filter has counted since `mark`, once that agrees with what Envoy saw. If they never agree, `Err` has
+    /// both.
     pub async fn since(&self, mark: &Mark) -> Result<Sessions, String> {
         let look = || {
             let counted = self.counted(mark);
@@ -113,7 +113,7 @@ impl Bed {
         }
     }
 
-    /// In what the filter's counts differ from what Envoy saw.
+    /// The difference between the filter's counts and what Envoy saw.
     fn disagreement(&self, mark: &Mark, counted: Sessions) -> Option<String> {
         let entries = self.gateway.envoy().access_log();
         let seen = self.seen(entries.get(mark.entries..).unwrap_or_default());
@@ -139,7 +139,7 @@ impl Bed {
     }
 }
 
-/// What an untroubled session leaves at 0.
+/// Whether an undisturbed session leaves this stat at 0.
 fn is_unwanted(stat: &str) -> bool {
     let parts = [
         ".adopted",

@@ -1,5 +1,5 @@
-//! A proxy between a client and the gateway that alters one request, so that the filter refuses it: an official client
-//! sends nothing by itself that the filter would refuse.
+//! A proxy between a client and the gateway. It alters one request so that the filter refuses it: an official client
+//! sends no such request by itself.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -30,7 +30,7 @@ const SESSION: &str = "mcp-session-id";
 /// How long a call waits for the client to open its stream.
 const STREAM: Duration = Duration::from_secs(3);
 
-/// Which of a client's requests is altered.
+/// The request of a client that the proxy alters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Place {
     Initialize,
@@ -60,18 +60,18 @@ impl Place {
     }
 }
 
-/// What is done to it.
+/// The alteration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Alteration {
     /// Another session id, or with `Some(None)` none.
     pub id: Option<Option<&'static str>>,
-    /// So many spaces more at the end of its body.
+    /// So many further spaces at the end of its body.
     pub padding: usize,
-    /// Another value of a header that it has.
+    /// Another value for a header of the request.
     pub header: Option<(&'static str, &'static str)>,
 }
 
-/// What becomes of the filter's answer, to see which form serves a client best.
+/// The form of the filter's answer, to find the form that serves a client best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Form {
     AsItIs,
@@ -83,25 +83,25 @@ pub enum Form {
     Ok,
 }
 
-/// When: each time, or the first time only.
+/// When the proxy alters the request: each time, or the first time only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Times {
     Once,
     Always,
 }
 
-/// What is altered where.
+/// What the proxy alters, and where.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Rule {
     pub place: Place,
     pub times: Times,
     pub alteration: Alteration,
-    /// All places are taken when the request is sent on.
+    /// All places under the cap are taken when the request is sent on.
     pub full: bool,
     pub form: Form,
 }
 
-/// A request that came by.
+/// A request that passed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Seen {
     pub method: String,
@@ -136,7 +136,7 @@ struct Way {
     http: Http,
 }
 
-/// What is known of a request.
+/// What the proxy knows of a request.
 struct Noted {
     number: usize,
     rule: Option<Rule>,
@@ -171,7 +171,7 @@ impl Bend {
         self.address
     }
 
-    /// The requests that came by.
+    /// The requests that passed.
     pub fn seen(&self) -> Vec<Seen> {
         self.book.lock().expect("no panic").seen.clone()
     }
@@ -250,7 +250,7 @@ impl Way {
         }
     }
 
-    /// Writes a request down, and says what is to be done to it.
+    /// Writes a request down. Returns what to do to it.
     fn note(&self, method: &Method, body: &[u8]) -> Noted {
         let message: Value = serde_json::from_slice(body).unwrap_or_default();
         let mut seen = Seen {
@@ -272,7 +272,7 @@ impl Way {
         }
     }
 
-    /// Where the stream is what is altered, calls wait for it: a client opens it beside them.
+    /// If the proxy alters the stream, calls wait for the stream: a client opens it beside them.
     async fn hold_for_stream(&self, noted: &Noted) {
         let message = self.book.lock().expect("no panic").seen[noted.number]
             .message
@@ -307,7 +307,7 @@ impl Way {
     }
 }
 
-/// Opens sessions until there is no room, and tells their ids.
+/// Opens sessions until there is no room. Returns their ids.
 pub async fn fill(http: &gateway::Client) -> Vec<String> {
     let mut opened = Vec::new();
     while let Some(id) = http.initialize().await.session() {

@@ -1,10 +1,10 @@
 //! `make conformance`: official MCP clients and servers, and the official conformance suite, direct and through the
 //! filter.
 //!
-//! Clients and servers are programs of their own ([`parties`]), each in its own language; what a client's session came to
-//! is an [`outcome::Outcome`]. A [`bed::Bed`] is a gateway in front of one server that tells what the filter counted
-//! and what Envoy itself saw. Three experiments stand on that: the [`matrix`] of clients and servers, the [`suite`], and
-//! the [`reactions`] of clients to the filter's own answers. Their tables are written by [`report`].
+//! Clients and servers are programs of their own ([`parties`]), each in its own language. The result of a client's
+//! session is an [`outcome::Outcome`]. A [`bed::Bed`] is a gateway in front of one server, and compares the filter's
+//! counts with what Envoy itself saw. Three experiments use these: the [`matrix`] of clients and servers, the
+//! [`suite`], and the [`reactions`] of clients to the filter's own answers. [`report`] writes their tables.
 
 pub mod bed;
 pub mod bend;
@@ -16,5 +16,5 @@ pub mod reactions;
 pub mod report;
 pub mod suite;
 
-/// What goes wrong with the machine, not with a client or the filter.
+/// Errors of the machine, not of a client or the filter.
 pub type Fallible<T> = Result<T, String>;

@@ -17,13 +17,13 @@ pub struct Pair {
     pub server: &'static str,
     pub direct: Outcome,
     pub through: Outcome,
-    /// What the filter counted, if that is what Envoy saw.
+    /// The filter's counts, if they agree with what Envoy saw.
     pub sessions: Option<Sessions>,
     /// What is worse through the filter, or was counted wrong.
     pub faults: Vec<String>,
 }
 
-/// All pairs, and what could not be played.
+/// All pairs, and those that could not be played.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Matrix {
     pub pairs: Vec<Pair>,
@@ -72,7 +72,7 @@ async fn lane(server: &'static Server) -> Fallible<Lane> {
     Ok((pairs, None))
 }
 
-/// What the module says about a configuration that it does not take yet. Anything else is a fault.
+/// The module's words about a configuration that it does not accept. Any other error is a fault.
 pub fn refusal(log: &str) -> Fallible<String> {
     let line = log
         .lines()

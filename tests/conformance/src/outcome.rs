@@ -1,4 +1,4 @@
-//! What a client's session came to.
+//! The result of a client's session.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::process::Program;
 
-/// A client that has not ended by then is stuck.
+/// A client that runs longer is stuck.
 const BOUND: Duration = Duration::from_secs(90);
 
 /// One step of a session.

@@ -6,16 +6,16 @@ use gateway::envoy::root;
 
 use crate::process::Program;
 
-/// How clients and servers talk.
+/// The transport between clients and servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     /// Of 2025-03-26 and later.
     StreamableHttp,
-    /// Of 2024-11-05: a GET for what the server says, POSTs elsewhere.
+    /// The one of 2024-11-05: a GET for the server's messages, POSTs elsewhere.
     HttpSse,
 }
 
-/// A client library with the mode it is used in.
+/// A client library, and the mode of its use.
 #[derive(Debug, Clone, Copy)]
 pub struct Client {
     pub name: &'static str,
@@ -31,9 +31,9 @@ pub struct Client {
 pub struct Server {
     pub name: &'static str,
     pub transport: Transport,
-    /// Where it is asked; with HTTP+SSE, where the stream is.
+    /// The path of requests; with HTTP+SSE, of the stream.
     pub path: &'static str,
-    /// With HTTP+SSE, where messages go.
+    /// With HTTP+SSE, the path of messages.
     pub message_path: &'static str,
     runner: Runner,
     arguments: &'static [&'static str],
@@ -198,7 +198,7 @@ impl Runner {
     }
 }
 
-/// Clients keep what they keep under a home of their own.
+/// Gives a client a home directory of its own for its files.
 fn at_home(program: Program) -> Program {
     let home = installed().join("home").display().to_string();
     program

@@ -21,7 +21,7 @@ pub struct Program {
     environment: Vec<(String, String)>,
 }
 
-/// What a program that has ended has printed.
+/// The output of a program that has ended.
 pub struct Printed {
     pub stdout: String,
     pub stderr: String,

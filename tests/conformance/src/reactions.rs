@@ -1,4 +1,4 @@
-//! How each client takes each of the filter's own answers.
+//! How each client reacts to each of the filter's own answers.
 
 use gateway::{Call, Client as Http, McpServer};
 use serde::Serialize;
@@ -15,20 +15,20 @@ use crate::parties::{CLIENTS, Client, SERVERS, Transport};
 /// How long a client waits for one step. Long beside any answer here.
 const PATIENCE_MS: &str = "5000";
 
-/// An answer of the filter's and how a client is brought to meet it.
+/// An answer of the filter, and how a client is brought to get it.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Refusal {
     pub status: u16,
     pub place: Place,
     pub times: Times,
-    /// The form it is changed to on its way, to see which serves best.
+    /// The form into which the proxy changes it, to find the form that serves best.
     pub form: Form,
-    /// What the answer says.
+    /// The answer's text.
     pub text: &'static str,
     alteration: Alteration,
     /// All places are taken.
     full: bool,
-    /// Whether clients with sessions meet it, and those without.
+    /// Whether clients with sessions get it, and those without.
     legacy: bool,
     modern: bool,
 }
@@ -46,7 +46,7 @@ const INVALID: Alteration = Alteration {
     id: Some(Some("not an id")),
     ..NONE
 };
-/// Without an id a request is held, and asks for a place.
+/// A request without an id is held, and needs a place under the cap.
 const NAMELESS: Alteration = Alteration {
     id: Some(None),
     ..NONE
@@ -96,7 +96,7 @@ const fn full(status: u16, place: Place, times: Times, alteration: Alteration) -
     }
 }
 
-/// One that clients without sessions meet as well.
+/// An answer that clients without sessions get as well.
 const fn by_all(refusal: Refusal) -> Refusal {
     Refusal {
         modern: true,
@@ -149,7 +149,7 @@ fn gateways() -> [(serde_json::Value, Vec<Refusal>); 4] {
     ]
 }
 
-/// What a client made of a refusal.
+/// A client's reaction to a refusal.
 #[derive(Debug, Clone, Serialize)]
 pub struct Reaction {
     pub client: &'static str,

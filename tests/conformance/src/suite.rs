@@ -49,8 +49,8 @@ const RUNS: [Run; 3] = [
 struct Setting {
     name: &'static str,
     fields: Value,
-    /// The filter judges no messages by their content: every check must come out as it does direct. Where it does,
-    /// none may come out worse.
+    /// In this setting the filter judges no message by its content, so every check must come out as it does direct.
+    /// Otherwise no check may come out worse.
     identical: bool,
 }
 
@@ -70,7 +70,7 @@ fn settings() -> [Setting; 3] {
 /// Checks by scenario, id and which of that id, with their status.
 type Checks = BTreeMap<String, String>;
 
-/// How one run came out, direct and through one setting of the filter.
+/// The results of one run, direct and through one setting of the filter.
 #[derive(Debug, Clone, Serialize)]
 pub struct Comparison {
     pub suite: &'static str,
@@ -145,7 +145,7 @@ fn compare(
     for name in names {
         let (before, now) = (status(direct, name), status(&through, name));
         let differs = before != now && (identical || before == "SUCCESS");
-        // A warning is no failure to the suite either: 0.1.16 asks for events of a later revision than it names.
+        // The suite takes a warning for no failure either: 0.1.16 asks for events of a later revision than it names.
         let is_red = run.all_green && ["FAILURE", "missing"].contains(&now.as_str());
         if differs || is_red {
             faults.push(format!("{name}: {before} direct, {now} through"));

@@ -24,8 +24,8 @@ pub struct Call {
     trailers: Option<HeaderMap>,
 }
 
-/// The body of a request that a test sends piece by piece. Dropping it without [`Upload::finish`] breaks the
-/// request off.
+/// The body of a request that a test sends piece by piece. Dropping it without [`Upload::finish`] breaks the request
+/// off.
 pub struct Upload(Option<mpsc::UnboundedSender<Result<Frame<Bytes>, std::io::Error>>>);
 
 impl Call {
@@ -74,22 +74,22 @@ impl Call {
         Self::post(&crate::message::initialize(1))
     }
 
-    /// A POST of `tools/list`, which is a request as good as any.
+    /// A POST of `tools/list`, as an example of an ordinary request.
     pub fn tools_list() -> Self {
         Self::post(&crate::message::tools_list(2))
     }
 
-    /// In this session.
+    /// Sets the session.
     pub fn session(self, id: &str) -> Self {
         self.header("mcp-session-id", id)
     }
 
-    /// Of this revision.
+    /// Sets the revision.
     pub fn revision(self, revision: &str) -> Self {
         self.header("mcp-protocol-version", revision)
     }
 
-    /// With this header more.
+    /// Adds a header.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         let name = HeaderName::from_bytes(name.as_bytes()).expect("a header name");
         self.headers.append(
@@ -99,29 +99,29 @@ impl Call {
         self
     }
 
-    /// To be answered so; see [`Reply::as_told`](crate::Reply::as_told).
+    /// Tells the server how to answer; see [`Reply::as_told`](crate::Reply::as_told).
     pub fn reply(self, reply: &str) -> Self {
         self.header("x-reply", reply)
     }
 
-    /// To be answered with this id; see [`Reply::as_told`](crate::Reply::as_told).
+    /// Tells the server to answer with this id; see [`Reply::as_told`](crate::Reply::as_told).
     pub fn mint(self, id: &str) -> Self {
         self.header("x-mint", id)
     }
 
-    /// To this path in place of the client's.
+    /// Sets the path, in place of the client's.
     pub fn path(mut self, path: &str) -> Self {
         self.path = Some(path.to_owned());
         self
     }
 
-    /// To this host.
+    /// Sets the host.
     pub fn authority(mut self, authority: &str) -> Self {
         self.authority = Some(authority.to_owned());
         self
     }
 
-    /// The body in pieces, cut at these offsets, each piece travelling on its own.
+    /// Sends the body in pieces, cut at these offsets, each in a segment of its own.
     pub fn cut_at(mut self, offsets: &[usize]) -> Self {
         let mut rest = Bytes::from(self.body.concat());
         let mut start = 0;
@@ -134,14 +134,14 @@ impl Call {
         self
     }
 
-    /// Trailers after the body.
+    /// Adds trailers after the body.
     pub fn trailer(mut self, name: &'static str, value: &'static str) -> Self {
         let trailers = self.trailers.get_or_insert_default();
         trailers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         self
     }
 
-    /// The request with this body, to the gateway at `address`, at `path` unless it says otherwise.
+    /// The request with this body, to the gateway at `address`, at `path` unless the call has a path of its own.
     pub(crate) fn into_request(
         self,
         address: SocketAddr,
@@ -157,7 +157,7 @@ impl Call {
         request
     }
 
-    /// The body as it stands: in one piece with its length, or in pieces.
+    /// The whole body: in one piece with its length, or in pieces.
     pub(crate) fn whole_body(&mut self) -> RequestBody {
         let mut pieces = std::mem::take(&mut self.body);
         let trailers = self.trailers.take();
@@ -174,7 +174,7 @@ impl Call {
         tokio::spawn(async move {
             for piece in pieces {
                 let _ = sender.send(Ok(Frame::data(piece))).await;
-                // Not a wait for anything: it keeps the pieces in segments of their own.
+                // This is no wait for an event: it keeps the pieces in segments of their own.
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             if let Some(trailers) = trailers {
@@ -188,7 +188,7 @@ impl Call {
 impl Upload {
     /// An upload and the body it feeds.
     pub(crate) fn start() -> (Self, RequestBody) {
-        // Unbounded, so that breaking off cannot fail for want of room and pass for an end.
+        // The channel is unbounded. Otherwise breaking off could fail for want of room, and look like an end.
         let (sender, receiver) = mpsc::unbounded_channel();
         let body = StreamBody::new(UnboundedReceiverStream::new(receiver));
         (Self(Some(sender)), BodyExt::boxed_unsync(body))

@@ -15,7 +15,7 @@ use crate::answer::{Answer, Stream, causes};
 use crate::call::{Call, RequestBody, Upload};
 use crate::message;
 
-/// No answer of the gateway's takes this long.
+/// Every answer of the gateway comes within this time.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The protocol between client and gateway.
@@ -45,7 +45,7 @@ impl Client {
     pub fn new(address: SocketAddr, http: Http) -> Self {
         let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
             .http2_only(http == Http::Two)
-            // A request must not be sent twice behind a test's back.
+            // The client must not send a request twice without the test's knowledge.
             .retry_canceled_requests(false)
             .build(ToGateway(address));
         Self {
@@ -103,7 +103,7 @@ impl Client {
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Starts a request whose body the test sends piece by piece, and the answer when it comes.
+    /// Starts a request whose body the test sends piece by piece. The handle gives the answer when it comes.
     pub fn upload(&self, call: Call) -> (Upload, tokio::task::JoinHandle<Result<Answer, String>>) {
         let (upload, body) = Upload::start();
         let request = call.into_request(self.address, &self.path, body);

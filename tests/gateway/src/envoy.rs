@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::client::Http;
 
-/// From start to ready. The module's compilation is most of it.
+/// The time from start to ready; compiling the module takes most of it.
 const START: Duration = Duration::from_secs(60);
 
 /// The repository's root.
@@ -46,7 +46,7 @@ fn command() -> Result<Vec<OsString>, String> {
     }
 }
 
-/// Envoy's command, ready for arguments, started where the YAML's relative paths hold.
+/// Envoy's command, ready for arguments, started in the directory to which the YAML's relative paths belong.
 fn envoy() -> Result<Command, String> {
     let words = command()?;
     let mut command = Command::new(&words[0]);
@@ -54,7 +54,7 @@ fn envoy() -> Result<Command, String> {
     Ok(command)
 }
 
-/// Envoy's major and minor version, asked once.
+/// Envoy's major and minor version, read once.
 pub fn version() -> (u32, u32) {
     static VERSION: OnceLock<(u32, u32)> = OnceLock::new();
     *VERSION.get_or_init(|| {
@@ -70,7 +70,8 @@ pub fn version() -> (u32, u32) {
     })
 }
 
-/// Whether a client learns that an answer broke off. Over HTTP/2, Envoy before 1.37 ends it as if it were whole.
+/// Whether a client learns that an answer broke off. Over HTTP/2, Envoy before 1.37 ends a broken answer as if it
+/// were whole.
 pub fn tells_of_broken_answers(http: Http) -> bool {
     match http {
         Http::One => true,
@@ -78,7 +79,7 @@ pub fn tells_of_broken_answers(http: Http) -> bool {
     }
 }
 
-/// Has Envoy check a configuration file as `--mode validate` does: `Err` with what it said if it refuses.
+/// Has Envoy check a configuration file as `--mode validate` does. If Envoy refuses it, `Err` has Envoy's words.
 pub fn validate(config: &Path) -> Result<(), String> {
     let output = envoy()?
         .args(["--mode", "validate", "-c"])
@@ -92,7 +93,8 @@ pub fn validate(config: &Path) -> Result<(), String> {
 }
 
 /// A thread that has started a process and lives as long as this value. Envoy asks the kernel for SIGTERM when its
-/// parent dies, and takes the *thread* that started it for the parent; a worker of a thread pool goes when idle.
+/// parent dies, and takes the *thread* that started it for the parent. A worker of a thread pool ends when idle, so
+/// it will not do.
 struct Keeper(#[expect(dead_code, reason = "held, not used")] mpsc::Sender<()>);
 
 impl Keeper {
@@ -116,9 +118,8 @@ pub struct Envoy {
 }
 
 impl Envoy {
-    /// Starts Envoy and waits until it is ready. `Err` with its log if it ends before, as it does when a
-    /// configuration is refused.
-    /// A listener that was replaced has `drain` seconds to finish what it is at.
+    /// Starts Envoy and waits until it is ready. If Envoy ends before, as at a refused configuration, `Err` has its
+    /// log. A replaced listener has `drain` seconds to finish its requests.
     pub fn start(config: &Value, workers: u32, drain: u32) -> Result<Self, String> {
         let directory = tempfile::Builder::new()
             .prefix("gateway-")
@@ -204,7 +205,7 @@ impl Envoy {
             .unwrap_or_else(|error| panic!("admin {path}: {error}"))
     }
 
-    /// As [`Envoy::admin`], where Envoy may be gone.
+    /// As [`Envoy::admin`], but Envoy may be gone.
     pub fn try_admin(&self, method: &str, path: &str) -> std::io::Result<String> {
         let mut connection = TcpStream::connect_timeout(&self.admin, Duration::from_secs(10))?;
         connection.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -244,7 +245,7 @@ impl Envoy {
             .map_or(0, |kilobytes| kilobytes * 1024)
     }
 
-    /// The process. With `func-e` it is that, and Envoy its child.
+    /// The id of the process. With `func-e` that is func-e's process, and Envoy is its child.
     pub fn process_id(&self) -> u32 {
         self.process.id()
     }

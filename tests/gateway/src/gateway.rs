@@ -12,7 +12,7 @@ use crate::poll;
 use crate::raw::RawConnection;
 use crate::stats::{self, Sample};
 
-/// What a trap leaves in Envoy's log. No test may leave it, whatever it sent.
+/// What a trap leaves in Envoy's log. No test may leave it, whatever the test sends.
 const TRAP: [&str; 4] = [
     "panicked at",
     "Function: proxy_on",
@@ -20,8 +20,8 @@ const TRAP: [&str; 4] = [
     "Uncaught RuntimeError",
 ];
 
-/// The gateway. When it is dropped at the end of a test that went well, it makes sure that the filter's VM never
-/// trapped and that no count had to be put right.
+/// The gateway. Dropped after a test that passed, it checks that the filter's VM never trapped and that no count
+/// needed repair.
 pub struct Gateway {
     envoy: Envoy,
     address: SocketAddr,
@@ -60,7 +60,7 @@ impl Gateway {
 
     /// Every stat of the filter, without the prefix `wasmcustom.mcp_sessions.`.
     pub fn stats(&self) -> BTreeMap<String, u64> {
-        // An encoded dot would do as well; the filter is a regex.
+        // An encoded dot would match as well: the filter is a regex.
         let all = stats::read(
             &self
                 .envoy
@@ -72,7 +72,7 @@ impl Gateway {
         all.into_iter().filter_map(ours).collect()
     }
 
-    /// One stat of the filter's, 0 where Envoy has none of that name: `vm.active`, `endpoint.mcp.created`.
+    /// One stat of the filter, 0 if Envoy has no such stat: `vm.active`, `endpoint.mcp.created`.
     pub fn stat(&self, name: &str) -> u64 {
         self.stats().get(name).copied().unwrap_or(0)
     }
@@ -91,16 +91,16 @@ impl Gateway {
             .collect()
     }
 
-    /// Waits until a stat of the filter's has this value.
+    /// Waits until a stat of the filter has this value.
     ///
     /// # Panics
-    /// With all stats and where it was called, if it does not come to that soon.
+    /// With all stats and the caller's line, if the stat does not get this value soon.
     #[track_caller]
     pub fn expect<'a>(&'a self, name: &str, value: u64) -> impl Future<Output = ()> + use<'a> {
         self.expect_within(poll::SOON, name, value)
     }
 
-    /// As [`Gateway::expect`], for what takes its time.
+    /// As [`Gateway::expect`], for slower changes.
     #[track_caller]
     pub fn expect_within<'a>(
         &'a self,
@@ -128,7 +128,7 @@ impl Gateway {
         entry.unwrap_or_else(|| panic!("no such entry in the access log: {:#?}", self.envoy.access_log()))
     }
 
-    /// What the filter's VM should never leave in the log.
+    /// The traces of a trap in the log.
     fn trap(&self) -> Option<String> {
         let log = self.envoy.log();
         let line = log

@@ -1,8 +1,8 @@
-//! What the tests against a real Envoy, `make run` and the load generator stand on.
+//! Support for the tests against a real Envoy, for `make run` and for the load generator.
 //!
-//! A [`Setup`] states what differs from `envoy/envoy.yaml` and starts a [`Gateway`], a real Envoy in front of a
-//! server: [`McpServer`], which is the official Rust SDK, or [`OddServer`], which answers as a test says. A [`Client`]
-//! or a [`RawConnection`] sends what a test wants sent; the [`Gateway`] tells what the filter counted.
+//! A [`Setup`] states the differences from `envoy/envoy.yaml` and starts a [`Gateway`], a real Envoy in front of a
+//! server: [`McpServer`], which is the official Rust SDK, or [`OddServer`], which answers as a test says. A
+//! [`Client`] or a [`RawConnection`] sends the test's requests. The [`Gateway`] tells what the filter counted.
 
 pub mod answer;
 pub mod call;

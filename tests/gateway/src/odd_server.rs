@@ -1,4 +1,4 @@
-//! A server that answers as a test says, and remembers every request it was sent.
+//! A server that answers as a test says, and remembers every request.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -19,14 +19,14 @@ use crate::reply::{Reply, ReplyBody};
 /// A request as the server got it.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Its place among all requests, from 0.
+    /// Its number among all requests, from 0.
     pub number: usize,
     pub method: String,
     pub path: String,
     pub headers: HeaderMap,
     pub body: Bytes,
     pub trailers: HeaderMap,
-    /// Whether the whole of it came.
+    /// Whether the whole request came.
     pub complete: bool,
 }
 
@@ -67,8 +67,7 @@ struct Shared {
 }
 
 impl OddServer {
-    /// Starts a server that answers each request as `behaviour` says, over HTTP/1.1 or HTTP/2, whichever the
-    /// gateway speaks.
+    /// Starts a server that answers each request as `behaviour` says, over HTTP/1.1 or HTTP/2 as the gateway chooses.
     pub async fn start(behaviour: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -94,7 +93,7 @@ impl OddServer {
         self.address
     }
 
-    /// Every request so far whose path is `path`, those still on their way included.
+    /// Every request so far for `path`, including those whose body is still coming.
     pub fn seen(&self, path: &str) -> Vec<Request> {
         self.shared
             .seen()
@@ -104,7 +103,7 @@ impl OddServer {
             .collect()
     }
 
-    /// How many requests came for `path`.
+    /// The number of requests for `path`.
     pub fn count(&self, path: &str) -> usize {
         self.shared
             .seen()
@@ -174,13 +173,13 @@ async fn serve(socket: tokio::net::TcpStream, shared: Arc<Shared>) {
         }
     };
     let http = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-    // A reset is an error here; the test looks at what the client makes of it.
+    // A reset is an error here. The test looks at the client's side of it.
     let _ = http
         .serve_connection(TokioIo::new(socket), service_fn(answer))
         .await;
 }
 
-/// A reset is made by failing the service, which is an error of its own kind to hyper.
+/// To make a reset, the service fails; hyper reports that as another kind of error.
 pub(crate) type Performed = Result<http::Response<ReplyBody>, ResetByTest>;
 
 /// The server was told to break the connection off.

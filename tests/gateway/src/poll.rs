@@ -1,12 +1,12 @@
-//! Waiting for something to become true, with a deadline in place of a sleep.
+//! Waits for a condition, with a deadline in place of a sleep.
 
 use std::time::{Duration, Instant};
 
-/// How long a test waits for what should happen soon. Generous, because two cores may be busy with other tests;
-/// nothing waits this long unless it fails.
+/// How long a test waits for an event that should come soon. The time is generous, because two cores may be busy with
+/// other tests; only a failing test waits this long.
 pub const SOON: Duration = Duration::from_secs(15);
 
-/// Polls `probe` until it yields a value; gives up at the deadline.
+/// Polls `probe` until it yields a value. Gives up at the deadline.
 pub async fn until<T>(deadline: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + deadline;
     loop {
@@ -29,10 +29,10 @@ pub async fn eventually(deadline: Duration, what: &str, mut condition: impl FnMu
     assert!(held.is_some(), "not within {deadline:?}: {what}");
 }
 
-/// Asserts that `condition` holds from now on, looked at again and again for `span`.
+/// Asserts that `condition` holds throughout `span`, by polling it.
 ///
 /// # Panics
-/// With `what`, the first time it does not.
+/// With `what`, the first time the condition does not hold.
 pub async fn throughout(span: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let broken = until(span, || (!condition()).then_some(())).await;
     assert!(broken.is_none(), "did not hold for {span:?}: {what}");

@@ -43,7 +43,7 @@ impl RawConnection {
         }
     }
 
-    /// Sends bytes as they are. An error is the gateway having closed, which the answer tells better.
+    /// Sends bytes as they are. An error means that the gateway has closed, which the answer shows better.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.socket.write_all(bytes.as_ref()).await;
     }
@@ -81,7 +81,7 @@ impl RawConnection {
             .expect("an answer or a close")
     }
 
-    /// Leaves without a word: the kernel sends a reset if anything is unread, else an end.
+    /// Leaves without an end of the request: the kernel sends a reset if anything is unread, else an end.
     pub fn leave(self) {}
 }
 

@@ -16,7 +16,7 @@ use crate::odd_server::{Performed, Request, ResetByTest};
 
 pub(crate) type ReplyBody = UnsyncBoxBody<Bytes, ResetByTest>;
 
-/// Holds answers back until a test lets them go.
+/// Holds answers back until a test lets them pass.
 #[derive(Clone)]
 pub struct Gate(Arc<Semaphore>);
 
@@ -26,12 +26,12 @@ impl Gate {
         Self(Arc::new(Semaphore::new(0)))
     }
 
-    /// Lets one answer go.
+    /// Lets one answer pass.
     pub fn let_one_through(&self) {
         self.0.add_permits(1);
     }
 
-    /// Lets all go, those to come included.
+    /// Lets all answers pass, also later ones.
     pub fn open(&self) {
         self.0.close();
     }
@@ -118,8 +118,8 @@ impl Reply {
         }
     }
 
-    /// What a good server says: a fresh id to `initialize`, 200 to requests, 202 to the rest, an open stream to GET,
-    /// 200 to DELETE. It takes any id for a live session.
+    /// The answer of a good server: a fresh id to `initialize`, 200 to requests, 202 to the rest, an open stream to
+    /// GET, 200 to DELETE. The server takes any id for a live session.
     pub fn polite(request: &Request) -> Self {
         match (request.method.as_str(), request.rpc_method().as_str()) {
             ("POST", "initialize") if request.session().is_none() => {
@@ -141,8 +141,8 @@ impl Reply {
         }
     }
 
-    /// What a server of HTTP+SSE says: an open stream to GET, whose first event names a fresh session, 202 to POST; else
-    /// the status that the request's header `x-reply` asks for.
+    /// The answer of a server of HTTP+SSE: an open stream to GET, whose first event names a fresh session, and 202 to
+    /// POST. A request's header `x-reply` asks for another status.
     pub fn http_sse(request: &Request) -> Self {
         match (request.header("x-reply"), request.method.as_str()) {
             (Some(status), _) => Self::status(status.parse().expect("a status")),
@@ -156,8 +156,9 @@ impl Reply {
         }
     }
 
-    /// What the request's header `x-reply` asks for, else the polite answer: a status, `reset`, `hang` (never an
-    /// answer), `sse` (an event stream that ends) or `broken` (one that breaks off). `x-mint` names an id to put on it.
+    /// The answer that the request's header `x-reply` asks for, or else the polite answer: a status, `reset`, `hang`
+    /// (never an answer), `sse` (an event stream that ends) or `broken` (an event stream that breaks off). `x-mint`
+    /// names an id for the answer.
     pub fn as_told(request: &Request) -> Self {
         let reply = match request.header("x-reply") {
             None => Self::polite(request),
@@ -270,7 +271,7 @@ fn body(chunks: Vec<Bytes>, end: End) -> ReplyBody {
             End::Open => sender.closed().await,
             End::At(gate) => tokio::select! { () = gate.pass() => {}, () = sender.closed() => {} },
             End::Reset => {
-                // What was sent must have left before the connection breaks.
+                // The bytes must be on their way before the connection breaks.
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 drop(sender.send(Err(ResetByTest)).await);
             }

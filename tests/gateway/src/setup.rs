@@ -1,6 +1,6 @@
-//! What a test wants different from `envoy/envoy.yaml`, and the configuration that makes of it.
+//! A test's differences from `envoy/envoy.yaml`, and the configuration with them.
 //!
-//! The file that ships is the template, so that what ships is what is tested.
+//! The file that ships is the template, so that the tests cover what ships.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::envoy::{Envoy, root};
 use crate::gateway::Gateway;
 
-/// How the plugin's configuration travels.
+/// The type of the plugin's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
     /// `google.protobuf.Struct`: whole numbers become doubles.
@@ -48,14 +48,14 @@ pub fn module() -> PathBuf {
     std::env::var_os("MODULE").map_or_else(built, PathBuf::from)
 }
 
-/// The module that a request with the header `x-trap-vm` takes down: `make build-trap`.
+/// The module that crashes at a request with the header `x-trap-vm`: `make build-trap`.
 pub fn trap_module() -> PathBuf {
     root().join("target/trap/wasm32-wasip1/release/mcp_session_filter.wasm")
 }
 
 impl Setup {
-    /// The configuration that ships, but with every path routed to the server at `upstream`, one worker, every port
-    /// chosen by the system, sweeping often so that no test waits for it.
+    /// The configuration that ships, with these changes: every path is routed to the server at `upstream`, there is
+    /// one worker, the system chooses every port, and sweeps are frequent so that no test waits for one.
     pub fn new(upstream: SocketAddr) -> Self {
         let mut plugin = wasm(&mut yaml("envoy.yaml"))["configuration"]["value"].take();
         plugin["sweep_interval"] = json!("100ms");
@@ -86,13 +86,13 @@ impl Setup {
         self
     }
 
-    /// Fields of the plugin's top level that differ.
+    /// Changes fields of the plugin's top level.
     pub fn top(mut self, fields: Value) -> Self {
         merge(&mut self.plugin, fields);
         self
     }
 
-    /// Fields of every endpoint that differ.
+    /// Changes fields of every endpoint.
     pub fn endpoint(mut self, fields: Value) -> Self {
         for endpoint in self.plugin["endpoints"].as_array_mut().expect("endpoints") {
             merge(endpoint, fields.clone());
@@ -100,7 +100,7 @@ impl Setup {
         self
     }
 
-    /// One endpoint each at `/<name>` in place of `/mcp`, alike but for that.
+    /// One endpoint each at `/<name>` in place of `/mcp`, otherwise alike.
     pub fn endpoints(mut self, names: &[&str]) -> Self {
         let template = self.plugin["endpoints"][0].clone();
         let named = |name: &&str| {
@@ -118,7 +118,7 @@ impl Setup {
         self
     }
 
-    /// Fields of the filter's `PluginConfig` that differ: `failure_policy`, `vm_config` …
+    /// Changes fields of the filter's `PluginConfig`: `failure_policy`, `vm_config` …
     pub fn filter(self, fields: Value) -> Self {
         self.patch(move |config| merge(wasm(config), fields.clone()))
     }
@@ -135,12 +135,12 @@ impl Setup {
             .patch(without_the_flag)
     }
 
-    /// Fields of the HTTP connection manager that differ.
+    /// Changes fields of the HTTP connection manager.
     pub fn connection_manager(self, fields: Value) -> Self {
         self.patch(move |config| merge(connection_manager(config), fields.clone()))
     }
 
-    /// Fields of the route to the server that differ: `timeout` …
+    /// Changes fields of the route to the server: `timeout` …
     pub fn route(self, fields: Value) -> Self {
         self.patch(move |config| {
             let routes = routes(config);
@@ -149,8 +149,8 @@ impl Setup {
         })
     }
 
-    /// Only the paths of the file that ships reach the server. Unless this is said every path does, as in an
-    /// operator's own file.
+    /// Routes only the paths of the file that ships to the server. Without this call every path reaches the server,
+    /// as in an operator's own file.
     pub fn routes_as_shipped(mut self) -> Self {
         self.routes_as_shipped = true;
         self
@@ -192,13 +192,13 @@ impl Setup {
         self
     }
 
-    /// This test brings faults about that leave traces: a trap, counts put right.
+    /// This test causes faults that leave traces: a trap, repaired counts.
     pub fn faults_expected(mut self) -> Self {
         self.faults_expected = true;
         self
     }
 
-    /// How many seconds a listener that was replaced has to finish what it is at. One unless said otherwise.
+    /// How many seconds a replaced listener has to finish its requests; one by default.
     pub fn drain_seconds(mut self, seconds: u32) -> Self {
         self.drain_s = seconds;
         self

@@ -1,4 +1,4 @@
-//! One scenario, played everywhere: with one worker and with two, over HTTP/1.1 and over HTTP/2.
+//! Plays one scenario everywhere: with one worker and with two, over HTTP/1.1 and over HTTP/2.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::odd_server::{OddServer, Request};
 use crate::reply::Reply;
 use crate::setup::Setup;
 
-/// Where a scenario plays: an endpoint of its own behind a gateway that it shares, so that its numbers are its own.
+/// Where a scenario plays: its own endpoint behind a shared gateway, so that it has its own numbers.
 #[derive(Clone)]
 pub struct Stage {
     pub gateway: Arc<Gateway>,
@@ -71,7 +71,7 @@ impl Stage {
         }
     }
 
-    /// Asserts that the filter answers for the session, and the server hears nothing of it.
+    /// Asserts that the filter itself answers for the session, and the server gets no request.
     #[track_caller]
     pub fn expect_gone<'a>(&'a self, session: &'a str) -> impl Future<Output = ()> + 'a {
         let caller = std::panic::Location::caller();
@@ -131,7 +131,8 @@ pub async fn everywhere<S, F>(
     S: Fn(Stage) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    // Dropped here, where the last look at a gateway can fail the test. A scenario may hold less than its stage.
+    // The gateways are dropped here, where their last check can fail the test. A scenario may keep parts of its stage
+    // until then.
     let mut kept = Vec::new();
     let mut scenarios = Vec::new();
     for workers in [1, 2] {

@@ -6,7 +6,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use serde_json::{Value, json};
 
-/// Whoever issues tokens (ES256).
+/// An issuer of tokens (ES256).
 pub struct Issuer {
     key: EcdsaKeyPair,
     random: SystemRandom,

@@ -1,4 +1,4 @@
-//! Which requests take a place, and what becomes of it when the answer opens a session.
+//! Which requests take a place under the cap, and what happens to it when the answer opens a session.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ fn held(gate: &Gate) -> impl Fn(&Request) -> Reply + Clone + Send + Sync + use<>
     }
 }
 
-/// Sends a POST without an id, and while the server holds the answer makes sure how many places are taken.
+/// Sends a POST without an id. While the server holds the answer, checks how many places are taken.
 async fn places_taken_by(stage: &Stage, gate: &Gate, message: &Value, places: u64) {
     let reached = stage.server.count(stage.path);
     let (client, call) = (stage.client.clone(), Call::post(message));
@@ -36,7 +36,7 @@ async fn places_taken_by(stage: &Stage, gate: &Gate, message: &Value, places: u6
     assert!(answer.await.expect("an answer").status < 300);
 }
 
-/// As `everywhere`, but one after the other, so that each scenario has the gate to itself.
+/// As `everywhere`, but the scenarios run one after the other, so that each has the gate to itself.
 async fn one_at_a_time(setup: impl Fn(Setup) -> Setup, scenario: impl AsyncFn(&Stage, &Gate)) {
     for workers in [1, 2] {
         let gate = Gate::closed();

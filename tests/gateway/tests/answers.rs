@@ -8,7 +8,7 @@ fn as_shipped(setup: Setup) -> Setup {
     setup
 }
 
-/// Sends a request that must be refused so, without the server hearing of it.
+/// Sends a request that the filter must refuse in this way. The server must not get it.
 async fn refused(stage: &Stage, call: Call, (status, code, text): (u16, i64, &str), reason: &str) {
     let name = format!("rejected.reason.{reason}");
     let (before, reached) = (stage.stat(&name), stage.server.count(stage.path));

@@ -70,7 +70,7 @@ async fn with_trailers() {
             .send(with_trailer(Call::post_bytes("{".repeat(40))))
             .await;
         assert_eq!(invalid.status, 400);
-        // In a session nothing is held, trailers or not.
+        // In a session the filter holds nothing, with or without trailers.
         let in_session = with_trailer(Call::tools_list().session("t"));
         assert_eq!(stage.client.send(in_session).await.status, 200);
         assert_eq!(stage.stat("reserved"), 0);
@@ -125,7 +125,7 @@ async fn events_pass_as_they_come() {
     everywhere(one_place, Reply::polite, |stage| async move {
         let session = stage.client.open_session().await;
         let mut stream = stage.client.open_stream(&session).await;
-        // The server leaves the stream open: a gateway that buffered would never pass this on.
+        // The server leaves the stream open. A gateway that buffered would never pass this event on.
         let event = stream.next().await.expect("an event").expect("whole");
         assert!(event.starts_with(b"event: message\n"));
     })

@@ -1,4 +1,4 @@
-//! How many sessions there may be, and what happens at the limit.
+//! The caps on sessions, and what happens at them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -141,8 +141,8 @@ async fn the_vm_cap_counts_all_endpoints() {
     }
 }
 
-/// The highest `active + reserved` seen while `running`. The two are read one after the other, active first; while
-/// nothing ends, that never shows more than there was.
+/// The highest `active + reserved` while `running`. The two are read one after the other, active first. While no
+/// session ends, the sum is never too high.
 fn highest_load(gateway: &Gateway, running: &AtomicBool) -> u64 {
     let mut highest = 0;
     while running.load(Ordering::Relaxed) {
@@ -155,7 +155,7 @@ fn highest_load(gateway: &Gateway, running: &AtomicBool) -> u64 {
 }
 
 async fn burst(gateway: &Gateway, http: Http) -> Vec<(u64, Answer)> {
-    // A connection each, so that both workers get their share.
+    // Each has a connection of its own, so that both workers get their share.
     let requests = (0..200_u64).map(|id| {
         let client = gateway.client(http);
         tokio::spawn(async move { (id, client.send(Call::post(&message::initialize(id))).await) })
@@ -184,7 +184,7 @@ async fn two_hundred_for_fifty_places(http: Http) {
     let opener = tokio::spawn({
         let gateway = gateway.clone();
         async move {
-            // Answers flow only when all have been judged, so that no place is free in between.
+            // The answers flow only after all requests were judged, so that no place becomes free in between.
             gateway.expect("endpoint.mcp.rejected.reason.capacity", 150).await;
             gate.open();
         }

@@ -1,4 +1,5 @@
-//! A page in a browser reads the filter's own answers, if Envoy's CORS filter stands where `docs/operating.md` puts it.
+//! A page in a browser can read the filter's own answers, if Envoy's CORS filter stands where `docs/operating.md`
+//! puts it.
 
 use gateway::stage::Stage;
 use gateway::{Answer, Call, Reply, Setup, everywhere};
@@ -6,7 +7,7 @@ use serde_json::{Value, json};
 
 const PAGE: &str = "https://inspector.example.com";
 
-/// The policy as the table of the page shows it, for one origin.
+/// The policy in the table of `docs/operating.md`, for one origin.
 fn policy() -> Value {
     let page = include_str!("../../../docs/operating.md");
     let rows = page.lines().filter_map(|line| {
@@ -28,7 +29,7 @@ fn policy() -> Value {
     policy
 }
 
-/// One place for sessions, and the CORS filter at this place of the chain, in which ours stood first.
+/// A cap of one session, and the CORS filter at this place in the chain, which began with ours.
 fn with_cors_at(place: usize) -> impl Fn(Setup) -> Setup {
     let filter = json!({
         "name": "envoy.filters.http.cors",
@@ -51,7 +52,7 @@ fn from_page(call: Call) -> Call {
     call.header("origin", PAGE)
 }
 
-/// Whether the page that sent the request may read the answer, and these headers of it.
+/// Whether the page that sent the request can read the answer, and these headers of it.
 fn readable(answer: &Answer, headers: &[&str]) -> bool {
     let exposed = answer.header("access-control-expose-headers").unwrap_or_default();
     answer.header("access-control-allow-origin") == Some(PAGE)

@@ -1,4 +1,4 @@
-//! Clients and servers that go away, by the thousand and at every stage. Nothing of theirs stays behind.
+//! Clients and servers that leave, by the thousand and at every stage. They leave nothing behind.
 
 use std::process::{Command, Stdio};
 
@@ -107,7 +107,7 @@ async fn two_hundred_half_requests_that_never_finish() {
         connection.send(bytes_until(Stage::BodyHeld, "")).await;
         halves.push(connection);
     }
-    // They take no place from anybody.
+    // They take up no place that others need.
     let session = gateway.client(Http::One).open_session().await;
     assert_eq!(gateway.stat("vm.reserved"), 0);
     for half in &mut halves {
@@ -116,7 +116,7 @@ async fn two_hundred_half_requests_that_never_finish() {
     nothing_is_left(&gateway, &session).await;
 }
 
-/// Not a test: the process that [`a_client_process_is_killed`] kills.
+/// This is no test but the process that [`a_client_process_is_killed`] kills.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "runs as a process of its own"]
 async fn client_process() {

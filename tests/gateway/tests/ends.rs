@@ -9,7 +9,7 @@ fn as_shipped(setup: Setup) -> Setup {
     setup
 }
 
-/// Sends a request in a fresh session that should end it for this reason.
+/// Sends a request in a fresh session. The request must end the session for this reason.
 async fn ends(stage: &Stage, call: Call, reason: &str) {
     let name = format!("ended.reason.{reason}");
     let (ended, session) = (stage.stat(&name), stage.client.open_session().await);
@@ -24,7 +24,7 @@ async fn ends(stage: &Stage, call: Call, reason: &str) {
     stage.expect_gone(&session).await;
 }
 
-/// Sends a request in a fresh session that should leave it alive.
+/// Sends a request in a fresh session. The session must stay alive.
 async fn leaves_alive(stage: &Stage, call: Call) {
     let session = stage.client.open_session().await;
     // Whether the client gets an answer does not matter here.

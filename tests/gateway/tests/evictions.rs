@@ -1,4 +1,4 @@
-//! `on_full: evict_idle`: who gives up its place, and who never does; and floods of initializations.
+//! `on_full: evict_idle`: which sessions are evicted, and which never are; and floods of initializations.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ fn evicting(setup: Setup) -> Setup {
     setup.endpoint(json!({"max_sessions": 3, "on_full": "evict_idle", "unknown_session": "reject"}))
 }
 
-/// Idle times are kept to the second: what happens after this is later than what happened before.
+/// Idle times have a resolution of one second. After this wait an event counts as later than those before.
 async fn a_second_later(stage: &Stage, active: u64) {
     let span = Duration::from_millis(1100);
     poll::throughout(span, "the sessions live", || stage.stat("active") == active).await;
@@ -27,7 +27,7 @@ async fn the_longest_idle_gives_up_its_place() {
             stage.expect("active", active).await;
             a_second_later(&stage, active).await;
         }
-        // The first is used again: now the second is the one that has been idle longest.
+        // The first session is used again. Now the second has been idle longest.
         stage.expect_alive(&sessions[0]).await;
         for (opened, evicted) in [(1, 1), (2, 2), (3, 0)] {
             a_second_later(&stage, 3).await;
@@ -52,7 +52,7 @@ async fn what_is_in_use_stays_and_the_newcomer_is_refused_when_all_are() {
         for _ in 0..3 {
             sessions.push(stage.client.open_session().await);
         }
-        // An open stream each for two of them, on connections of their own, so that any worker may have them.
+        // Two of them get an open stream each, on connections of their own, so that any worker may have them.
         for session in &sessions[..2] {
             let client = stage.gateway.client(stage.http).at(stage.path);
             held.push(client.open(Call::get().session(session)).await);
@@ -76,7 +76,7 @@ async fn what_is_in_use_stays_and_the_newcomer_is_refused_when_all_are() {
         expect_refused(&refused, 429, -32603, "Too many open sessions", Some(json!(1)));
         assert_eq!(stage.stat("ended.reason.evicted"), 0);
 
-        // One comes to rest, and is the one.
+        // One session becomes idle, and is the one to evict.
         drop(held.remove(0));
         let end = Instant::now() + poll::SOON;
         while stage.client.initialize().await.status != 200 {
@@ -125,7 +125,7 @@ async fn at_its_quota_a_principal_loses_only_its_own() {
         assert_eq!(ping("alice", &alices[1]).await, 200);
         a_second_later(&stage, 3).await;
         assert_eq!(ping("bob", &bobs).await, 200);
-        // The endpoint is full and carol has no session: the longest idle of all goes.
+        // The endpoint is full and carol has no session, so the longest idle session of all is evicted.
         let carols = open("carol").await;
         assert_eq!(ping("alice", &alices[2]).await, 404);
         assert_eq!(ping("carol", &carols).await, 200);
@@ -154,7 +154,7 @@ async fn established(gateway: &Gateway, sessions: &[String], time: Duration) -> 
     (took, failures)
 }
 
-/// Initializations from one address, as fast as it can.
+/// Sends initializations from one address, as fast as it can.
 async fn flood(gateway: &Gateway, http: Http) -> u64 {
     let client = gateway.client(http);
     let mut refused = 0;

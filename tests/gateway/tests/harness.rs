@@ -1,4 +1,4 @@
-//! The tests' own tools, against an Envoy without the filter.
+//! Tests of the tests' own tools, against an Envoy without the filter.
 
 use bytes::Bytes;
 use gateway::envoy::tells_of_broken_answers;

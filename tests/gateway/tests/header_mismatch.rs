@@ -1,4 +1,4 @@
-//! `verify_headers`: what headers of 2026-07-28 say of a held message.
+//! `verify_headers`: the headers of 2026-07-28 must agree with a held message.
 
 use gateway::message::STATELESS_REVISION;
 use gateway::stage::expect_refused;

@@ -1,9 +1,10 @@
-//! Bytes no honest client or server sends. Each gets its answer, the VM never traps, nothing is lost.
+//! Bytes that no honest client or server sends. Each request gets its answer, the VM never traps, and no session is
+//! lost.
 
 use gateway::{Call, Gateway, OddServer, RawConnection, Reply, Setup, everywhere, message, poll};
 use serde_json::json;
 
-/// A gateway with one live session, whose survival shows that nothing was lost.
+/// A gateway with one live session. If it survives, nothing was lost.
 async fn with_a_session(workers: u32) -> (OddServer, Gateway, String) {
     let server = OddServer::start(Reply::as_told).await;
     let gateway = Setup::new(server.address()).workers(workers).start().await;
@@ -60,7 +61,7 @@ async fn paths_and_hosts_beyond_ascii() {
     for request in requests {
         let mut connection = gateway.connect().await;
         connection.send(request).await;
-        // An answer or a close, whichever; the stream that a served GET opens ends with the connection.
+        // The gateway answers or closes. If it serves the GET, its stream ends with the connection.
         let _ = tokio::time::timeout(std::time::Duration::from_millis(300), connection.answer()).await;
     }
     let mut stats = gateway.stats();
@@ -120,7 +121,7 @@ async fn bodies_of_every_kind_of_garbage() {
 async fn what_servers_should_not_send() {
     let stage = |setup: Setup| setup.endpoint(json!({"max_sessions": 2}));
     everywhere(stage, Reply::as_told, |stage| async move {
-        // Several ids, empty ones, bytes: no session that a client could use, or one, but never a lost place.
+        // Several ids, empty ones, odd bytes. The answer may open a session or not, but no reservation may be lost.
         let ids: [&[u8]; 4] = [b"", b"\xff\xfe", b"a b", b"tab\tbed"];
         for id in ids {
             let answer = stage

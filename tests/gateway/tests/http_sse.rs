@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 const PING: &str = r#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#;
 
-/// An endpoint of HTTP+SSE for each protocol, with these fields more.
+/// An endpoint of HTTP+SSE for each protocol, with these further fields.
 fn http_sse(fields: Value) -> impl Fn(Setup) -> Setup {
     move |setup| {
         let endpoint = |name: &str| {
@@ -28,7 +28,7 @@ fn http_sse(fields: Value) -> impl Fn(Setup) -> Setup {
     }
 }
 
-/// Opens a stream, and reads it up to the end of its first event: where to POST to.
+/// Opens a stream, and reads it up to the end of its first event. Returns the URI for POSTs.
 async fn open(stage: &Stage) -> (Stream, String) {
     let mut stream = stage.client.open(Call::get()).await;
     assert_eq!(stream.status, 200);
@@ -48,7 +48,7 @@ async fn open(stage: &Stage) -> (Stream, String) {
     (stream, uri.to_owned())
 }
 
-/// The status of a message to this URI.
+/// The status of the answer to a message to this URI.
 async fn post(stage: &Stage, uri: &str) -> u16 {
     stage.client.send(Call::post_bytes(PING).path(uri)).await.status
 }
@@ -64,11 +64,11 @@ async fn a_session_lives_as_long_as_its_stream() {
         Reply::http_sse,
         |stage| async move {
             let (stream, uri) = open(&stage).await;
-            // It is in the table before its client can know of it.
+            // The session is in the table before its client can know of it.
             assert_eq!(post(&stage, &uri).await, 202);
             stage.expect("active", 1).await;
             stage.expect("streams", 1).await;
-            // What a message is answered ends nothing.
+            // An answer to a message never ends the session.
             let answered_404 = Call::post_bytes(PING).path(&uri).reply("404");
             assert_eq!(stage.client.send(answered_404).await.status, 404);
             assert_eq!(post(&stage, &uri).await, 202);
@@ -81,7 +81,7 @@ async fn a_session_lives_as_long_as_its_stream() {
                 expect_refused(&answer, 404, -32001, "Session not found", None);
             }
             assert_eq!(messages(&stage), reached);
-            // Without an id it is the server's to judge.
+            // The server judges a message without an id.
             assert_eq!(post(&stage, &format!("{}/message", stage.path)).await, 202);
             assert_eq!(
                 (stage.stat("created"), stage.stat("ended.reason.stream_closed")),
@@ -172,7 +172,7 @@ async fn a_thousand_streams_that_break_off_leave_nothing() {
             for round in 1..=20 {
                 let mut streams = Vec::new();
                 for turn in 0..50 {
-                    // Some leave before the event has come to them.
+                    // Some leave before they got the event.
                     streams.push(if turn % 2 == 0 {
                         open(&stage).await.0
                     } else {
@@ -266,7 +266,7 @@ async fn other_answers_give_the_place_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_event_is_found_wherever_it_is_cut_and_passes_unchanged() {
     const STREAM: &str = "\u{feff}: hi\r\n\r\nid: 1\revent: endpoint\ndata: https://x/y?a=1&\rdata: session_id=a%2Db\n\r\nevent: message\ndata: {}\n\n";
-    // The server cuts where the client says.
+    // The server cuts the event where the client says.
     let behaviour = |request: &Request| {
         let cut: usize = request
             .header("x-cut")
@@ -327,7 +327,7 @@ async fn the_lifetime_closes_the_stream() {
     let setup = http_sse(json!({"idle_timeout": "1s", "max_lifetime": "3s"}));
     everywhere(setup, Reply::http_sse, |stage| async move {
         let (stream, _) = open(&stage).await;
-        // Past its idle timeout the open stream keeps it.
+        // The open stream keeps the session past its idle timeout.
         let is_whole = stream.ended().await;
         assert_eq!(
             is_whole,
@@ -377,7 +377,7 @@ async fn the_old_and_the_new_transport_share_a_gateway() {
     ]});
     let gateway = Setup::new(server.address()).plugin(plugin).start().await;
     let client = gateway.client(Http::One);
-    // A client that tries the new one first and falls back.
+    // A client that first tries the new transport and then falls back.
     let probe = Call::initialize().path("/sse").reply("405");
     assert_eq!(client.send(probe).await.status, 405);
     let stream = client.open(Call::get().path("/sse")).await;
@@ -392,7 +392,7 @@ async fn the_old_and_the_new_transport_share_a_gateway() {
     assert_eq!(gateway.stat("endpoint.sse.created"), 1);
 }
 
-/// Not a test: the process that [`a_killed_client_s_place_is_usable_at_once`] kills.
+/// This is no test but the process that [`a_killed_client_s_place_is_usable_at_once`] kills.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "runs as a process of its own"]
 async fn client_process() {
@@ -420,7 +420,7 @@ fn client_process_of(gateway: &Gateway, http: Http) -> Child {
         .expect("it starts")
 }
 
-/// How long after SIGKILL another client has the place.
+/// The time from SIGKILL until another client has the place.
 async fn time_until_usable(gateway: &Gateway, http: Http) -> Duration {
     let client = gateway.client(http).at("/h1");
     let mut process = client_process_of(gateway, http);
@@ -443,8 +443,8 @@ async fn time_until_usable(gateway: &Gateway, http: Http) -> Duration {
     took
 }
 
-/// One after the other, and with sweeps far apart, so that nothing but the stream's end can give the place back. Of
-/// five times the shortest is asserted: the others tell how busy the machine is with other tests.
+/// The runs come one after the other, and sweeps are far apart, so that only the stream's end can free the place. The
+/// test asserts the shortest of five times: the others show how busy the machine is with other tests.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_client_s_place_is_usable_at_once() {
     let server = OddServer::start(Reply::http_sse).await;
@@ -459,7 +459,7 @@ async fn a_killed_client_s_place_is_usable_at_once() {
         times.sort();
         println!("{workers} workers, HTTP/{http:?}: usable {times:.1?} after SIGKILL");
         assert!(times[0] < Duration::from_millis(100), "{times:?}");
-        // One that took the place may have left before its event came.
+        // A client that took the place may have left before its event came.
         let ended = gateway.stat("endpoint.h1.ended.reason.stream_closed");
         assert!(ended >= 5 && ended == gateway.stat("endpoint.h1.created"));
     }

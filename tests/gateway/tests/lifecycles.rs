@@ -1,4 +1,4 @@
-//! Thousands of whole lives against the real MCP server: nothing fails, nothing stays behind.
+//! Thousands of whole sessions against the real MCP server: no request fails, and nothing stays behind.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,15 +7,15 @@ use std::time::Instant;
 use gateway::{Client, Gateway, Http, McpServer, Setup, message};
 use serde_json::json;
 
-/// How many lives are lived at the same time.
+/// How many sessions run at the same time.
 const AT_ONCE: u64 = 32;
-/// Before the first look, so that pools, buffers and the table have their size.
+/// Sessions before the first look, so that pools, buffers and the table have their size.
 const WARM_UP: u64 = 2_000;
 const LIVES: u64 = 20_000;
-/// A shared-data key per session would leave 3 MB in 20,000 lives, a leak of a kilobyte each 20 MB.
+/// A shared-data key per session would leave 3 MB in 20,000 sessions, and a leak of a kilobyte each 20 MB.
 const ALLOWED_GROWTH: u64 = 2 << 20;
 
-/// One life: initialize, initialized, tools/list, tools/call twice, DELETE.
+/// One session: initialize, initialized, tools/list, tools/call twice, DELETE.
 async fn live(client: &Client) -> Result<(), String> {
     let answer = client.initialize().await;
     let session = answer
@@ -63,7 +63,8 @@ async fn live_many(gateway: &Gateway, http: Http, lives: u64) {
     println!("{lives} lives over HTTP/{http:?} in {:.1?}", started.elapsed());
 }
 
-/// What may not grow: what Envoy has allocated itself, shared data included, and the whole process, VMs included.
+/// Memory that must not grow: what Envoy itself has allocated, shared data included, and the whole process, VMs
+/// included.
 #[derive(Debug)]
 struct Footprint {
     table_bytes: u64,

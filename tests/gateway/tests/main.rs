@@ -1,7 +1,7 @@
 //! The filter in a real Envoy.
 //!
-//! Most tests play one scenario `everywhere`: with one worker and with two, over HTTP/1.1 and over HTTP/2. Where
-//! nothing else is said, the configuration is the one that ships.
+//! Most tests play one scenario `everywhere`: with one worker and with two, over HTTP/1.1 and over HTTP/2. Unless a
+//! test says otherwise, the configuration is the one that ships.
 
 mod admission;
 mod answers;

@@ -1,4 +1,4 @@
-//! The module itself: nothing that a host may lack.
+//! The module itself: it needs nothing that a host may lack.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ fn imports(module: &[u8]) -> BTreeSet<String> {
     imports
 }
 
-/// What the module imports, and which callbacks it exports: the names that Envoy can restrict it to.
+/// The module's imports, and the callbacks it exports. Envoy can restrict the module to these names.
 pub fn capabilities(module: &[u8]) -> (BTreeSet<String>, BTreeSet<String>) {
     let names = imports(module);
     let imports = names.iter().filter_map(|name| name.split_once('.'));
@@ -33,7 +33,7 @@ pub fn capabilities(module: &[u8]) -> (BTreeSet<String>, BTreeSet<String>) {
             callbacks.extend(names.filter(|name| name.starts_with("proxy_on_")));
         }
     }
-    // Envoy calls this one whatever it is told.
+    // Envoy calls this one regardless of any restriction.
     callbacks.remove("proxy_on_memory_allocate");
     (imports.map(|(_, name)| name.to_owned()).collect(), callbacks)
 }

@@ -108,7 +108,7 @@ async fn prometheus_gets_labels() {
             3.0,
         );
         shows(&samples, "mcp_sessions_repaired", &[], 0.0);
-        // Written by the sweep.
+        // The sweep writes it.
         gateway::poll::eventually(gateway::poll::SOON, "the table's size is shown", || {
             let samples = gateway.prometheus();
             find(&samples, "mcp_sessions_table_bytes", &[]).is_some_and(|sample| sample.value > 0.0)
@@ -146,15 +146,15 @@ async fn posts_are_counted_by_method() {
     .await;
 }
 
-/// Sends a request with a query of its own and yields its entry in the access log.
+/// Sends a request with a query of its own. Returns its entry in the access log.
 async fn logged(gateway: &Gateway, call: Call, mark: &str) -> Value {
     let client = gateway.client(Http::One);
     let _ = client.try_send(call.header("user-agent", mark)).await;
     gateway.access_log_entry(|entry| entry["mark"] == mark).await
 }
 
-/// A gateway whose access log tells requests apart by their user agent.
-/// The keys of an entry that the filter has left a value for. Before 1.40 Envoy writes those without one as null.
+/// The keys of an access-log entry for which the filter has left a value. Envoy before 1.40 writes a key without a
+/// value as null.
 fn left_by_the_filter(entry: &Value) -> Vec<&String> {
     let fields = entry.as_object().expect("an entry").iter();
     let without_value = gateway::envoy::version() < (1, 40);
@@ -256,7 +256,7 @@ async fn a_session_id_is_hashed_plain_or_left_out() {
     }
 }
 
-/// Whatever becomes of a session, by default nothing that is logged gives its id away, and no line is long.
+/// Whatever happens to a session, by default no log entry gives its id away, and no line is long.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_log_line_shows_an_id_or_is_long() {
     const MARK: &str = "give-me-away";

@@ -1,4 +1,4 @@
-//! Sessions belong to someone: where a caller's identity comes from, and that no client can choose it.
+//! A session belongs to a principal: where a caller's identity comes from, and that no client can choose it.
 
 use gateway::client::BOTH;
 use gateway::stage::expect_refused;
@@ -64,7 +64,7 @@ impl Tenant {
     }
 }
 
-/// Everything that can be done with a session's id.
+/// Every use of a session's id.
 fn uses(session: &str) -> Vec<Call> {
     let calls = vec![
         Call::tools_list(),
@@ -78,8 +78,8 @@ fn uses(session: &str) -> Vec<Call> {
     calls.into_iter().map(|call| call.session(session)).collect()
 }
 
-/// `thief` is another principal than `owner`: no use of the owner's session comes to anything, its quota is its own, and
-/// the owner never notices.
+/// `thief` is another principal than `owner`. No use of the owner's session succeeds, the thief's quota is its own,
+/// and the owner notices nothing.
 async fn cannot_take_over(server: &OddServer, thief: &Tenant, owner: &Tenant) {
     let session = owner.open().await;
     let (mut bodies, mut heads) = (Vec::new(), Vec::new());
@@ -100,7 +100,7 @@ async fn cannot_take_over(server: &OddServer, thief: &Tenant, owner: &Tenant) {
         }
     }
     assert!(bodies.iter().all(|body| *body == bodies[0]), "{bodies:?}");
-    // Whether Envoy keeps the connection is its own business; it is the same for both ids.
+    // Envoy decides whether it keeps the connection. It must decide the same for both ids.
     let (foreign, unknown) = heads.split_at(heads.len() / 2);
     assert_eq!(foreign, unknown);
     assert_eq!(owner.ping(&session).await, 200, "the owner's session is gone");
@@ -155,7 +155,7 @@ async fn verified_claims_name_the_caller_whatever_its_token() {
             let bob = tenant(&token(&issuer, "bob", json!({})));
             cannot_take_over(&server, &bob, &alice).await;
 
-            // A fresh token of the same caller opens its sessions, as does one with other claims.
+            // The same caller's sessions accept a fresh token, and one with other claims.
             let session = alice.open().await;
             let refreshed = tenant(&token(&issuer, "alice", json!({"jti": "2", "scope": "more"})));
             assert_eq!(refreshed.ping(&session).await, 200);
@@ -197,7 +197,7 @@ async fn who_lacks_a_claim_or_has_it_twice_is_nobody() {
         assert_eq!(with(claims.clone()).ping(&session).await, 200, "{claims}");
     }
     cannot_take_over(&server, &nobody, &somebody).await;
-    // Claims that make the same text when they are written one after the other.
+    // Different claims that give the same text when they are joined.
     let one = tenant(&[("authorization", &token(&issuer, "ab", json!({"tenant": "c"})))]);
     let other = tenant(&[("authorization", &token(&issuer, "a", json!({"tenant": "bc"})))]);
     cannot_take_over(&server, &one, &other).await;
@@ -242,7 +242,7 @@ async fn a_header_from_a_trusted_proxy_counts_only_once_and_not_empty() {
         let (alice, nobody) = (tenant(&[("x-user-id", "alice")]), tenant(&[]));
         cannot_take_over(&server, &tenant(&[("x-user-id", "bob")]), &alice).await;
         cannot_take_over(&server, &nobody, &alice).await;
-        // No text is nobody.
+        // A claim that is no text names nobody.
         cannot_take_over(&server, &nobody, &tenant(&[("x-user-id", "anonymous")])).await;
         let session = nobody.open().await;
         let twice = tenant(&[("x-user-id", "alice"), ("x-user-id", "alice")]);
@@ -267,7 +267,7 @@ async fn an_address_is_the_one_that_envoy_trusts() {
             let at = |chain: &str| Tenant::new(gateway.client(http), &[("x-forwarded-for", chain)]);
             let here = at("203.0.113.1, 192.0.2.1");
             if hops == 0 {
-                // A port is no part of it, nor is anything that a client says.
+                // The identity does not contain the port, nor anything that a client writes.
                 let session = here.open().await;
                 let elsewhere = Tenant::new(gateway.client(http), &[("x-forwarded-for", "192.0.2.2")]);
                 assert_eq!(elsewhere.ping(&session).await, 200);
@@ -275,7 +275,7 @@ async fn an_address_is_the_one_that_envoy_trusts() {
                 continue;
             }
             cannot_take_over(&server, &at("192.0.2.2"), &here).await;
-            // What comes before the trusted proxy's entry is the client's to write.
+            // The client can write whatever comes before the trusted proxy's entry.
             cannot_take_over(&server, &at("203.0.113.1, 192.0.2.1, 192.0.2.2"), &here).await;
             let v6 = at("2001:db8::1");
             cannot_take_over(&server, &at("2001:db8::2"), &v6).await;

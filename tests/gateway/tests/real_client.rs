@@ -47,7 +47,7 @@ async fn a_client_lives_a_whole_session() {
         gateway.expect("endpoint.mcp.streams", 1).await;
         assert_eq!(client.list_all_tools().await.expect("tools").len(), 3);
         assert_eq!(call(&client, "echo", json!({"message": "hello"})).await, "hello");
-        // Longer than the idle timeout: a session in use is not idle.
+        // The call takes longer than the idle timeout. A session in use is not idle.
         assert_eq!(
             call(&client, "slow", json!({"steps": 25, "step_ms": 100})).await,
             "25 steps"

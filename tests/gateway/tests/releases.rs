@@ -1,10 +1,11 @@
-//! A place is given back, exactly once, whatever comes in place of a session.
+//! A reservation is given back exactly once, however the request ends without a session.
 
 use gateway::stage::Stage;
 use gateway::{Call, Reply, Setup, everywhere, poll};
 use serde_json::json;
 
-/// One place in all: given back too seldom, the next newcomer is refused; too often, the gauge wraps.
+/// A cap of one. If a reservation is given back too seldom, the next newcomer is refused; if too often, the gauge
+/// wraps.
 fn one_place(setup: Setup) -> Setup {
     setup.endpoint(json!({"max_sessions": 1}))
 }
@@ -13,7 +14,7 @@ fn one_place_by_headers(setup: Setup) -> Setup {
     one_place(setup).admission_by_headers()
 }
 
-/// No place is taken, no session was made, and there is room for one, which then ends.
+/// Checks that no place is taken and no session was made, and that a session can be opened and ended.
 async fn place_is_back(stage: &Stage) {
     stage.expect("reserved", 0).await;
     assert_eq!(stage.stat("active"), 0);
@@ -32,7 +33,7 @@ async fn answers_without_a_session(stage: Stage) {
         200
     );
     place_is_back(&stage).await;
-    // A fresh id on an error opens nothing.
+    // A fresh id on an error opens no session.
     for status in ["302", "400", "401", "404", "406", "409", "500", "503"] {
         let answer = stage
             .client

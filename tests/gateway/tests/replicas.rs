@@ -1,4 +1,4 @@
-//! Several servers behind one gateway, several gateways behind one edge: the files that ship.
+//! Several servers behind one gateway, several gateways behind one edge, with the files that ship.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use gateway::setup::{set_module, wasm, yaml};
 use gateway::{Client, Gateway, Http, OddServer, Reply, Setup, poll};
 use serde_json::{Value, json};
 
-/// A server that knows its own sessions and nobody else's.
+/// A server that knows only its own sessions.
 struct Replica {
     server: OddServer,
     live: Arc<Mutex<BTreeSet<String>>>,
@@ -48,7 +48,7 @@ fn socket(address: SocketAddr) -> Value {
     json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
 }
 
-/// Puts these in the place of a cluster's hosts.
+/// Replaces a cluster's hosts with these.
 fn set_hosts(cluster: &mut Value, hosts: &[SocketAddr]) {
     let hosts: Vec<_> = hosts
         .iter()
@@ -57,7 +57,7 @@ fn set_hosts(cluster: &mut Value, hosts: &[SocketAddr]) {
     cluster["load_assignment"]["endpoints"][0]["lb_endpoints"] = json!(hosts);
 }
 
-/// Ports of the system's choosing.
+/// Lets the system choose the ports.
 fn anywhere(mut config: Value) -> Value {
     let chosen = socket(([127, 0, 0, 1], 0).into());
     config["admin"]["address"] = chosen.clone();
@@ -141,7 +141,7 @@ async fn an_edge_keeps_a_session_on_one_gateway_as_long_as_that_is_there() {
     let ids = open(&client, 20).await;
     assert_eq!(of("endpoint.mcp.created").iter().sum::<u64>(), 20);
     assert!(of("endpoint.mcp.created").iter().all(|created| *created > 0));
-    // Twice the idle timeout: whoever had not seen the pings would have ended the sessions.
+    // Twice the idle timeout: a gateway that had not seen the pings would have ended the sessions.
     let end = std::time::Instant::now() + Duration::from_secs(6);
     while std::time::Instant::now() < end {
         for id in &ids {
@@ -166,7 +166,7 @@ async fn an_edge_keeps_a_session_on_one_gateway_as_long_as_that_is_there() {
     assert_eq!((replica.sessions(), replica.deletes()), (0, 20));
 }
 
-/// The first answer that is not the edge's own 503 while it finds out that a gateway has gone.
+/// The first answer that is not the edge's own 503, while the edge finds out that a gateway is gone.
 async fn poll_until_answered(client: &Client, id: &str) -> u16 {
     let end = std::time::Instant::now() + poll::SOON;
     loop {

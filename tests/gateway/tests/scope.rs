@@ -74,7 +74,7 @@ async fn other_paths_pass_untouched() {
         }
     }
     assert_eq!((gateway.stat("vm.active"), gateway.stat("vm.reserved")), (0, 0));
-    // Each carried an id, over both versions of HTTP.
+    // Each request carried an id, over both versions of HTTP.
     gateway.expect("ungoverned", 10).await;
 }
 

@@ -1,5 +1,5 @@
-//! Every spelling of the governed path, against a server that takes all of them for one: no spelling goes around the
-//! filter, through the files that ship and through routes that let every path pass.
+//! Every spelling of the governed path, against a server that takes all of them for one. No spelling goes around the
+//! filter, with the files that ship and with routes that let every path pass.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -32,7 +32,7 @@ const SPELLINGS: [(&str, &str); 16] = [
     ("gateway:8080", "/mcp"),
 ];
 
-/// A server with one endpoint, whatever the path: it mints a session for every POST without an id.
+/// A server with one endpoint, whatever the path. It opens a session for every POST without an id.
 struct OneEndpoint {
     server: OddServer,
     live: Arc<Mutex<BTreeSet<String>>>,
@@ -77,7 +77,7 @@ enum Form {
     Http2,
 }
 
-/// Sends an `initialize`. The status of the answer.
+/// Sends an `initialize`. Returns the status of the answer.
 async fn initialize(gateway: SocketAddr, form: Form, host: &str, path: &str) -> u16 {
     if form == Form::Http2 {
         let call = Call::post_bytes(INITIALIZE)
@@ -107,7 +107,7 @@ async fn delete(gateway: &Gateway, id: &str) {
     assert_eq!(answer.status, 200, "{id}");
 }
 
-/// Opens a session by every spelling that leads to the server, alone and at the cap. The spellings that do.
+/// Opens a session by every spelling that reaches the server, alone and at the cap. Returns these spellings.
 async fn walk(gateway: &Gateway, server: &OneEndpoint) -> Vec<(Form, &'static str, &'static str)> {
     let mut leads = Vec::new();
     for form in [Form::Origin, Form::Absolute, Form::Http2] {
@@ -134,7 +134,7 @@ async fn walk(gateway: &Gateway, server: &OneEndpoint) -> Vec<(Form, &'static st
             let status = initialize(gateway.address(), form, host, path).await;
             let wanted: &[u16] = match leads.contains(&(form, host, path)) {
                 true => &[429],
-                // Some the filter judges before Envoy says that no route leads there.
+                // The filter judges some of them before Envoy finds that it has no route for them.
                 false => &[400, 404, 429],
             };
             assert!(wanted.contains(&status), "{form:?} {host} {path}: {status}");
@@ -190,7 +190,7 @@ fn socket(address: SocketAddr) -> Value {
     json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
 }
 
-/// A file that ships, on ports of the system's choosing, its first cluster at these hosts.
+/// A file that ships, on ports that the system chooses, with its first cluster at these hosts.
 fn shipped(file: &str, hosts: &[SocketAddr]) -> Value {
     let mut config = yaml(file);
     let chosen = socket(([127, 0, 0, 1], 0).into());
@@ -254,7 +254,7 @@ async fn opens_one_session(gateway: SocketAddr, server: &OneEndpoint) {
     }
 }
 
-/// A server of WSGI reads `Mcp_Session_Id` as `Mcp-Session-Id`.
+/// A WSGI server reads `Mcp_Session_Id` as `Mcp-Session-Id`.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_header_with_an_underscore_never_reaches_the_server() {
     let server = OneEndpoint::start().await;

@@ -1,4 +1,4 @@
-//! `terminate_upstream`: the server hears, once, of each session that the filter ends.
+//! `terminate_upstream`: the filter tells the server, once, of each session that it ends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::updates::{Listeners, from_file};
 
-/// Ends sessions after a second, and tells the server with these fields more.
+/// Ends sessions after a second, and tells the server, with these further fields.
 fn telling(server: &OddServer, fields: Value) -> Setup {
     let mut upstream = json!({"cluster": "mcp", "authority": "mcp.internal", "timeout": "1s"});
     gateway::setup::merge(&mut upstream, fields);
@@ -26,7 +26,7 @@ fn deletes(server: &OddServer, path: &str) -> Vec<Request> {
     server.seen(path).into_iter().filter(of_filter).collect()
 }
 
-/// How often each id has been in a DELETE of the filter's.
+/// How many of the filter's DELETEs had each id.
 fn deleted(server: &OddServer) -> BTreeMap<String, usize> {
     let mut times = BTreeMap::new();
     for request in deletes(server, "/mcp") {
@@ -155,7 +155,7 @@ async fn a_session_that_nobody_can_use_ends_at_once() {
     assert_eq!(deleted(&server), every_id_once(&["unwanted".to_owned()]));
 }
 
-/// What a DELETE with this answer is counted as, and how often the server gets it.
+/// How a DELETE with this answer is counted, and how often the server gets it.
 async fn answered(reply: fn() -> Reply, expected: [u64; 6], times: usize) {
     let server = OddServer::start(move |request| match request.method.as_str() {
         "DELETE" => reply(),
@@ -205,21 +205,21 @@ async fn a_cluster_that_is_not_there_harms_nothing() {
     assert_eq!(gateway.client(Http::One).ping(&ids[0]).await.status, 404);
 }
 
-/// Opens sessions, one after the other, whatever happens to workers meanwhile; those whose id came back.
+/// Opens sessions, one after the other, even while workers crash. Returns the ids that came back.
 async fn open_anyhow(gateway: Arc<Gateway>, number: usize) -> Vec<String> {
     let client = gateway.client(Http::One);
     let mut ids = Vec::new();
     while ids.len() < number {
         match client.try_send(Call::initialize()).await {
             Ok(answer) if answer.status == 200 => ids.extend(answer.session().map(str::to_owned)),
-            // Of a worker that is down; it takes a moment to come back.
+            // The worker is down, and takes a moment to come back.
             Ok(_) | Err(_) => tokio::task::yield_now().await,
         }
     }
     ids
 }
 
-/// Takes workers down, one about every second, until told to stop; how many.
+/// Crashes a worker about every second until told to stop. Returns how many.
 async fn trap_workers(gateway: Arc<Gateway>, is_over: Arc<AtomicBool>) -> u64 {
     let mut rhythm = tokio::time::interval(Duration::from_secs(1));
     let mut traps = 0;
@@ -267,7 +267,7 @@ async fn each_is_sent_once_whatever_happens_to_workers_and_listeners() {
     is_over.store(true, Ordering::Relaxed);
     let traps = trapping.await.expect("no panic");
 
-    // Leases and claims of the dead lapse after half a minute.
+    // Leases and claims of dead workers lapse after half a minute.
     poll::eventually(Duration::from_secs(150), "all are settled", || {
         let [sent, ok, .., failed] = counted(&gateway);
         gateway.stat("vm.active") == 0 && sent >= 4_500 && ok + failed >= ids.len() as u64

@@ -1,4 +1,4 @@
-//! Sessions and reservations that time ends, and those it must not.
+//! Sessions and reservations that time ends, and those that it must not end.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use gateway::stage::Stage;
 use gateway::{Call, Gate, OddServer, Reply, Setup, everywhere, poll};
 use serde_json::json;
 
-/// The shortest idle time there is.
+/// The shortest idle timeout.
 const IDLE: Duration = Duration::from_secs(1);
 
 fn soon_idle(setup: Setup) -> Setup {
@@ -40,7 +40,7 @@ async fn requests_keep_a_session_from_being_idle() {
     .await;
 }
 
-/// The session must live while `call` is open, and its idle clock start when it ends.
+/// The session must live while `call` is open, and its idle time must start at the end of `call`.
 async fn pins(stage: Stage, call: Call) {
     let session = stage.client.open_session().await;
     let (client, open) = (stage.client.clone(), call.session(&session));
@@ -58,7 +58,7 @@ async fn pins(stage: Stage, call: Call) {
     let left = Instant::now();
     held.abort();
     stage.expect("ended.reason.idle", 1).await;
-    // Stamps are kept to the second.
+    // Stamps have a resolution of one second.
     assert!(
         left.elapsed() + Duration::from_millis(50) >= IDLE,
         "ended {:?} after the end",
@@ -96,7 +96,7 @@ async fn a_lifetime_ends_a_session_in_use_and_closes_its_streams() {
             "ended after {:?}",
             opened.elapsed()
         );
-        // Closed by the filter: the server would have kept it open.
+        // The filter closed it: the server would have kept it open.
         stream.ended().await;
         stage.expect("streams", 0).await;
         stage.expect("active", 0).await;
@@ -115,7 +115,7 @@ async fn a_lifetime_closes_streams_of_every_worker() {
     let gateway = setup.start().await;
     for http in gateway::client::BOTH {
         let session = gateway.client(http).open_session().await;
-        // A connection each: both workers hold some.
+        // Each has a connection of its own, so that both workers hold some.
         let mut streams = Vec::new();
         for _ in 0..16 {
             let mut stream = gateway.client(http).open_stream(&session).await;
@@ -150,7 +150,7 @@ async fn an_initialization_without_an_answer_gives_its_place_back() {
     .await;
 }
 
-/// A server that answers `initialize` with `x-late` when the gate lets it, all else at once.
+/// A server that answers an `initialize` with `x-late` only when the gate lets it, and all else at once.
 async fn late(workers: u32, gate: &Gate) -> (OddServer, gateway::Gateway) {
     let gate = gate.clone();
     let server = OddServer::start(move |request| match request.header("x-late") {

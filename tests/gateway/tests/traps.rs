@@ -1,4 +1,4 @@
-//! A worker's VM that is taken down on purpose, by a module that never ships.
+//! A worker's VM that crashes on purpose, by a module that never ships.
 
 use gateway::{Call, Gateway, Http, OddServer, RawConnection, Reply, Setup, poll, setup};
 use serde_json::json;
@@ -60,7 +60,7 @@ async fn a_vm_that_traps_takes_no_session_with_it() {
         assert_eq!(ping(&mut connection, &sessions[0]).await, 200);
         connections.push(connection);
     }
-    // One that waits for its answer on each worker, very likely: their places are in the ledger.
+    // Very likely each worker has one that waits for its answer. Their reservations are in the ledger.
     let waiting: Vec<_> = (0..16)
         .map(|_| {
             let client = gateway.client(Http::One);
@@ -84,7 +84,7 @@ async fn a_vm_that_traps_takes_no_session_with_it() {
         is_served(&gateway, session).await;
     }
     assert_eq!(gateway.stat("vm.active"), 8);
-    // What the dead worker held comes back at its deadline, what the other holds at its own.
+    // The dead worker's reservations come back at their deadline, and so do the other's.
     gateway.expect("vm.reserved", 0).await;
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
     assert_eq!(gateway.stat("vm.active"), 8);

@@ -86,7 +86,7 @@ async fn rejected_before_the_server_hears_of_it() {
         assert_eq!(stage.seen().len(), 0);
         stage.expect("rejected.reason.session_not_found", 4).await;
 
-        // Ended and unknown are the same bytes.
+        // The answers for ended and unknown ids are the same bytes.
         let session = stage.client.open_session().await;
         assert_eq!(stage.client.delete(&session).await.status, 200);
         bodies.push(stage.client.ping(&session).await.body);

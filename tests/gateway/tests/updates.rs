@@ -1,4 +1,5 @@
-//! Listener updates from a file while requests come: other configuration, other code. None fails, no session is lost.
+//! Listener updates from a file while requests come: another configuration, another module. No request fails, and no
+//! session is lost.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ impl Listeners {
         self.directory.path().join("lds.json")
     }
 
-    /// Puts the listener of this setup in the place of the one before, at once.
+    /// Replaces the listener with the one of this setup, at once.
     pub(crate) fn write(&self, setup: &Setup) {
         let mut listener = setup.config()["static_resources"]["listeners"][0].take();
         listener["@type"] = json!("type.googleapis.com/envoy.config.listener.v3.Listener");
@@ -47,18 +48,18 @@ pub(crate) fn from_file(setup: Setup, file: &Path) -> Setup {
     })
 }
 
-/// What became of the requests that were sent while listeners came and went.
+/// How the requests went that were sent while listeners came and went.
 #[derive(Debug, Default)]
 struct Traffic {
     answered: AtomicU64,
-    /// Connections that Envoy closed on a request before any answer, as it does with those of a listener that
-    /// goes. A client sends such a request again.
+    /// Connections that Envoy closed on a request before any answer, as it does at the end of a listener. A client
+    /// sends such a request again.
     closed: AtomicU64,
     is_over: AtomicBool,
 }
 
 impl Traffic {
-    /// Requests of sessions, one after the other; every answer must be 200.
+    /// Sends requests of sessions, one after the other. Every answer must be 200.
     async fn run(&self, client: Client, sessions: Vec<String>) {
         for session in sessions.iter().cycle() {
             if self.is_over.load(Ordering::Relaxed) {
@@ -75,7 +76,7 @@ impl Traffic {
     }
 }
 
-/// Eight clients of twenty sessions go on while `updates` are put in force, one after the other.
+/// Eight clients with twenty sessions each send requests while `updates` come into force, one after the other.
 async fn under_traffic(base: impl Fn() -> Setup, updates: Vec<(Setup, Option<u64>)>) {
     let listeners = Listeners::new();
     listeners.write(&base());
@@ -110,7 +111,7 @@ async fn under_traffic(base: impl Fn() -> Setup, updates: Vec<(Setup, Option<u64
         })
         .await;
     }
-    // The last connections of the old listeners go when these have drained.
+    // The last connections of the old listeners end when these have drained.
     poll::eventually(Duration::from_secs(30), "the old listeners have drained", || {
         gateway.envoy_stat("listener_manager.total_filter_chains_draining") == 0
             && gateway.envoy_stat("listener_manager.total_listeners_draining") == 0
@@ -130,7 +131,7 @@ async fn under_traffic(base: impl Fn() -> Setup, updates: Vec<(Setup, Option<u64
     }
 }
 
-/// An old listener has time to tell its clients to go.
+/// The old listener has time to tell its clients to leave.
 fn patient(server: &OddServer) -> Setup {
     Setup::new(server.address()).workers(2).drain_seconds(8)
 }

@@ -60,7 +60,7 @@ async fn the_envoyfilter_works() {
     drive(&gateway.start().await).await;
 }
 
-/// Without bodies, and with everything else that the module asks for.
+/// Without callbacks for bodies, and with everything else that the module asks for.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lean_file_works_and_leaves_out_bodies_only() {
     const BODIES: [&str; 3] = [
@@ -87,7 +87,8 @@ async fn the_lean_file_works_and_leaves_out_bodies_only() {
     drive(&gateway.start().await).await;
 }
 
-/// What Istio makes of a WasmPlugin: a StringValue, an empty `vm_id`, no `allow_on_headers_stop_iteration`.
+/// Changes a configuration as Istio does from a WasmPlugin: a StringValue, an empty `vm_id`, no
+/// `allow_on_headers_stop_iteration`.
 fn as_istio_would(plugin: &Value, config: &mut Value) {
     let module = wasm(config)["vm_config"]["code"].take();
     *wasm(config) = json!({
@@ -116,7 +117,7 @@ async fn the_wasmplugin_works() {
 async fn a_configuration_may_be_empty_a_string_or_a_struct() {
     let server = OddServer::polite().await;
     for encoding in [Encoding::Struct, Encoding::String] {
-        // An empty one judges by headers.
+        // Without a configured `admission`, the filter judges by headers.
         for plugin in [json!({}), json!({"max_sessions": 100})] {
             drive(
                 &Setup::new(server.address())
@@ -139,7 +140,7 @@ async fn a_configuration_may_be_empty_a_string_or_a_struct() {
     drive(&Setup::new(server.address()).patch(nothing).start().await).await;
 }
 
-/// Envoy's words on a configuration that it must refuse.
+/// Envoy's words at a configuration that it must refuse.
 async fn refusal(plugin: Value, encoding: Encoding) -> String {
     let setup = Setup::new(([127, 0, 0, 1], 1).into())
         .plugin(plugin)

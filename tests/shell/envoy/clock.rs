@@ -1,4 +1,4 @@
-//! The clock of WASI, which natively is the C library's: this definition goes before that one.
+//! The clock of WASI. Natively it is the C library's, which this definition replaces.
 
 #![allow(unsafe_code, reason = "the C library's interface")]
 
@@ -13,7 +13,7 @@ unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::time
         None
     };
     let Some(nanos) = now else {
-        // SAFETY: the arguments are those of the call that this stands for.
+        // SAFETY: the arguments are those of the replaced call.
         let failed = unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time) };
         return if failed == 0 { 0 } else { -1 };
     };
@@ -21,7 +21,7 @@ unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::time
         tv_sec: (nanos / 1_000_000_000).cast_signed(),
         tv_nsec: (nanos % 1_000_000_000).cast_signed(),
     };
-    // SAFETY: the caller hands over a timespec to be written.
+    // SAFETY: the caller passes a timespec to write to.
     unsafe { time.write(value) };
     0
 }

@@ -15,7 +15,7 @@ unsafe extern "C" {
     fn proxy_on_memory_allocate(size: usize) -> *mut u8;
 }
 
-/// Runs a host function: counted, and failing where a test wants it to.
+/// Runs a host function: counts the call, and fails it if a test says so.
 fn host_call(function: &'static str, call: impl FnOnce(&mut Vm, &Process) -> Result<(), Status>) -> Status {
     let Some((vm, process)) = vm::of_this_thread() else {
         return Status::InternalFailure;
@@ -27,7 +27,7 @@ fn host_call(function: &'static str, call: impl FnOnce(&mut Vm, &Process) -> Res
     }
 }
 
-/// The bytes that the guest hands over.
+/// The bytes that the guest passes.
 ///
 /// # Safety
 /// `data` is null, or points to `size` bytes that outlive the call.
@@ -35,18 +35,18 @@ unsafe fn taken<'a>(data: *const u8, size: usize) -> &'a [u8] {
     if data.is_null() {
         return &[];
     }
-    // SAFETY: the caller says so.
+    // SAFETY: the caller promises it.
     unsafe { std::slice::from_raw_parts(data, size) }
 }
 
 /// # Safety
 /// As [`taken`].
 unsafe fn taken_text<'a>(data: *const u8, size: usize) -> &'a str {
-    // SAFETY: the caller says so.
+    // SAFETY: the caller promises it.
     str::from_utf8(unsafe { taken(data, size) }).expect("names are text")
 }
 
-/// Gives bytes to the guest in memory of its own; nothing is a null pointer, as with Envoy.
+/// Gives bytes to the guest in memory of its own. No bytes are a null pointer, as with Envoy.
 ///
 /// # Safety
 /// `data` and `size` can be written.
@@ -61,7 +61,7 @@ unsafe fn give(bytes: &[u8], data: *mut *mut u8, size: *mut usize) {
             copy
         }
     };
-    // SAFETY: the caller says so.
+    // SAFETY: the caller promises it.
     unsafe {
         data.write(copy);
         size.write(bytes.len());
@@ -143,7 +143,7 @@ unsafe extern "C" fn proxy_get_buffer_bytes(
     })
 }
 
-/// A map that the phase does not have reads as empty.
+/// A map that does not exist in this phase reads as empty.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_get_header_map_pairs(
     map: MapType,

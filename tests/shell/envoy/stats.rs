@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use proxy_wasm::types::{MetricType, Status};
 
-/// Every stat, by name; ids are handed out anew with every definition.
+/// Every stat by name. Every definition gives out new ids.
 #[derive(Default)]
 pub(crate) struct Stats {
     ids: Vec<(MetricType, String)>,

@@ -1,4 +1,4 @@
-//! One HTTP stream: what Envoy's connection manager does around the filter's callbacks.
+//! One HTTP stream: does what Envoy's connection manager does around the filter's callbacks.
 
 #![allow(unsafe_code, reason = "the SDK's exports are C functions")]
 
@@ -29,7 +29,7 @@ impl<'a> Stream<'a> {
         Self { worker, context }
     }
 
-    /// The head of the request; `end` says that nothing follows it.
+    /// Sends the head of the request; `end` means that nothing follows.
     pub(crate) fn request(&self, headers: Headers, end: bool) -> Action {
         let count = headers.len();
         self.host(|stream| {
@@ -45,7 +45,7 @@ impl<'a> Stream<'a> {
         action
     }
 
-    /// More of the body. While the filter holds it, it sees all that has come so far.
+    /// Sends more of the body. While the filter holds the body, it sees all of it so far.
     pub(crate) fn body(&self, part: &[u8], end: bool) -> Action {
         let size = self.host(|stream| {
             assert!(stream.reply.is_none(), "the request was answered");
@@ -78,7 +78,7 @@ impl<'a> Stream<'a> {
         action
     }
 
-    /// The head of an answer, with what `response.code_details` says of it.
+    /// Sends the head of an answer, with `response.code_details`.
     pub(crate) fn answer(&self, headers: Headers, details: Option<&'static str>, end: bool) {
         let count = headers.len();
         self.host(|stream| {
@@ -93,7 +93,7 @@ impl<'a> Stream<'a> {
         assert_eq!(action, Action::Continue, "answers are never held");
     }
 
-    /// A part of the answer's body, which passes.
+    /// Sends a part of the answer's body, which passes.
     pub(crate) fn answer_part(&self, part: &[u8]) {
         let size = part.len();
         self.host(|stream| {
@@ -113,7 +113,7 @@ impl<'a> Stream<'a> {
         self.worker.call(context, move || proxy_on_log(context));
     }
 
-    /// Forgets the stream; what the host knew of it.
+    /// Forgets the stream. Returns what the host knew of it.
     pub(crate) fn delete(self) -> HttpStream {
         let context = self.context;
         self.host(|stream| stream.phase = Phase::Done);
@@ -121,7 +121,7 @@ impl<'a> Stream<'a> {
         self.worker.vm(|vm| vm.streams.remove(&context).unwrap())
     }
 
-    /// The end of a stream, however it came to that.
+    /// Ends the stream, for any reason.
     pub(crate) fn close(self) -> HttpStream {
         self.log();
         self.delete()
@@ -142,12 +142,12 @@ impl<'a> Stream<'a> {
         self.host(|stream| stream.is_reset)
     }
 
-    /// The head as the server got it, or the client.
+    /// The head of the request as the server got it, and of the answer as the client got it.
     pub(crate) fn heads(&self) -> (Headers, Headers) {
         self.host(|stream| (stream.request.clone(), stream.response.clone()))
     }
 
-    /// The filter's own answer passes the filter like any other.
+    /// Passes the filter's own answer through the filter, like any other answer.
     fn pass_own_reply(&self) {
         let Some(reply) = self.reply() else { return };
         let mut headers = reply.headers;

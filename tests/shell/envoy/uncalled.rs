@@ -1,5 +1,5 @@
-//! Host functions that the SDK imports and the filter must not call without a test's knowing: a new call
-//! gets a definition in [`super::hostcalls`] and a place in the tables of [`crate::costs`].
+//! Host functions that the SDK imports and the filter does not call. A new call gets a definition in
+//! [`super::hostcalls`] and a line in the tables of [`crate::costs`].
 
 #![allow(unsafe_code, reason = "the SDK links against these names")]
 

@@ -57,7 +57,7 @@ pub(crate) struct Fault {
     pub(crate) status: Status,
 }
 
-/// Where a stream is, which decides what can be read of it.
+/// The phase of a stream, which decides what the filter can read of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Idle,
@@ -70,7 +70,7 @@ pub(crate) enum Phase {
     Done,
 }
 
-/// An answer that the filter gave.
+/// An answer from the filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LocalReply {
     pub(crate) status: u32,
@@ -85,7 +85,7 @@ impl LocalReply {
     }
 }
 
-/// A request that the filter has sent itself.
+/// A request from the filter itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Callout {
     pub(crate) root: u32,
@@ -145,16 +145,16 @@ pub(crate) struct Vm {
     pub(crate) roots: Vec<u32>,
     pub(crate) streams: BTreeMap<u32, HttpStream>,
     pub(crate) configuration: Vec<u8>,
-    /// Requests of the filter's own that are not answered yet.
+    /// Requests from the filter itself without an answer yet.
     pub(crate) callouts: Vec<Callout>,
-    /// The head of the answer to the callout that the root hears of.
+    /// The head of the answer to a callout, during the root's callback for it.
     pub(crate) call_response: Headers,
     pub(crate) tick_ms: u32,
     pub(crate) log: Vec<(LogLevel, String)>,
 }
 
 impl Vm {
-    /// Counts a call, which may have to fail.
+    /// Counts a call, and fails it if a test says so.
     pub(crate) fn count(&mut self, function: &'static str) -> Result<(), Status> {
         *self.calls.entry(function).or_default() += 1;
         match &mut self.fault {

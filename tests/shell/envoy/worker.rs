@@ -60,7 +60,7 @@ impl Worker {
         worker
     }
 
-    /// Loads the filter once more, as a listener update does: a new root context, beside those there are.
+    /// Loads the filter once more, as a listener update does: adds a new root context to the existing ones.
     pub(crate) fn configure(&self, configuration: &str) -> bool {
         let root = self.new_context();
         let bytes = configuration.as_bytes().to_vec();
@@ -82,7 +82,7 @@ impl Worker {
         }
     }
 
-    /// Takes the requests that the filter has sent itself, to be answered.
+    /// Takes the requests that the filter itself has sent, so that the test can answer them.
     pub(crate) fn callouts(&self) -> Vec<Callout> {
         self.vm(|vm| std::mem::take(&mut vm.callouts))
     }
@@ -102,7 +102,7 @@ impl Worker {
         self.vm(|vm| vm.call_response.clear());
     }
 
-    /// The oldest configuration's listener has drained.
+    /// Removes the oldest root: its listener has drained.
     pub(crate) fn remove_oldest_root(&self) {
         let root = self.vm(|vm| vm.roots.remove(0));
         self.call(root, move || {
@@ -111,7 +111,7 @@ impl Worker {
         });
     }
 
-    /// Envoy has refused the listener of the newest configuration.
+    /// Removes the newest root: Envoy has refused its listener.
     pub(crate) fn remove_newest_root(&self) {
         let root = self.vm(|vm| vm.roots.pop().unwrap());
         self.call(root, move || {
@@ -120,7 +120,7 @@ impl Worker {
         });
     }
 
-    /// A stream of the newest configuration that no callback has been called for yet.
+    /// A new stream of the newest configuration, before its first callback.
     pub(crate) fn stream(&self) -> Stream<'_> {
         let root = self.vm(|vm| *vm.roots.last().unwrap());
         let context = self.new_context();
@@ -139,12 +139,12 @@ impl Worker {
         self.run(callback)
     }
 
-    /// Looks at, or changes, what the host knows of this VM.
+    /// Reads or changes what the host knows of this VM.
     pub(crate) fn vm<T>(&self, look: impl FnOnce(&mut Vm) -> T) -> T {
         look(&mut vm::lock(&self.vm))
     }
 
-    /// The host functions that were called since the last time this was asked, and how often each.
+    /// The host functions called since the last time, and how often each was called.
     pub(crate) fn calls(&self) -> BTreeMap<&'static str, u32> {
         self.vm(|vm| std::mem::take(&mut vm.calls))
     }
@@ -153,7 +153,7 @@ impl Worker {
         self.vm(|vm| vm.fault = Some(fault));
     }
 
-    /// Takes back a fault; true if it has not come up.
+    /// Takes back a fault. Returns true if it did not happen.
     pub(crate) fn fault_is_left(&self) -> bool {
         self.vm(|vm| vm.fault.take()).is_some()
     }
@@ -176,8 +176,8 @@ impl Worker {
     }
 }
 
-/// The SDK installs its logger and its panic hook once in a process, without a lock. The hook would hide
-/// the failures of tests, so the one before comes back.
+/// The SDK installs its logger and its panic hook once in a process, without a lock. The hook would hide the failures
+/// of tests, so the earlier hook is put back.
 fn initialize() {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock().unwrap();

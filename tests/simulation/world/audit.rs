@@ -1,4 +1,4 @@
-//! What must hold.
+//! Checks the invariants of a world.
 
 use std::collections::HashSet;
 
@@ -11,16 +11,16 @@ use super::heard::Heard;
 use super::worker::{Stream, Ticked};
 use super::{IDS, SSE, World, tag_bytes};
 
-/// Calls of the store that a request, an answer or an end may make when nobody interferes, however many sessions there are.
+/// Most calls of the store for a request, an answer or an end without interference, however many sessions there are.
 const MAX_CALLS: u64 = 16;
 
-/// Every bucket, and a few calls for each of four sessions that are ended for one newcomer.
+/// Every bucket, and a few calls for each of four sessions that end to admit one newcomer.
 const MAX_LOOK_CALLS: u64 = 16_384 + 4 * 16;
 
 impl World {
     pub(super) fn counts(&self) -> Option<Counts> {
         let table = &self.workers.iter().flatten().next()?.core.table;
-        // The look itself is no call of a worker's, but a fault may still be waiting for one.
+        // The audit's own read is no call of a worker, but it may use up a waiting fault.
         table.counts().ok().map(|(counts, _)| counts)
     }
 
@@ -39,13 +39,13 @@ impl World {
         }
     }
 
-    /// The counts, read by somebody whom no fault waits for.
+    /// The counts, read through a handle without faults.
     fn ledger_counts(&self) -> Option<Counts> {
         let table = Table::attach(self.shared.memory.handle(), RootTag::from_random(0), [0; 16]);
         table.ok()?.counts().ok().map(|(counts, _)| counts)
     }
 
-    /// The ledger's row of each endpoint. They come in the order in which the ledger learnt of them.
+    /// The ledger's row of each endpoint, in the ledger's order.
     fn rows(&self, counts: &Counts) -> Vec<(usize, EndpointCounts)> {
         let row = |name: &str| {
             counts
@@ -77,7 +77,7 @@ impl World {
             .any(|record| record.key == *key.as_bytes())
     }
 
-    /// A request has been judged.
+    /// Checks the verdict on a request.
     pub(super) fn judged(
         &mut self,
         number: usize,
@@ -93,7 +93,7 @@ impl World {
         let waits = stream.exchange.wants().answer_head;
         match (letting, id) {
             (Letting::Held, None) => {}
-            // By its id it is judged before its message is read.
+            // A request with an id is judged before its message is read.
             (Letting::In | Letting::Held, Some(id)) if before.is_there => {
                 let is_in_use = if stream.site == SSE {
                     heard.failed.is_empty()
@@ -101,7 +101,7 @@ impl World {
                     waits
                 };
                 stream.uses = is_in_use.then_some(id);
-                // A worker that died over it has not used it.
+                // If the worker died during the event, it has not used the session.
                 if calm || stream.uses.is_some() {
                     self.books.last_used.insert((stream.site, id), self.now);
                 }
@@ -126,7 +126,7 @@ impl World {
         }
     }
 
-    /// An answer has been followed; `opened` is the session that the stream uses now.
+    /// Checks the state after an answer; `opened` is the session that the stream uses now.
     pub(super) fn opened(
         &mut self,
         number: usize,
@@ -138,7 +138,7 @@ impl World {
         self.note(number, &heard);
         self.assert_few_calls(before.is_calm, before.calls);
         if stream.exchange.wants().answer_body > 0 {
-            // The place waits for the `endpoint` event.
+            // The reservation waits for the `endpoint` event.
             return;
         }
         let place = stream.place.take();
@@ -155,7 +155,7 @@ impl World {
         }
     }
 
-    /// More of a stream has been looked at; `id` is what it named, if it named anything.
+    /// Checks the state after a part of a stream; `id` is the id that the stream named, if any.
     pub(super) fn announced(
         &mut self,
         number: usize,
@@ -176,7 +176,7 @@ impl World {
         let opened = id.filter(|_| heard.untracked == 0);
         if let Some(id) = opened {
             self.tally.streams += 1;
-            // Whichever stream named it last is the session.
+            // The stream that named the id last is the session.
             self.each_stream(|other| {
                 if other.is == Some(id) {
                     other.is = None;
@@ -193,7 +193,7 @@ impl World {
         workers.flat_map(|worker| &mut worker.streams).for_each(change);
     }
 
-    /// A stream is over, and its session with it if it is one.
+    /// Checks the state after a stream's end; its session ends too, if the stream is one.
     pub(super) fn left(&mut self, number: usize, stream: &mut Stream, before: &Before, heard: &Heard) {
         let is_calm = before.is_calm && heard.failed.is_empty();
         if let Some(id) = stream.is.take().filter(|_| is_calm) {
@@ -225,7 +225,7 @@ impl World {
             ..Heard::default()
         };
         self.note(number, &heard);
-        // A worker that died within an operation leaves something to repair, and so does a heavy fault.
+        // A worker that died within an operation leaves counts to repair, and so does a heavy fault.
         let nothing_happened =
             self.books.reported.is_some() && !self.books.disturbed && !self.books.clock_went_back;
         assert!(
@@ -243,7 +243,7 @@ impl World {
         }
     }
 
-    /// Where sessions may be evicted, a newcomer may have to look at the table, and no more of it than the bound.
+    /// If sessions may be evicted, a newcomer may scan the table, but no more of it than the bound.
     fn most_calls(&self) -> u64 {
         let evicts = |site: &std::rc::Rc<mcp_session_filter::exchange::Site>| site.lifespans().evictable;
         let looks = self.configured.sites.iter().any(evicts);
@@ -255,7 +255,7 @@ impl World {
         assert!(!calm || calls <= self.most_calls(), "{calls} calls for one event");
     }
 
-    /// Enters what was reported.
+    /// Writes down what was reported.
     fn note(&mut self, number: usize, heard: &Heard) {
         let opened = i64::from(heard.created + heard.adopted);
         self.tally.sessions += u64::from(heard.created + heard.adopted);
@@ -326,7 +326,7 @@ impl World {
             .count()
     }
 
-    /// The invariants, after every step.
+    /// Checks the invariants, after every step.
     pub(super) fn audit(&mut self) {
         let records = self.shared.records();
         let keys: HashSet<_> = records.iter().map(|record| record.key).collect();
@@ -364,7 +364,7 @@ impl World {
         self.books.over_the_cap = over;
     }
 
-    /// Each place is kept once, and no place is kept that nobody has.
+    /// Each reservation of a stream is counted once, and no other is counted.
     fn audit_reservations(&self, counts: &Counts) {
         if self.now < self.books.strange_places_until {
             return;
@@ -395,7 +395,7 @@ impl World {
         }
     }
 
-    /// After a round of sweeps nothing is left to see of any fault.
+    /// After a round of sweeps no fault leaves a trace.
     pub(super) fn assert_healed(&mut self) {
         let counts = self.counts().unwrap();
         for (site, endpoint) in self.rows(&counts) {

@@ -1,6 +1,6 @@
-//! Where a world's decisions come from.
+//! The source of a world's decisions.
 
-/// Decisions, one after the other: of a seed for ever, or of bytes as long as they last.
+/// Decisions, one after the other: endless from a seed, or from bytes until they are used up.
 #[derive(Debug)]
 pub enum Choices {
     Seeded(u64),
@@ -8,12 +8,12 @@ pub enum Choices {
 }
 
 impl Choices {
-    /// Decisions that a seed makes; the same seed, the same decisions.
+    /// Decisions of a seed; the same seed gives the same decisions.
     pub fn of_seed(seed: u64) -> Self {
         Self::Seeded(seed)
     }
 
-    /// Decisions that a fuzzer makes.
+    /// Decisions of a fuzzer.
     pub fn of_bytes(bytes: &[u8]) -> Self {
         Self::Given {
             bytes: bytes.to_vec(),
@@ -21,7 +21,7 @@ impl Choices {
         }
     }
 
-    /// Whether all decisions have been made.
+    /// Whether all decisions are used up.
     pub fn are_over(&self) -> bool {
         match self {
             Self::Seeded(_) => false,
@@ -41,12 +41,12 @@ impl Choices {
         }
     }
 
-    /// True once in so many times.
+    /// True once in `times` calls, on average.
     pub fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 1
     }
 
-    /// One of them.
+    /// One of these values.
     pub fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.below(all.len())]
     }

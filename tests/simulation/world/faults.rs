@@ -1,15 +1,15 @@
-//! What goes wrong in a world.
+//! The faults of a world.
 
 use mcp_session_filter::session::Key;
 
 use super::World;
 use super::worker::Place;
 
-/// No place is kept longer than the longest `initialize_timeout`.
+/// No reservation lasts longer than the longest `initialize_timeout`.
 pub(super) const LONGEST_PLACE_MS: u64 = 60_000;
 
-/// How long a worker may have used a session without telling the table: it takes a lease after a quarter of the
-/// idle timeout, and after a minute at most.
+/// How long a worker may use a session before the table knows: the worker takes a lease after a quarter of the idle
+/// timeout, and after a minute at most.
 const UNTOLD_MS: u64 = 60_000;
 
 impl World {
@@ -66,7 +66,7 @@ impl World {
         }
     }
 
-    /// Another version of the filter has written the value.
+    /// Writes the value as another version of the filter would.
     fn become_foreign(&mut self, key: Key) {
         let Some(ours) = self
             .shared
@@ -82,7 +82,7 @@ impl World {
         self.books.foreign.push((key, ours));
     }
 
-    /// The worker's VM is gone, and with it all it knew.
+    /// Kills the worker's VM, with all that it knew.
     pub(super) fn kill(&mut self, number: usize) {
         let Some(worker) = self.workers[number].take() else {
             return;
@@ -97,14 +97,14 @@ impl World {
         }
     }
 
-    /// The worker dies between two of its calls, in the middle of whatever comes next.
+    /// Kills the worker between two of its calls, in the middle of the next event.
     fn die_within_an_event(&mut self, number: usize) {
         let calls = u64::try_from(self.choices.below(12)).unwrap();
         let Some(worker) = &self.workers[number] else {
             return;
         };
         worker.handle.die_after(calls);
-        // What it did last, nobody has told.
+        // The last reports of the worker are lost.
         self.books.reported = None;
         for site in 0..=super::SSE {
             self.books.orphans.push(Place {
@@ -122,7 +122,7 @@ impl World {
         self.kill(number);
     }
 
-    /// A round of sweeps after whatever has happened: everything is as it should be.
+    /// Lets a round of sweeps pass after the faults. Then everything must be right.
     pub(super) fn heal(&mut self) {
         self.tally.rounds += 1;
         for (key, ours) in core::mem::take(&mut self.books.foreign) {

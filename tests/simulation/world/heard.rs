@@ -1,11 +1,11 @@
-//! What an event made happen besides its verdict.
+//! The effects of an event besides its verdict.
 
 use mcp_session_filter::answer::Reason;
 use mcp_session_filter::exchange::Effects;
 use mcp_session_filter::session::{EndedSession, SessionKey, StoreError};
 use mcp_session_filter::telemetry::{Event, Fact};
 
-/// Everything that was heard of one event.
+/// All effects of one event.
 #[derive(Debug, Default)]
 pub struct Heard {
     pub created: u32,

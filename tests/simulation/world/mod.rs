@@ -1,12 +1,12 @@
-//! The whole core in a simulated world: several workers with their exchanges over one store, clients and a
-//! server that do what the [`Choices`] say, a clock that moves when they say so, and faults where they want
-//! them. After every step the invariants are looked at.
+//! The whole core in a simulated world: several workers with their exchanges over one store. The [`Choices`] decide
+//! what clients and the server do, when the clock moves, and when a fault happens. The invariants are checked after
+//! every step.
 //!
-//! Faults are of two kinds. Light ones (a worker dies, even in the middle of an operation; a write comes too late; answers
-//! and clients get lost) must not be seen at all. Heavy ones (shared data lost, refused or not ours; a clock
-//! that goes back) may be seen until the next round of sweeps, and never after it.
+//! Faults are of two kinds. Light faults (a worker dies, even in the middle of an operation; a write comes too late;
+//! answers and clients get lost) must leave no trace at all. Heavy faults (shared data is lost, refused or foreign;
+//! the clock goes back) may leave traces until the next round of sweeps, and not after it.
 
-// `mod.rs`, because the fuzz targets use this folder too.
+// This file is named `mod.rs`, because the fuzz targets use this folder too.
 mod audit;
 mod books;
 pub mod choices;
@@ -35,10 +35,10 @@ pub const SSE: usize = 2;
 /// Ids that each endpoint's sessions have.
 pub const IDS: usize = 8;
 
-/// No worker lets more than this pass between two ticks (`MAX_TICK` in `src/host/root.rs`).
+/// No worker lets more than this time pass between two ticks (`MAX_TICK` in `src/host/root.rs`).
 const TICK_MS: u64 = 5_000;
 
-/// A round of sweeps: every group is looked at within 30 s, and again 2 s after it was found wrong.
+/// A round of sweeps: every group is swept within 30 s, and again 2 s after a sweep found it wrong.
 const ROUND_MS: u64 = 35_000;
 
 /// How many steps of each kind a world has taken.
@@ -74,11 +74,11 @@ pub struct World {
     choices: Choices,
     configured: Configured,
     shared: Shared,
-    /// `None`: its VM is dead, and the next request brings a new one.
+    /// `None`: the worker's VM is dead, and the next request starts a new one.
     workers: Vec<Option<Worker>>,
     roots: u32,
     now: u64,
-    /// The latest the clock has ever said.
+    /// The latest time that the clock has shown.
     latest: u64,
     /// Whether heavy faults happen.
     heavy: bool,
@@ -87,7 +87,7 @@ pub struct World {
 }
 
 impl World {
-    /// A world with its first worker. `heavy`: with heavy faults, too.
+    /// A world with its first worker; `heavy` adds heavy faults.
     pub fn new(mut choices: Choices, heavy: bool) -> Self {
         let configured = configured(&mut choices);
         let near_wrap = choices.once_in(4);
@@ -112,12 +112,12 @@ impl World {
         world
     }
 
-    /// Whether a fuzzer's decisions have all been made.
+    /// Whether the fuzzer's decisions are used up.
     pub fn is_over(&self) -> bool {
         self.choices.are_over()
     }
 
-    /// The next thing that happens, and a look at all invariants.
+    /// Does the next thing, and checks all invariants.
     pub fn step(&mut self) {
         self.tally.steps += 1;
         match self.choices.below(250) {
@@ -133,7 +133,7 @@ impl World {
         self.audit();
     }
 
-    /// Everybody leaves, and time passes: nothing is left.
+    /// Ends all streams and lets time pass. Then nothing must be left.
     pub fn finish(mut self) -> Tally {
         self.heal();
         for number in 0..WORKERS {
@@ -149,7 +149,7 @@ impl World {
         let streams: u32 = counts.endpoints.iter().map(|endpoint| endpoint.streams).sum();
         assert_eq!(self.shared.records(), [], "sessions outlive their time");
         assert_eq!((counts.active, counts.reserved), (0, 0), "{counts:?}");
-        // A stream whose end the host would not let be written stays counted as long as its root lives.
+        // If the host refused to write a stream's end, the stream stays counted as long as its root lives.
         assert!(self.heavy || streams == 0, "{counts:?}");
         for worker in self.workers.iter().flatten() {
             assert!(worker.core.in_use.borrow().is_empty(), "{:?}", worker.core.in_use);
@@ -163,7 +163,7 @@ impl World {
         self.workers[number] = Worker::start(&self.shared, &self.configured, self.roots, now);
     }
 
-    /// A worker that lives; a dead one is started anew by the request it gets.
+    /// A worker that lives. The request starts a dead one anew.
     fn woken(&mut self, wanted: Option<usize>) -> Option<usize> {
         let number = wanted.unwrap_or_else(|| self.choices.below(WORKERS));
         if self.workers[number].is_none() {
@@ -187,7 +187,7 @@ impl World {
         self.pass(span);
     }
 
-    /// Time passes, and the workers tick.
+    /// Lets time pass, with the workers' ticks.
     fn pass(&mut self, mut span: u64) {
         while span > 0 {
             let part = span.min(TICK_MS);
@@ -220,7 +220,7 @@ impl World {
         self.after_tick(number, ticked);
     }
 
-    /// The number of the id that a session key stands for.
+    /// The number of the id with this session key.
     fn id_of(&self, number: usize, site: usize, key: SessionKey) -> Option<usize> {
         let table = &self.workers[number].as_ref()?.core.table;
         let tag = self.configured.sites[site].tag;

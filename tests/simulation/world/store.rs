@@ -1,4 +1,4 @@
-//! The memory of a world, with a reader of its own for what the buckets hold.
+//! The memory of a world, with its own reader of the buckets.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,20 +7,20 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use mcp_session_filter::session::testing::{Memory, SharedData};
 use mcp_session_filter::session::{self, Key};
 
-/// Bytes that no bucket exceeds: 60 KiB, and the padding.
+/// Most bytes of a bucket: 60 KiB, and the padding.
 const MAX_BUCKET_BYTES: usize = 64 * 1024 - 1;
 
 /// Shared-data keys of the filter: the buckets, the books of principals, the ledger and the hash key.
 const KEYS: usize = session::BUCKETS as usize + 4_096 + 2;
 
-/// What all workers share.
+/// The state that all workers share.
 pub struct Shared {
     pub memory: Memory,
     calls: Arc<AtomicU64>,
     records: Arc<Mutex<Records>>,
 }
 
-/// The sessions that are really there, by bucket.
+/// The sessions in the buckets, by bucket.
 type Records = BTreeMap<u16, Vec<Record>>;
 
 /// A session as its bucket holds it.
@@ -50,7 +50,7 @@ impl Shared {
         self.calls.load(Ordering::Relaxed)
     }
 
-    /// Sessions that buckets really hold, of one endpoint.
+    /// The number of sessions of one endpoint in the buckets.
     pub fn count(&self, endpoint: [u8; 4]) -> usize {
         let records = self.lock();
         records
@@ -60,12 +60,12 @@ impl Shared {
             .count()
     }
 
-    /// Sessions that buckets really hold.
+    /// The sessions in the buckets.
     pub fn records(&self) -> Vec<Record> {
         self.lock().values().flatten().copied().collect()
     }
 
-    /// A bucket with sessions, the one that `choose` chooses of so many.
+    /// A bucket with sessions; `choose` picks one of so many.
     pub fn inhabited(&self, choose: impl FnOnce(usize) -> usize) -> Option<Key> {
         let records = self.lock();
         let count = records.len();
@@ -73,7 +73,7 @@ impl Shared {
         records.keys().nth(chosen).map(|bucket| Key::Bucket(*bucket))
     }
 
-    /// Everything is gone, and the empty buckets have been made anew.
+    /// Loses everything, and makes the empty buckets anew.
     pub fn lose_everything(&self) {
         self.memory.lose_everything();
         self.memory.put(Key::LAST, b"");
@@ -84,7 +84,7 @@ impl Shared {
     }
 }
 
-/// A value has changed: notes the sessions that its bucket holds now.
+/// Notes the sessions that a changed bucket holds now.
 fn note(records: &mut Records, key: Key, data: &SharedData<Key>) {
     assert!(data.len() <= KEYS, "{} keys", data.len());
     let Key::Bucket(index) = key else { return };
@@ -100,7 +100,7 @@ fn note(records: &mut Records, key: Key, data: &SharedData<Key>) {
     }
 }
 
-/// The sessions in a bucket's value; see `src/session/values/bucket.rs` for the layout. Of another layout: none.
+/// The sessions in a bucket's value; see `src/session/values/bucket.rs` for the layout. None for another layout.
 fn read_bucket(bytes: &[u8]) -> Vec<Record> {
     let mut records = Vec::new();
     if bytes.len() < 8 || bytes[0] != 1 {

@@ -1,4 +1,4 @@
-//! Clients and the server: what they send, and what the world expects of it.
+//! Clients and the server: what they send, and what the world expects of the filter.
 
 use std::rc::Rc;
 
@@ -33,7 +33,7 @@ const BODIES: [&[u8]; 7] = [
 ];
 
 impl World {
-    /// A client sends a request.
+    /// Sends a client's request.
     pub(super) fn request(&mut self, wanted: Option<usize>) {
         let Some(number) = self.woken(wanted) else { return };
         self.tally.requests += 1;
@@ -99,7 +99,7 @@ impl World {
         }
     }
 
-    /// The body in pieces, or only some of them.
+    /// Sends the body in pieces, or only some of them.
     fn send_body(&mut self, number: usize, stream: &mut Stream, request: &Request) {
         let mut rest = request.body;
         let mut held = Vec::new();
@@ -140,7 +140,7 @@ impl World {
         self.judged(number, stream, None, before, Outcome { heard, letting });
     }
 
-    /// The place that a request has taken, if it has.
+    /// The reservation of a request, if it has one.
     pub(super) fn new_reservation(&self, site: usize) -> Place {
         let timeout = self.configured.sites[site].rules.initialize_timeout;
         let timeout = u64::try_from(timeout.as_millis()).unwrap();
@@ -151,7 +151,7 @@ impl World {
         }
     }
 
-    /// The server, or Envoy, answers a request.
+    /// Gives the server's or Envoy's answer to a request.
     pub(super) fn answer(&mut self, wanted: Option<usize>) {
         let Some((number, mut stream)) = self.take_stream(wanted) else {
             return;
@@ -198,7 +198,7 @@ impl World {
         self.opened(number, stream, opened, before, heard);
     }
 
-    /// More of an answer's body comes by, if anybody looks at it.
+    /// Sends more of an answer's body, if the exchange looks at it.
     fn go_on(&mut self, number: usize, stream: &mut Stream) {
         if stream.exchange.wants().answer_body == 0 {
             return;
@@ -226,7 +226,7 @@ impl World {
         self.announced(number, stream, opens, before, heard);
     }
 
-    /// A stream is over, however it came to that.
+    /// Ends a stream, for any reason.
     pub(super) fn leave(&mut self, wanted: Option<usize>) {
         let Some((number, mut stream)) = self.take_stream(wanted) else {
             return;
@@ -290,7 +290,7 @@ impl Request {
         }
     }
 
-    /// The id by which it is judged, if there is one.
+    /// The id by which the request is judged, if it has one.
     fn expected(&self) -> Option<usize> {
         if self.site == SSE {
             return self.id;

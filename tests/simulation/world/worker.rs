@@ -23,14 +23,14 @@ pub struct Configured {
     pub sites: Vec<Rc<Site>>,
 }
 
-/// What the root context and its streams have in common.
+/// The state that the root context shares with its streams.
 #[derive(Debug)]
 pub struct Core {
     pub table: Table<Handle>,
     pub in_use: RefCell<InUse>,
 }
 
-/// A place that a stream has in the ledger. Its deadline is rounded down by up to a sixteenth of the timeout.
+/// A stream's reservation in the ledger. Its deadline is rounded down by up to a sixteenth of the timeout.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     pub site: usize,
@@ -38,7 +38,7 @@ pub struct Place {
     pub gone_at: u64,
 }
 
-/// An open request, and what the world knows of it.
+/// An open request, and the world's knowledge of it.
 #[derive(Debug)]
 pub struct Stream {
     pub core: Rc<Core>,
@@ -48,11 +48,11 @@ pub struct Stream {
     pub verb: &'static str,
     pub answered: bool,
     pub place: Option<Place>,
-    /// The session that it uses, by number.
+    /// The number of the session that the request uses.
     pub uses: Option<usize>,
     /// It carries this id, which the table did not hold.
     pub unknown: Option<usize>,
-    /// The session that it is, by number: the session ends when it does.
+    /// The number of the session that the stream is; both end together.
     pub is: Option<usize>,
 }
 
@@ -66,7 +66,7 @@ pub struct Worker {
     next_context: u32,
 }
 
-/// What a tick came to.
+/// The outcome of a tick.
 #[derive(Debug, Default)]
 pub struct Ticked {
     pub ended: Vec<EndedSession>,
@@ -74,12 +74,12 @@ pub struct Ticked {
     /// Streams to be cut.
     pub closes: Vec<u32>,
     pub failed: bool,
-    /// It has joined a table that others have begun anew.
+    /// The worker has joined a table that others have begun anew.
     pub joined: bool,
 }
 
 impl Worker {
-    /// A VM starts, is configured and sees a request. `None` if it dies of that.
+    /// Starts a VM, configures it and sends a request. `None` if the VM dies of that.
     pub fn start(shared: &Shared, configured: &Configured, root: u32, now: Timestamp) -> Option<Self> {
         let handle = shared.memory.handle();
         let core = join(&handle, root)?;
@@ -100,7 +100,7 @@ impl Worker {
         self.next_context
     }
 
-    /// What a root context does at every tick.
+    /// Does what a root context does at every tick.
     pub fn tick(&mut self, now: Timestamp, fresh_root: u32) -> Ticked {
         let mut ticked = Ticked::default();
         self.restore(now, fresh_root, &mut ticked);
@@ -141,7 +141,7 @@ impl Worker {
     }
 }
 
-/// A server that answers at once.
+/// Plays a server that answers at once.
 fn say_farewell(table: &Table<Handle>, key: SessionKey, now: Timestamp) -> Result<(), StoreError> {
     match table.take_pending_delete(key, Duration::from_secs(5), now)? {
         Some(_) => table.settle_delete(key, DeleteOutcome::Answered, now).map(drop),

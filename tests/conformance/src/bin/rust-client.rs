@@ -34,7 +34,7 @@ const TOOLS: [&str; 5] = [
 
 type Session = RunningService<RoleClient, User>;
 
-/// Who answers what the server asks, and hears what it says.
+/// The user: answers the server's questions, and hears its messages.
 #[derive(Clone, Default)]
 struct User {
     progress: Arc<AtomicU32>,
@@ -86,7 +86,7 @@ impl ClientHandler for User {
     }
 }
 
-/// What each step came to.
+/// The result of each step.
 struct Outcome {
     steps: Map<String, Value>,
     patience: Duration,
@@ -160,7 +160,7 @@ async fn all_tools(session: &Session) -> Result<String, String> {
             .map_err(|error| error.to_string())?;
         Ok::<_, String>(tools.iter().map(|tool| tool.name.to_string()).collect::<Vec<_>>())
     };
-    // Bounded by the step.
+    // The step bounds this loop.
     loop {
         let names = names().await?;
         if TOOLS.iter().all(|tool| names.iter().any(|name| name == tool)) {
@@ -174,8 +174,8 @@ async fn progress(session: &Session, user: &User) -> Result<String, String> {
     user.progress.store(0, Ordering::Relaxed);
     let arguments = json!({"duration": 0.4, "steps": 4});
     call(session, "trigger-long-running-operation", arguments, "completed").await?;
-    // The last notification comes with the result, and this library hands each to a task of its own: which is first
-    // is open. Bounded by the step.
+    // The last notification comes together with the result. This library hands each to a task of its own, so either
+    // may be first. The step bounds this loop.
     while user.progress.load(Ordering::Relaxed) < 4 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

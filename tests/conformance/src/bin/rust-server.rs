@@ -129,7 +129,8 @@ impl ServerHandler for Tools {
         Ok(())
     }
 
-    /// A server with sessions alone, so that clients that ask for the later revision first have to fall back.
+    /// A server that supports only revisions with sessions. Clients that ask for the later revision first must fall
+    /// back.
     fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
         Cow::Borrowed(&[ProtocolVersion::V_2025_11_25, ProtocolVersion::V_2025_06_18])
     }

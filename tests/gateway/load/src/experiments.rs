@@ -1,4 +1,4 @@
-//! The experiments: a real Envoy under load, and what came of it.
+//! The experiments: a real Envoy under load, and the results.
 
 mod abandoned;
 mod admission;
@@ -60,7 +60,7 @@ impl Lab {
     /// Runs an experiment.
     ///
     /// # Errors
-    /// If it cannot be run; what it finds is in the outcome, good or bad.
+    /// If the experiment cannot be run. A bad result is no error: it is in the outcome.
     pub async fn run(&self, name: &str, machine: &Machine) -> Fallible<Run> {
         let start = Instant::now();
         let outcome = self

@@ -15,11 +15,11 @@ use crate::wire::{Answer, Failure};
 /// The longest latency told apart, in microseconds.
 const LONGEST: u64 = 60_000_000;
 
-/// Takes down how each request of a run went.
+/// Records the result of each request of a run.
 pub struct Recorder {
     started: Instant,
     inner: RefCell<Inner>,
-    /// Sessions, lifecycles, or whatever else a mode counts, for the progress line.
+    /// Sessions, lifecycles, or whatever a mode counts, for the progress line.
     done: Cell<u64>,
 }
 
@@ -27,11 +27,11 @@ struct Inner {
     statuses: BTreeMap<u16, u64>,
     failures: BTreeMap<&'static str, u64>,
     latency: [Histogram<u64>; 6],
-    /// Tool calls since it was last taken.
+    /// Tool calls since the last read.
     recent: Histogram<u64>,
 }
 
-/// What a run came to.
+/// The results of a run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Figures {
     pub seconds: f64,
@@ -78,7 +78,7 @@ fn histogram() -> Histogram<u64> {
 }
 
 impl Recorder {
-    /// Takes down one request.
+    /// Records one request.
     pub fn record(&self, kind: Kind, latency: Duration, outcome: &Result<Answer, Failure>) {
         let mut inner = self.inner.borrow_mut();
         match outcome {
@@ -92,7 +92,7 @@ impl Recorder {
         }
     }
 
-    /// Takes down a failure that is not a request's: a stream that ended early, an answer without an id.
+    /// Records a failure that belongs to no request: a stream that ended early, an answer without an id.
     pub fn fail(&self, reason: &'static str) {
         *self.inner.borrow_mut().failures.entry(reason).or_default() += 1;
     }
@@ -127,7 +127,7 @@ impl Recorder {
         refused.map(|(_, count)| count).sum::<u64>() + inner.failures.values().sum::<u64>()
     }
 
-    /// The latency of tool calls since this was last asked.
+    /// The latency of tool calls since the last read.
     pub fn take_recent(&self) -> Latency {
         let mut inner = self.inner.borrow_mut();
         let latency = Latency::of(&inner.recent);
@@ -135,7 +135,7 @@ impl Recorder {
         latency
     }
 
-    /// What it all came to.
+    /// The final figures.
     pub fn figures(&self) -> Figures {
         let (seconds, failed) = (self.started.elapsed().as_secs_f64(), self.failed());
         let inner = self.inner.borrow();

@@ -1,10 +1,10 @@
-//! Load on a gateway, and what it comes to.
+//! Puts load on a gateway, and measures it.
 //!
-//! [`modes`] are the shapes of load, made of [`Worker`]s that send prepared [`requests`] and tell a [`Recorder`]
-//! how that went. [`Server`] stands behind the gateway and is never what is slow. [`experiments`] put a real Envoy
-//! between the two, measure its [`process`], and leave [`results`], which [`report`] draws.
+//! [`modes`] are the shapes of load. They consist of [`Worker`]s that send prepared [`requests`] and record the
+//! results in a [`Recorder`]. [`Server`] stands behind the gateway and is never the bottleneck. [`experiments`] put a
+//! real Envoy between the two, measure its [`process`], and leave [`results`], from which [`report`] draws pages.
 //!
-//! All of it runs on one thread: on a machine with two cores the other one is Envoy's.
+//! All of it runs on one thread: on a machine with two cores the other core is Envoy's.
 
 pub mod experiments;
 pub mod figures;
@@ -29,7 +29,7 @@ pub use server::Server;
 pub use session_id::{SessionId, SessionIds};
 pub use worker::Worker;
 
-/// What can fail for a reason that a person should read.
+/// An error with a reason for a person to read.
 pub type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// A whole number with separators: `1,000,000`.

@@ -22,7 +22,7 @@ use std::rc::Rc;
 use crate::figures::Recorder;
 use crate::requests::Target;
 
-/// Where the load goes, and who takes down how it went.
+/// Where the load goes, and where its results are recorded.
 #[derive(Clone)]
 pub struct Load {
     pub target: Rc<Target>,
@@ -44,7 +44,7 @@ impl Load {
     }
 }
 
-/// Work that several workers take their share of until it is done.
+/// Work that several workers share until it is done.
 #[derive(Clone)]
 struct Work(Rc<Cell<u64>>);
 
@@ -74,7 +74,7 @@ async fn beside<F: Future<Output = ()> + 'static>(count: usize, make: impl Fn() 
     }
 }
 
-/// A cheap generator of places: SplitMix64, always the same sequence.
+/// A cheap random generator of positions: SplitMix64, always the same sequence.
 struct Places(u64);
 
 impl Places {

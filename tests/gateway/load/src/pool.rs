@@ -10,7 +10,7 @@ use crate::figures::Recorder;
 use crate::requests::Target;
 use crate::worker::Worker;
 
-/// A bounded number of workers; who comes when all are busy waits, and its latency says so.
+/// A bounded number of workers. If all are busy, a caller waits, and its latency includes the wait.
 pub struct Pool {
     idle: RefCell<Vec<Worker>>,
     permits: Semaphore,

@@ -1,4 +1,4 @@
-//! What the experiments came to: one file of JSON that the report is drawn from.
+//! The results of the experiments: one file of JSON, from which the report is drawn.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -48,7 +48,7 @@ pub struct Outcome {
     pub title: String,
     pub claims: Vec<Claim>,
     pub charts: Vec<Chart>,
-    /// Everything measured, for whoever wants to look further.
+    /// Everything measured, for further study.
     pub figures: Value,
 }
 
@@ -168,8 +168,8 @@ impl Line {
     }
 }
 
-/// Where the results and the report of runs of a kind are kept: a quick look never takes the place of a whole run,
-/// nor one of `make soak` that of `make bench`.
+/// The directory of the results and the report for one kind of run. A quick look never replaces a whole run, nor
+/// `make soak` a `make bench`.
 pub fn directory(scale: f64, soak: bool) -> PathBuf {
     let bench = gateway::envoy::root().join("target/bench");
     match (scale >= 1.0, soak) {

@@ -1,4 +1,4 @@
-//! A server that is never what is slow: it answers every MCP request by rote, with bounded memory.
+//! A server that is never the bottleneck: it answers every MCP request by rote, with bounded memory.
 //!
 //! Ids are numbered, so that one bit tells whether a session is alive.
 
@@ -26,7 +26,7 @@ const BACKLOG: u32 = 65_535;
 /// Room for the next read.
 const READ: usize = 4096;
 
-/// A request without an end by then is not one of ours.
+/// A longer request is not one of ours.
 const LONGEST_REQUEST: usize = 1 << 20;
 
 /// The server. Ends with this value.
@@ -155,7 +155,7 @@ impl Drop for Held<'_> {
     }
 }
 
-/// Serves a connection until either side ends it; what it makes of a broken one is the gateway's to say.
+/// Serves a connection until either side ends it. The gateway judges a broken one.
 async fn serve(mut socket: TcpStream, state: Arc<State>) {
     let _ = socket.set_nodelay(true);
     let _connection = Held::new(&state.connections);

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as a client speaks it, with nothing done that the measurement does not need.
+//! HTTP/1.1 as a client speaks it, without any work that the measurement does not need.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! One client: a connection of its own, kept as long as it lasts.
+//! One client with a connection of its own, kept for as long as it lasts.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use crate::requests::{Kind, Target};
 use crate::session_id::SessionId;
 use crate::wire::{Answer, Connection, Failure};
 
-/// Sends requests one after the other and records how each went.
+/// Sends requests one after the other and records each result.
 pub struct Worker {
     target: Rc<Target>,
     recorder: Rc<Recorder>,

@@ -1,4 +1,4 @@
-//! The MCP server of the tests, by itself: `mcp-server [port]`, 0 or nothing for a port that the system chooses.
+//! The MCP server of the tests, by itself: `mcp-server [port]`. With 0 or nothing the system chooses the port.
 
 use gateway::McpServer;
 

@@ -1,5 +1,5 @@
-//! `make run` and `make demo`: a real MCP server behind a real Envoy with the filter, and one whole session played
-//! through them. `play run` leaves the gateway up until Ctrl-C, `play demo` ends; both fail if a step goes wrong.
+//! `make run` and `make demo`: play one whole session through a real Envoy with the filter to a real MCP server.
+//! `play run` leaves the gateway up until Ctrl-C, `play demo` ends; both fail if a step goes wrong.
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
@@ -57,7 +57,7 @@ async fn play(stays: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// This address if nothing else has it, else one that the system chooses.
+/// This address if it is free, else one that the system chooses.
 fn free_or_chosen(address: SocketAddr) -> SocketAddr {
     match TcpListener::bind(address) {
         Ok(_) => address,
@@ -90,11 +90,11 @@ async fn envoy_gone(gateway: &Gateway) {
     while gateway.envoy().try_admin("GET", "/ready").is_ok() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    // Ctrl-C reaches Envoy too; let it be seen first here.
+    // Ctrl-C reaches Envoy too, and this process must see it first.
     tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
-/// What the table should say at a point of the play.
+/// The expected content of the table at a point of the play.
 struct Expected {
     active: u64,
     ended: u64,
@@ -204,7 +204,7 @@ impl<'a> Play<'a> {
         self.line(sent, &format!("{status} {shown}"), expected).await
     }
 
-    /// Prints a line with what the table says, and makes sure that it says what it should.
+    /// Prints a line with the content of the table, and checks it.
     async fn line(&self, sent: &str, answer: &str, expected: Expected) -> Result<(), String> {
         let stat = |name: &str| self.gateway.stat(&format!("endpoint.mcp.{name}"));
         let ended = || stat("ended.reason.client_delete");

@@ -36,7 +36,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Runs experiments one after the other. False if targets count and one was missed.
+/// Runs experiments one after the other. Returns false if targets count and one was missed.
 async fn bench(mut options: Options) -> Fallible<bool> {
     let open_files = limits::raise_open_files();
     let lab = Lab {
@@ -66,7 +66,7 @@ async fn bench(mut options: Options) -> Fallible<bool> {
     Ok(good || !strict)
 }
 
-/// Puts a run to the results at once, so that nothing is lost if a later one fails.
+/// Adds a run to the results at once, so that nothing is lost if a later run fails.
 fn keep(directory: &Path, name: &str, run: Run) -> Fallible<()> {
     let path = directory.join(RESULTS);
     let mut results = Results::read(&path)?;
@@ -88,7 +88,7 @@ fn print(run: &Run) {
     }
 }
 
-/// Draws every report that there are results for.
+/// Draws every report for which there are results.
 fn write_reports() -> Fallible<()> {
     let kinds = [(1.0, false), (1.0, true), (0.0, false)];
     let directories = kinds.map(|(scale, soak)| results::directory(scale, soak));

@@ -42,7 +42,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Whether no request failed.
+/// Plays a mode. Returns whether no request failed.
 async fn play(mode: &str, mut options: Options) -> Fallible<bool> {
     if mode == "serve" {
         return serve(options).await;

@@ -22,13 +22,13 @@ const SESSIONS: u64 = 10_000;
 /// How long the filter lets a session be idle.
 const IDLE: &str = "5s";
 
-/// A server that still has sessions this long after the last was opened keeps them.
+/// How long a server has to end its sessions after the last was opened. If it has some left, it keeps them.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 const ORIGINAL: &str =
     "python-sdk#2455: 224 created, 0 removed in 18 h; executor#1684: 157/h, no DELETE, 709 KiB each";
 
-/// What a server says of itself, and the kernel of it.
+/// A server's own count of sessions, and its memory by the kernel.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Look {
     seconds: f64,
@@ -89,7 +89,7 @@ async fn course(sdk: Sdk, sessions: u64, tells: bool) -> Fallible<Course> {
             () = tokio::time::sleep(Duration::from_secs(1)) => looks.push(look(&server, start).await?),
         }
     }
-    // Without telling nothing more will happen, once the filter has ended them all.
+    // Without DELETEs nothing more will happen, once the filter has ended all sessions.
     let end = Instant::now() + PATIENCE;
     while Instant::now() < end {
         let seen = look(&server, start).await?;
@@ -141,7 +141,7 @@ impl Course {
         self.looks.last().copied().unwrap_or(self.before)
     }
 
-    /// What the server's memory has grown by, in the end.
+    /// The growth of the server's memory at the end.
     fn grown(&self) -> f64 {
         self.last().resident_mib - self.before.resident_mib
     }

@@ -82,7 +82,7 @@ async fn freed(bed: &Bed, mut ids: SessionIds) -> (Part, SessionIds) {
     (Part { claim, figures }, ids)
 }
 
-/// All places are free; as many clients take them and leave before they are answered.
+/// All places are free. As many clients take them, and leave before they are answered.
 async fn left(bed: &Bed, cap: u64, ids: SessionIds) -> Fallible<Part> {
     let closing = Load::on(&bed.target);
     modes::close(&closing, ids.len() as u64, CONNECTIONS, ids).await;

@@ -43,8 +43,8 @@ impl Memory {
     }
 }
 
-/// The configuration that ships, but for the access log: a line per request is the same for every variant, and
-/// millions of them fill a disk. Sweeps come as often as they ship.
+/// The configuration that ships, without the access log: a line per request costs the same for every variant, and
+/// millions of lines fill a disk. Sweeps are as frequent as in what ships.
 pub fn setup(upstream: SocketAddr) -> Setup {
     Setup::new(upstream)
         .top(json!({"sweep_interval": "1s"}))
@@ -79,7 +79,7 @@ impl Bed {
         Process::envoy(self.gateway.envoy().process_id())
     }
 
-    /// What Envoy's admin interface says, asked on another thread so that the load goes on.
+    /// A value from Envoy's admin interface, read on another thread so that the load goes on.
     pub async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Gateway) -> T + Send + 'static,
@@ -109,7 +109,8 @@ impl Bed {
         self.ask(move |gateway| gateway.envoy_stat(name)).await
     }
 
-    /// Waits until a stat of the filter's has this value: the seconds it took, `None` if it did not come to that.
+    /// Waits until a stat of the filter has this value. Returns the seconds it took, `None` if the stat never got
+    /// there.
     pub async fn wait_for(&self, name: &'static str, value: u64, at_most: Duration) -> Fallible<Option<f64>> {
         let start = Instant::now();
         while start.elapsed() < at_most {

@@ -1,8 +1,8 @@
-//! What a request of an established session costs Envoy in CPU, with each filter.
+//! The CPU cost of a request of an established session in Envoy, with each filter.
 //!
-//! All variants are listeners of one Envoy with one worker, loaded in turns of a second: they share the process,
-//! its memory layout and the machine's moods, so that what differs between them is the filter. An Envoy for each
-//! would differ by where its memory happens to lie, which is as much as an empty filter costs.
+//! All variants are listeners of one Envoy with one worker, loaded in turns of a second. So they share the process,
+//! its memory layout and the machine's state, and differ only by the filter. With an Envoy each, the position of its
+//! memory would make a difference as large as an empty filter costs.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -54,7 +54,7 @@ pub(super) async fn turn(
     })
 }
 
-/// What the turns of one variant came to.
+/// The result of one variant's turns.
 #[derive(Debug, Serialize)]
 struct Measured {
     name: &'static str,

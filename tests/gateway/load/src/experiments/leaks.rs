@@ -14,10 +14,10 @@ use crate::modes::{Ending, Lifecycles, Load};
 use crate::results::{Chart, Claim, Line, Outcome, Shape, Style};
 use crate::{Fallible, grouped};
 
-/// What the container had that was killed.
+/// The memory of the container that was killed, in MiB.
 const BUDGET_MIB: f64 = 128.0;
 
-/// Where the others looked.
+/// The numbers of sessions at which the reporters looked.
 const MARKS: [u64; 5] = [5_000, 15_000, 25_000, 50_000, 100_000];
 
 const ORIGINAL: &str = "toolhive#4062: 40 MiB, 103 after 30,000 sessions, killed over 128 by 60,000";

@@ -1,4 +1,4 @@
-//! A million whole sessions: memory must not remember them.
+//! A million whole sessions: memory must not depend on how many there were.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::modes::{Ending, Lifecycles, Load};
 use crate::results::{Chart, Claim, Line, Outcome, Shape, Style};
 use crate::{Fallible, grouped};
 
-/// Where the issue has memory looked at; on from there in steps of a fiftieth.
+/// The numbers of sessions at which the issue wants memory measured; after the last, in steps of a fiftieth.
 const MARKS: [u64; 5] = [5_000, 15_000, 25_000, 50_000, 100_000];
 
 /// After this many lifecycles.

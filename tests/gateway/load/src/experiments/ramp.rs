@@ -13,13 +13,13 @@ use crate::modes::{Load, Ramp, Step};
 use crate::results::{Chart, Claim, Line, Outcome, Shape, Style};
 use crate::{Fallible, grouped};
 
-/// How many it was to be.
+/// The number of sessions in the issue.
 const SESSIONS: u64 = 8192;
 
 const ORIGINAL: &str =
     "mcp-gateway#630: 8 sessions/s towards 8,192; crash at 3,600 to 4,000, 4% of requests failed";
 
-/// What one gateway did.
+/// The results of one gateway.
 struct Climbed {
     figures: Figures,
     steps: Vec<Step>,

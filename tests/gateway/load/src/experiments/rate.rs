@@ -24,7 +24,7 @@ pub(super) async fn run(lab: &Lab) -> Fallible<Outcome> {
     let steady = Steady {
         rate: RATE,
         duration: lab.lasting(if lab.soak { 1800.0 } else { 60.0 }),
-        // Ten times what it takes. More would turn every hiccup of the machine into connections that stay.
+        // Ten times as many as needed. With more, every hiccup of the machine would leave connections open.
         connections: 64,
     };
     // Connections and buffers come with the first requests.

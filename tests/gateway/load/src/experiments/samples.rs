@@ -1,4 +1,4 @@
-//! Looks at Envoy again and again while something else goes on.
+//! Measures Envoy again and again while another task runs.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,8 @@ pub struct Sample {
     pub rate: Option<f64>,
 }
 
-/// Looks at Envoy every `every` until `work` is done, and once then. The last look has no rate: it is too soon.
+/// Measures Envoy every `every` until `work` is done, and once then. The last sample has no rate, since it comes too
+/// soon.
 pub async fn during<T>(
     bed: &Bed,
     recorder: &Recorder,

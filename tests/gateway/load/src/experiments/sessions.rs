@@ -1,4 +1,4 @@
-//! What a million tracked sessions cost: start-up, memory, and CPU per request.
+//! The cost of a million tracked sessions: start-up, memory, and CPU per request.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -96,7 +96,7 @@ async fn fill(lab: &Lab, bed: &Bed, full: u64) -> Fallible<(SessionIds, Vec<Stag
     Ok((ids, stages, steady.ok_or("a tenth of the sessions is a mark")?))
 }
 
-/// Buffers and connections that any load leaves behind are no cost of a session.
+/// Puts load on the gateway first: the buffers and connections of any load are no cost of a session.
 async fn warm(bed: &Bed, lab: &Lab) {
     let warm = Lifecycles {
         count: lab.count(5000, 500),
@@ -108,7 +108,7 @@ async fn warm(bed: &Bed, lab: &Lab) {
     warm.run(&Load::on(&bed.target)).await;
 }
 
-/// At how many sessions memory is looked at: 1%, 10%, and each 5%.
+/// The numbers of sessions at which memory is measured: 1%, 10%, and each 5%.
 fn marks(full: u64) -> Vec<u64> {
     let mut marks: Vec<u64> = (1..=20).map(|part| full * part / 20).collect();
     marks.push(full / 100);
@@ -117,7 +117,7 @@ fn marks(full: u64) -> Vec<u64> {
 }
 
 async fn stage(bed: &Bed, sessions: u64) -> Fallible<Stage> {
-    // What is freed late is freed by then.
+    // By then late frees have happened.
     tokio::time::sleep(Duration::from_millis(100)).await;
     let memory = bed.memory().await?;
     Ok(Stage { sessions, memory })
@@ -145,8 +145,8 @@ async fn hold(lab: &Lab, bed: &Bed, ids: &Rc<SessionIds>) -> Fallible<(Value, Cl
     Ok((serde_json::to_value(figures)?, claim))
 }
 
-/// CPU per request with few, some and all sessions in the table, and with no filter: an Envoy each, so that the
-/// sweep of a large table is charged to it alone, loaded in turns.
+/// CPU per request with few, some and all sessions in the table, and with no filter. Each has an Envoy of its own, so
+/// that only the large table pays for its sweep. They are loaded in turns.
 async fn cpu(lab: &Lab, full: &Bed, ids: &Rc<SessionIds>) -> Fallible<Vec<Sized>> {
     let mut beds = Vec::new();
     for sessions in [None, Some(100), Some(10_000)] {

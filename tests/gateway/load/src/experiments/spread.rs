@@ -1,4 +1,4 @@
-//! The middle of several measurements, and how far they lie apart.
+//! The middle of several measurements, and their spread.
 
 use serde::{Deserialize, Serialize};
 

@@ -23,7 +23,7 @@ pub const EMPTY: &str = "empty";
 pub const QUIET: &str = "filter_state_none";
 /// Ours, with its defaults: every key of filter state.
 pub const DEFAULTS: &str = "defaults";
-/// The same two, not called for bodies (`envoy/lean.yaml`).
+/// The same two, without callbacks for bodies (`envoy/lean.yaml`).
 pub const LEAN_QUIET: &str = "lean_filter_state_none";
 /// See [`LEAN_QUIET`].
 pub const LEAN_DEFAULTS: &str = "lean_defaults";
