@@ -1,7 +1,7 @@
 //! One request and its answer, from the first header to the end of the stream.
 //!
-//! Streamable HTTP. An id in a request says which session it belongs to; an id in an answer that is not the request's own
-//! holds a place in the table, or is taken off the answer.
+//! Streamable HTTP. An id in a request says which session it belongs to. If the answer carries another id, that id
+//! needs a place under the cap, or the filter takes it off the answer.
 //!
 //! ```text
 //!                     +-- Holding --+  the message is read
@@ -40,7 +40,7 @@ use std::rc::Rc;
 
 use self::glimpse::Beginning;
 use self::http_sse::Announcement;
-use self::verify_headers::Mirrors;
+use self::verify_headers::StatedHeaders;
 use crate::answer::Answer;
 use crate::endpoint::Admission;
 use crate::mcp::method::Method;
@@ -56,13 +56,13 @@ use crate::telemetry::{Event, Fact, SessionName};
 pub enum Verdict<'a> {
     /// Let it go on.
     Forward,
-    /// Take `Mcp-Session-Id` off it, then let it go on.
+    /// Remove `Mcp-Session-Id` from it, then let it go on.
     ForwardWithoutId,
-    /// Take `Accept-Encoding` off it, so that its answer can be read, then let it go on.
+    /// Remove `Accept-Encoding` from it, so that the filter can read its answer, then let it go on.
     ForwardForPlainAnswer,
     /// Hold it until its body is complete.
     Hold,
-    /// Answer it; the server never sees it.
+    /// Answer it. The server never sees it.
     Answer(Answer<'a>),
 }
 
@@ -71,13 +71,13 @@ pub enum Verdict<'a> {
 pub enum Interest {
     /// None.
     Nothing,
-    /// The whole of it, before anything is forwarded; at most this many bytes.
+    /// The whole body, before anything is forwarded, but at most this many bytes.
     Whole(usize),
     /// At most this many bytes of the next part, while it streams by.
     Part(usize),
 }
 
-/// What the exchange still wants to see. The host hands over nothing else.
+/// The parts that the exchange still wants to see. The host passes nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wants {
     /// Of the request's body.
@@ -88,7 +88,7 @@ pub struct Wants {
     pub answer_body: usize,
 }
 
-/// The methods of HTTP, as far as the filter tells them apart.
+/// The HTTP methods that the filter distinguishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verb {
     Get,
@@ -110,14 +110,15 @@ impl Verb {
     }
 }
 
-/// What a message may open, as far as it is known.
+/// What the server may open for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Opens {
-    /// It is an `initialize`, or some server takes it for one.
+    /// A session: the message is an `initialize`, or some server takes it for one.
     Session,
-    /// Servers differ: some open a session for any message without an id.
+    /// Perhaps a session: some servers open one for any message without an id.
     Perhaps,
-    /// `server/discover`: a refusal would turn a client that asks which revisions there are into one with sessions.
+    /// Nothing: the message is `server/discover`. A refusal would make a client that asks for the revisions use one
+    /// with sessions.
     Nothing,
 }
 
@@ -133,58 +134,57 @@ impl Opens {
 
 #[derive(Debug, Default)]
 enum State {
-    /// The message is not complete yet. The request has this id, if any, and the table does not hold it; of a request of
-    /// 2026-07-28 nobody has asked the table.
+    /// The message is not complete yet. If the request has an id, it is here: an id that the table does not hold or,
+    /// in a request of 2026-07-28, an id that was not looked up.
     Holding(Occurs<TrackedId<'static>>),
-    /// Let in without a live session. The answer may open one, in this reservation if there is one.
+    /// The request was let in without a live session. The answer may open one, with this reservation if there is one.
     Opening {
-        /// The id that the request carries and the table does not hold.
+        /// The request's id, which the table does not hold.
         unknown: Option<TrackedId<'static>>,
         reservation: Option<Reservation>,
     },
-    /// Of a session that is alive.
+    /// The request belongs to a live session.
     Using(SessionKey),
-    /// Of a revision without sessions: every id in the answer is taken off.
+    /// The revision has no sessions. The filter takes every id off the answer.
     Sessionless,
-    /// A request for a stream of HTTP+SSE that is not answered yet.
+    /// A request for a stream of HTTP+SSE without an answer yet.
     StreamAsked(Option<Reservation>),
     /// A stream of HTTP+SSE that has begun and has not named its session yet.
     Announcing(Box<Announcement>),
-    /// A stream of HTTP+SSE with its session, opened at this moment, which ends with it.
+    /// A stream of HTTP+SSE with its session, opened at this time. The session ends with the stream.
     Streaming(SessionKey, Timestamp),
     /// Nothing more to do.
     #[default]
     Over,
 }
 
-/// A request to one of the endpoints, and what is known of it.
+/// A request to one of the endpoints, and the exchange's knowledge of it.
 #[derive(Debug)]
 pub struct Exchange {
     context: u32,
     site: Rc<Site>,
     verb: Verb,
     revision: Option<Revision>,
-    /// Who sent the request, where that matters.
+    /// The caller's principal; not asked for if nothing depends on it.
     owner: Owner,
     state: State,
-    /// The beginning of a body that streams by; `None` once it has told its method.
+    /// The beginning of a body that streams by; `None` once its method is known.
     glimpse: Option<Beginning>,
     stream_open: bool,
-    /// The DELETE that the server is to get when the filter ends the session that this request may begin.
+    /// The DELETE for the session that this request may begin, sent if the filter ends the session.
     delete_request: Option<DeleteRequest>,
-    /// An `Mcp-Session-Id` is to be taken off the request.
+    /// The filter must remove `Mcp-Session-Id` from the request.
     drop_id: bool,
     /// The message can be held: a POST of JSON under `admission: body`.
     can_hold: bool,
-    /// The message is held until it is found valid, though it is known where the request belongs
-    /// (`strict_json_rpc`).
+    /// The message is held until it was checked, though the request's session is known already (`strict_json_rpc`).
     validates: bool,
-    /// What headers say of a held message, to be compared with it.
-    mirrors: Option<Box<Mirrors>>,
+    /// The headers of a held message that must agree with it.
+    stated_headers: Option<Box<StatedHeaders>>,
 }
 
 impl Exchange {
-    /// Judges a request by its head. `None` if it is none of the filter's business.
+    /// Judges a request by its head. `None` if no endpoint governs it.
     ///
     /// `context` names the stream on this root.
     pub fn begin<S: Store>(
@@ -235,17 +235,17 @@ impl Exchange {
             drop_id: false,
             can_hold: holds && verb == Verb::Post && head.is_json,
             validates: false,
-            mirrors: None,
+            stated_headers: None,
             site,
         }
     }
 
-    /// Whether every POST is to be validated, and this one is not JSON.
+    /// Whether every POST must be checked, and this one is not JSON.
     fn is_of_wrong_media_type(&self, head: &RequestHead<'_>) -> bool {
         self.verb == Verb::Post && self.site.rules.strict_json_rpc && !head.is_json
     }
 
-    /// Nothing follows the head: what would be held for it is no message.
+    /// Handles a request without a body. If it would be held, it has no message.
     fn without_body(&mut self, effects: &mut impl Effects, verdict: Verdict<'static>) -> Verdict<'static> {
         let verdict = match verdict {
             Verdict::Hold => self.refuse(effects, Answer::ParseError),
@@ -278,7 +278,7 @@ impl Exchange {
         }
     }
 
-    /// The live session that the request uses, if any.
+    /// The live session of the request, if any.
     pub fn session(&self) -> Option<SessionKey> {
         match self.state {
             State::Using(key) | State::Streaming(key, _) => Some(key),
@@ -316,8 +316,8 @@ impl Exchange {
         }
     }
 
-    /// A request of 2026-07-28 or later: it has no session, whatever it carries, unless its message turns out to be an
-    /// `initialize`.
+    /// A request of 2026-07-28 or later. It has no session, even if it carries an id. Only an `initialize` in its
+    /// message can still open one.
     fn sessionless(
         &mut self,
         effects: &mut impl Effects,
@@ -331,7 +331,7 @@ impl Exchange {
         self.pass(effects)
     }
 
-    /// A request without an id. `opens` tells what its message may open, and is `None` for a message that can be held.
+    /// A request without an id. `opens` is `None` for a message that can be held.
     fn without_id<S: Store>(
         &mut self,
         gate: &mut Gate<'_, S>,
@@ -356,12 +356,12 @@ impl Exchange {
 
     fn hold(&mut self, head: &RequestHead<'_>, id: Occurs<TrackedId<'_>>) -> Verdict<'static> {
         self.validates = false;
-        self.keep_mirrors(head);
+        self.keep_stated_headers(head);
         self.state = State::Holding(id.map(TrackedId::into_owned));
         Verdict::Hold
     }
 
-    /// Lets the request go on to the server, once its message is found valid where it has to be.
+    /// Lets the request go on to the server. If its message must be checked first, holds it.
     fn pass(&self, effects: &mut impl Effects) -> Verdict<'static> {
         if self.validates {
             return Verdict::Hold;
@@ -376,7 +376,7 @@ impl Exchange {
 
     fn refuse<'a>(&mut self, effects: &mut impl Effects, answer: Answer<'a>) -> Verdict<'a> {
         let reason = answer.label();
-        // A session that is in use has to be left at the end.
+        // If the request uses a session, the end of the exchange must still release it.
         if !matches!(self.state, State::Using(_)) {
             self.state = State::Over;
         }

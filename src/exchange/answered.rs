@@ -1,7 +1,8 @@
-//! What the server's answer does to sessions.
+//! The effect of the server's answer on sessions.
 //!
-//! The answer says what a session is. An id in it that is not the request's own holds a place in the table, or is taken off;
-//! an id that was taken off is ended at the server, where `terminate_upstream` says how.
+//! The answer says which session there is. If its id is not the request's own, the id needs a place under the cap, or
+//! the filter takes it off. Where `terminate_upstream` is configured, the filter ends a session whose id it took off
+//! at the server.
 
 use super::{Effects, Exchange, Gate, ResponseHead, State, Verb};
 use crate::mcp::session_id::SessionId;
@@ -14,30 +15,30 @@ use crate::telemetry::Event;
 /// What to do with an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edit {
-    /// Let it pass as it is.
+    /// Let it pass unchanged.
     Keep,
-    /// Take `Mcp-Session-Id` off it.
+    /// Remove `Mcp-Session-Id` from it.
     DropSessionId,
-    /// Close it: a stream that is a session, and for which there is no place.
+    /// Close it: it is a stream that is a session, and there is no place for it.
     Close,
 }
 
-/// What the `Mcp-Session-Id` of an answer is to its request.
+/// The `Mcp-Session-Id` of an answer, compared with the request's.
 #[derive(Debug)]
 enum AnswerId<'a> {
-    /// There is none.
+    /// The answer has none.
     Absent,
-    /// The request's own.
+    /// The same id as the request's.
     Own,
-    /// Another one.
+    /// Another id.
     Other(TrackedId<'a>),
-    /// More than one, or one that no client could send back.
+    /// More than one id, or one that no client could send back.
     Unusable,
 }
 
 impl Exchange {
-    /// Whether an answer with this head means nothing to the exchange, as most do: then [`Exchange::answered`] need not be
-    /// called.
+    /// Whether the exchange has no use for an answer with this head, as for most. Then the host need not call
+    /// [`Exchange::answered`].
     pub fn is_of_no_interest(&self, head: &ResponseHead<'_>) -> bool {
         match self.state {
             State::Using(_) => {
@@ -50,8 +51,8 @@ impl Exchange {
         }
     }
 
-    /// Follows the head of an answer. `from_server` tells whether the server gave it, and is asked only
-    /// where that matters: Envoy and other filters give answers of their own.
+    /// Handles the head of an answer. `from_server` tells whether the server gave it: Envoy and other filters give
+    /// answers of their own. It is called only if the result matters.
     pub fn answered<S: Store>(
         &mut self,
         gate: &mut Gate<'_, S>,
@@ -113,7 +114,7 @@ impl Exchange {
         }
     }
 
-    /// The answer to a request without a live session.
+    /// Handles the answer to a request without a live session.
     fn opened<S: Store>(
         &mut self,
         gate: &mut Gate<'_, S>,
@@ -151,8 +152,9 @@ impl Exchange {
         }
     }
 
-    /// Enters a session that the server has just made, in its reservation or in a free place, and returns when it was opened.
-    /// `None` if there is neither, or if the id is another principal's: the ids of the answer then come off.
+    /// Enters a session that the server has just made, with its reservation or in a free place. Returns when the
+    /// session was opened. Returns `None` if there is no place, or if the id belongs to another principal; the ids
+    /// then come off the answer.
     fn minted<S: Store>(
         &self,
         gate: &mut Gate<'_, S>,
@@ -179,7 +181,7 @@ impl Exchange {
         }
     }
 
-    /// Enters the session of an id that nobody knew and the server has accepted. Where there is no place, it goes on
+    /// Enters the session of an unknown id that the server has accepted. If there is no place, the session goes on
     /// untracked, and a later request may adopt it.
     fn adopt<S: Store>(
         &mut self,
@@ -213,7 +215,7 @@ impl Exchange {
             endpoint: self.site.tag,
             lifespans: self.site.lifespans(),
             owner: self.owner,
-            bound: self.claimant().is_some(),
+            bound: self.required_owner().is_some(),
             quota: self.site.quota(),
             key: id.key(),
             id: id.as_bytes(),
@@ -226,7 +228,8 @@ impl Exchange {
         opened.inspect_err(|error| effects.failed("open", *error))
     }
 
-    /// Takes the ids off an answer. Nobody can use the session of `id`: the server is told, where that is configured.
+    /// Takes the ids off an answer. No client can use the session of `id`, so the server is told to end it, if
+    /// `terminate_upstream` is configured.
     pub(super) fn take_off<S: Store>(
         &self,
         gate: &Gate<'_, S>,
@@ -253,7 +256,7 @@ impl Exchange {
         Edit::DropSessionId
     }
 
-    /// The request that opened a session is also the first that uses it.
+    /// Enters the use of a session by the request that opened it.
     pub(super) fn start_using<S: Store>(
         &mut self,
         gate: &mut Gate<'_, S>,
@@ -266,7 +269,7 @@ impl Exchange {
         self.state = State::Using(key);
     }
 
-    /// The answer to a request of a session that is alive.
+    /// Handles the answer to a request of a live session.
     fn used<S: Store>(
         &mut self,
         gate: &mut Gate<'_, S>,
@@ -290,8 +293,8 @@ impl Exchange {
         edit
     }
 
-    /// Why an answer with this head ends the session of its request. A server without a GET route answers GET with 404: that
-    /// says nothing of the session.
+    /// Why an answer with this head ends the session of its request. A server without a GET route answers GET with
+    /// 404, which does not mean that the session is gone.
     fn end_reason(&self, head: &ResponseHead<'_>) -> Option<EndReason> {
         match (self.verb, head.status) {
             (Verb::Post | Verb::Delete, 404) => Some(EndReason::UpstreamGone),
@@ -307,7 +310,7 @@ impl Exchange {
         key: SessionKey,
         reason: EndReason,
     ) {
-        let bound = self.claimant().is_some();
+        let bound = self.required_owner().is_some();
         match gate
             .table
             .end(key, reason, bound, self.site.lifespans(), gate.now)

@@ -1,12 +1,12 @@
-//! The end of an exchange: what it holds is given back, exactly once.
+//! The end of an exchange: it gives back its reservation and its use of a session, exactly once.
 
 use super::{Effects, Exchange, Gate, State};
 use crate::session::{Reservation, SessionKey, Store};
 use crate::worker::in_use::InUse;
 
 impl Exchange {
-    /// Notes that the exchange is over, as far as that can be done without the table. Returns whether nothing is left to
-    /// do, as for most requests; else [`Exchange::end`] is to be called.
+    /// Ends the exchange as far as that needs no table. Returns true if nothing is left to do (most requests);
+    /// otherwise call [`Exchange::end`].
     pub fn end_locally(&mut self, in_use: &mut InUse) -> bool {
         if self.glimpse.is_some() || self.stream_open {
             return false;
@@ -19,7 +19,7 @@ impl Exchange {
         }
     }
 
-    /// The exchange is over, however it came to that.
+    /// Called at the end of every stream, for any reason, unless [`Exchange::end_locally`] has done all.
     pub fn end<S: Store>(&mut self, gate: &mut Gate<'_, S>, effects: &mut impl Effects) {
         self.end_glimpse(effects);
         self.close_stream(gate, effects);
@@ -41,7 +41,7 @@ impl Exchange {
         match gate.table.close_stream(self.site.tag, gate.now) {
             Ok(()) => effects.counts_moved(self.site.index),
             Err(error) => {
-                gate.in_use.owe_close(self.site.tag);
+                gate.in_use.note_unclosed(self.site.tag);
                 effects.failed("close_stream", error);
             }
         }
@@ -65,7 +65,7 @@ impl Exchange {
         }
     }
 
-    /// Gives back a place that was kept and is not needed.
+    /// Gives back a reservation that was not used.
     pub(super) fn give_back<S: Store>(
         &self,
         gate: &mut Gate<'_, S>,

@@ -1,4 +1,4 @@
-//! What an exchange works with, and what it reports to.
+//! What an exchange may use, and where it reports.
 
 use std::rc::Rc;
 
@@ -8,23 +8,23 @@ use crate::session::{EndedSession, SessionKey, StoreError, Table, Timestamp};
 use crate::telemetry::{Event, Fact};
 use crate::worker::in_use::InUse;
 
-/// What an exchange makes happen besides its verdict; the host turns it into metrics, filter state and logs.
+/// The effects of an exchange besides its verdict. The host turns them into metrics, filter state and logs.
 pub trait Effects {
-    /// Something countable happened at the site with this index.
+    /// Counts an event at the site with this index.
     fn count(&mut self, site: usize, event: Event);
     /// A session has ended.
     fn ended(&mut self, ended: &EndedSession);
     /// A pending DELETE to the server of the site with this index can be sent.
     fn delete_pending(&mut self, site: usize, key: SessionKey);
-    /// The server of the site with this index should be told of a session, and never will be.
+    /// The server of the site with this index should hear of a session's end, and never will.
     fn delete_failed(&mut self, site: usize);
-    /// The table's counts of the site with this index have moved; its gauges and those of the VM are to follow.
+    /// The table's counts of the site with this index have changed, so its gauges and those of the VM must follow.
     fn counts_moved(&mut self, site: usize);
-    /// Something has become known about the request.
+    /// A fact about the request is now known.
     fn note(&mut self, fact: Fact<'_>);
-    /// A request that looks like one of MCP passes, and no endpoint governs it.
+    /// A request that looks like MCP passes, while no endpoint governs it.
     fn ungoverned(&mut self);
-    /// The table could not do `operation`.
+    /// The table failed at `operation`.
     fn failed(&mut self, operation: &'static str, error: StoreError);
 }
 
@@ -37,8 +37,8 @@ pub struct Gate<'a, S> {
     pub sites: &'a [Rc<Site>],
     /// The sessions.
     pub table: &'a Table<S>,
-    /// What this root is busy with.
+    /// The sessions that this root has in use.
     pub in_use: &'a mut InUse,
-    /// The moment.
+    /// The current time.
     pub now: Timestamp,
 }

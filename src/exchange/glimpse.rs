@@ -1,4 +1,5 @@
-//! A body that streams by: its beginning tells the method and the tool, for metrics, filter state and logs.
+//! Looks at the beginning of a body that streams by. The beginning tells the method and the tool, for metrics, filter
+//! state and logs.
 
 use super::{Effects, Exchange, RequestHead};
 use crate::endpoint::Admission;
@@ -6,17 +7,17 @@ use crate::mcp::json_rpc;
 use crate::mcp::method::Method;
 use crate::telemetry::{Event, Fact};
 
-/// How much of a body that streams by is looked at for its method and tool, in bytes.
+/// How many bytes of a body that streams by are searched for its method and tool.
 const GLIMPSE_BYTES: usize = 4096;
 
-/// Longest tool name that is left for access logs, in bytes.
+/// Longest tool name that the filter leaves for access logs, in bytes.
 const MAX_TOOL_BYTES: usize = 256;
 
 /// The first bytes of a body that streams by.
 #[derive(Debug, Default)]
 pub(super) struct Beginning {
     bytes: Vec<u8>,
-    /// How many there were when they were last looked at.
+    /// The number of bytes at the last look.
     looked_at: usize,
 }
 
@@ -25,14 +26,14 @@ impl Beginning {
         GLIMPSE_BYTES.saturating_sub(self.bytes.len())
     }
 
-    /// Adds what there is room for. Returns whether it is full.
+    /// Adds as much as there is room for. Returns whether the buffer is full.
     fn extend(&mut self, part: &[u8]) -> bool {
         self.bytes.extend(part.iter().take(self.room()));
         self.room() == 0
     }
 
-    /// Whether another look is worth it: looking at every byte anew as a body trickles in would be work
-    /// that grows with the square of its length.
+    /// Whether another look is due. Looking again at every byte of a slow body would take time that grows with the
+    /// square of its length.
     fn has_doubled(&mut self) -> bool {
         let doubled = self.bytes.len() >= self.looked_at.saturating_mul(2);
         if doubled {
@@ -43,8 +44,8 @@ impl Beginning {
 }
 
 impl Exchange {
-    /// Decides how a POST's method becomes known. Under `admission: body` the body tells; else it is not
-    /// read at all, and the header that newer revisions require has to do.
+    /// Decides how a POST's method becomes known. Under `admission: body` the body tells it. Otherwise the body is
+    /// not read, and the header of newer revisions must do.
     pub(super) fn expect_body(&mut self, effects: &mut impl Effects, head: &RequestHead<'_>) {
         if self.verb != super::Verb::Post {
             return;
@@ -64,7 +65,7 @@ impl Exchange {
         }
     }
 
-    /// Looks at a part of the body that streams by; `last` says that no more will come.
+    /// Looks at a part of the body that streams by; `last` means that no more will come.
     pub fn glimpse(&mut self, effects: &mut impl Effects, part: &[u8], last: bool) {
         let Some(beginning) = &mut self.glimpse else {
             return;
@@ -80,7 +81,7 @@ impl Exchange {
         }
     }
 
-    /// No more of the body will be seen.
+    /// Ends the look at the body.
     pub(super) fn end_glimpse(&mut self, effects: &mut impl Effects) {
         if let Some(beginning) = self.glimpse.take() {
             self.report_glimpse(effects, &json_rpc::glimpse(&beginning.bytes));
@@ -106,8 +107,8 @@ impl Exchange {
     }
 }
 
-/// Whether a name that a client chose may stand in an access log. The specification asks for 1 to 128
-/// characters of ASCII (MCP 2025-11-25, `server/tools` § Tool Names); a line break would forge log lines.
+/// Whether a name from a client may stand in an access log. The specification asks for 1 to 128 characters of ASCII
+/// (MCP 2025-11-25, `server/tools` § Tool Names). A line break would forge log lines.
 fn is_fit_for_logs(name: &str) -> bool {
     name.len() <= MAX_TOOL_BYTES && !name.contains(char::is_control)
 }

@@ -14,21 +14,21 @@ pub struct RequestHead<'a> {
     pub path: &'a [u8],
     /// `Mcp-Session-Id`.
     pub session_id: Occurs<&'a [u8]>,
-    /// `MCP-Protocol-Version`, where it comes once and is a date.
+    /// `MCP-Protocol-Version`, if it comes once and is a date.
     pub revision: Option<Revision>,
-    /// Whether `MCP-Protocol-Version` is there, whatever it says.
+    /// Whether `MCP-Protocol-Version` is present, with any value.
     pub states_version: bool,
     /// `Mcp-Method`, which requests of 2026-07-28 carry.
     pub rpc_method: Occurs<&'a [u8]>,
-    /// `Mcp-Name`, which some of them carry, too.
+    /// `Mcp-Name`, which some of them also carry.
     pub rpc_name: Occurs<&'a [u8]>,
     /// Whether any line of `Content-Type` names `application/json`.
     pub is_json: bool,
-    /// Whether `Accept-Encoding` is there.
+    /// Whether `Accept-Encoding` is present.
     pub accepts_encodings: bool,
     /// Whether a body follows.
     pub has_body: bool,
-    /// Who sent it, as far as the host knows.
+    /// The sender, as far as the host knows.
     pub caller: Option<&'a dyn Caller>,
 }
 
@@ -68,20 +68,20 @@ impl<'a> RequestHead<'a> {
             }
         }
         head.states_version = versions > 0;
-        // Of two versions the server may believe either: such a request is governed like any other.
+        // With two versions, the server may believe either, so the filter governs such a request like any other.
         if versions > 1 {
             head.revision = None;
         }
         head
     }
 
-    /// Whether the request has a header that only clients of MCP send.
+    /// Whether the request has a header that only MCP clients send.
     fn looks_like_mcp(&self) -> bool {
         !self.session_id.is_absent() || self.states_version
     }
 
-    /// Whether the request looks like one of MCP though no endpoint governs it and the status view does not answer it:
-    /// a sign that a path goes around the filter. `endpoint` is what [`Config::endpoint_for`] says.
+    /// Whether the request looks like MCP, while neither an endpoint nor the status view takes it: a sign that a path
+    /// goes around the filter. `endpoint` is the result of [`Config::endpoint_for`].
     pub fn is_ungoverned(&self, config: &Config, endpoint: Option<usize>) -> bool {
         let is_status = config
             .status
@@ -90,7 +90,7 @@ impl<'a> RequestHead<'a> {
         endpoint.is_none() && self.looks_like_mcp() && !is_status
     }
 
-    /// `Mcp-Name`, where it is plain text and not encoded.
+    /// `Mcp-Name`, if it is plain text and not encoded.
     pub fn plain_name(&self) -> Option<&'a str> {
         plain_text(self.rpc_name.one()?)
     }
@@ -141,14 +141,14 @@ impl<'a> ResponseHead<'a> {
     }
 }
 
-/// A header value that stands for itself; others are Base64 between `=?base64?` and `?=`.
+/// A header value in plain text. Encoded values are Base64 between `=?base64?` and `?=`.
 fn plain_text(value: &[u8]) -> Option<&str> {
     let text = core::str::from_utf8(value).ok()?;
     (!text.starts_with("=?")).then_some(text)
 }
 
-/// Whether a `Content-Type` names the media type, in any case and with any parameters. Values that a proxy has joined are
-/// looked at one by one: servers differ in which of several they take.
+/// Whether a `Content-Type` names the media type, in any case and with any parameters. If a proxy has joined several
+/// values, each is checked: servers differ in which one they take.
 fn names_media_type(value: &[u8], media_type: &[u8]) -> bool {
     value.split(|byte| *byte == b',').any(|one| {
         let name = one.split(|byte| *byte == b';').next().unwrap_or_default();

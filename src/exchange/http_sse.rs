@@ -1,5 +1,6 @@
-//! HTTP+SSE (MCP 2024-11-05, `basic/transports` § HTTP with SSE): the session is a GET's stream. It begins with the
-//! `endpoint` event, which names it, and ends when the stream does; POSTs name it in their query.
+//! HTTP+SSE (MCP 2024-11-05, `basic/transports` § HTTP with SSE): the session is a GET's stream. The stream begins
+//! with the `endpoint` event, which names the session, and the session ends with the stream. POSTs name the session
+//! in their query.
 
 use core::cell::RefCell;
 use std::rc::Rc;
@@ -19,20 +20,20 @@ use crate::worker::unnamed_streams::{Place, UnnamedStream};
 #[derive(Debug)]
 pub(super) struct Announcement {
     stream: Rc<UnnamedStream>,
-    /// The answer to a POST is a stream of this transport only if the event comes.
+    /// Whether this is certainly a stream of this transport. The answer to a POST is one only if the event comes.
     is_stream_for_sure: bool,
     finder: EndpointFinder,
 }
 
 impl Announcement {
-    /// How many bytes of the next part of the stream are looked at.
+    /// How many bytes of the next part of the stream the filter looks at.
     pub(super) fn room(&self) -> usize {
         self.finder.room()
     }
 }
 
 impl Site {
-    /// Whether HTTP+SSE is spoken here.
+    /// Whether the endpoint speaks HTTP+SSE.
     pub fn is_http_sse(&self) -> bool {
         match self.rules.transport {
             Transport::HttpSse { .. } => true,
@@ -40,7 +41,7 @@ impl Site {
         }
     }
 
-    /// Whether messages are sent to this path.
+    /// Whether clients send messages to this path.
     fn takes_messages_at(&self, path: RequestPath<'_>) -> bool {
         match &self.rules.transport {
             Transport::HttpSse { message_path } => message_path.matches(path),
@@ -50,8 +51,9 @@ impl Site {
 }
 
 impl Exchange {
-    /// Judges a request by its head. A GET of the stream's path asks for a stream, and so does a POST where messages go
-    /// elsewhere. Some servers open a stream for HEAD, too, and never close it: HEAD does not reach them.
+    /// Judges a request by its head. A GET of the stream's path asks for a stream, and so does a POST there if
+    /// messages go elsewhere. Some servers also open a stream for HEAD and never close it, so HEAD does not reach
+    /// them.
     pub(super) fn of_http_sse<S: Store>(
         &mut self,
         gate: &mut Gate<'_, S>,
@@ -87,14 +89,14 @@ impl Exchange {
             Err(answer) => return self.refuse(effects, answer),
         }
         let verdict = self.pass(effects);
-        // A compressed stream could not be read, and would be a way around the cap.
+        // The filter could not read a compressed stream, and the stream would get around the cap.
         if verdict == Verdict::Forward && head.accepts_encodings {
             return Verdict::ForwardForPlainAnswer;
         }
         verdict
     }
 
-    /// A message names its session in its query.
+    /// A message, which names its session in its query.
     fn of_message<S: Store>(
         &mut self,
         gate: &mut Gate<'_, S>,
@@ -114,10 +116,10 @@ impl Exchange {
         }
     }
 
-    /// A message with an id that the table does not hold. There is nothing to adopt: a session is its stream. Servers read
-    /// several spellings of an id as one, so where sessions are bound an unknown one must not pass.
+    /// A message with an id that the table does not hold. There is nothing to adopt, since a session is its stream.
+    /// Servers take several spellings for one id, so an unknown id must not pass where sessions are bound.
     pub(super) fn with_unknown_stream(&mut self, effects: &mut impl Effects) -> Verdict<'static> {
-        let is_bound = self.claimant().is_some();
+        let is_bound = self.required_owner().is_some();
         match self.site.rules.unknown_session {
             UnknownSession::Adopt if !is_bound => {
                 effects.count(self.site.index, Event::Untracked);
@@ -127,7 +129,8 @@ impl Exchange {
         }
     }
 
-    /// Follows the head of an answer. Sessions of this transport have no header: an id in it would be kept without a place.
+    /// Handles the head of an answer. Sessions of this transport have no header, so an id in it would be a session
+    /// without a place.
     pub(super) fn answered_over_http_sse<S: Store>(
         &mut self,
         gate: &mut Gate<'_, S>,
@@ -151,7 +154,7 @@ impl Exchange {
         }
     }
 
-    /// The answer to a request for a stream.
+    /// Handles the answer to a request for a stream.
     fn stream_answered<S: Store>(
         &mut self,
         gate: &mut Gate<'_, S>,
@@ -168,7 +171,7 @@ impl Exchange {
             endpoint: self.site.tag,
             lifespans: self.site.lifespans(),
             owner: self.owner,
-            bound: self.claimant().is_some(),
+            bound: self.required_owner().is_some(),
             quota: self.site.quota(),
             context: self.context,
             place: RefCell::new(Place::Reserved(reservation)),
@@ -207,14 +210,14 @@ impl Exchange {
             None => self.is_itself_the_session(gate, effects, &announcement),
             Some(mut uri) => {
                 self.count_stream(gate, effects);
-                // As clients read a URI (URL Standard, § URL parsing, basic URL parser).
+                // Clients drop these bytes from a URI (URL Standard, § URL parsing, basic URL parser).
                 uri.retain(|byte| !matches!(byte, b'\t' | b'\n' | b'\r'));
                 self.announced(gate, effects, uri.trim_ascii(), &announcement)
             }
         }
     }
 
-    /// The event has come. Where its URI names no session, the stream itself is the session.
+    /// Handles the event. If its URI names no session, the stream itself is the session.
     fn announced<S: Store>(
         &mut self,
         gate: &mut Gate<'_, S>,
@@ -233,7 +236,7 @@ impl Exchange {
         }
     }
 
-    /// The stream has named its session, which takes the place that was kept for it.
+    /// Enters the session that the stream has named, with the stream's reservation.
     fn named<S: Store>(
         &mut self,
         gate: &mut Gate<'_, S>,
@@ -260,7 +263,8 @@ impl Exchange {
         Edit::Keep
     }
 
-    /// The reservation of a stream. One that has become a session by itself gives that up; it was counted already.
+    /// Takes the reservation of a stream. If the stream has already become a session by itself, ends that session;
+    /// the second value is then true, since the stream was counted.
     fn take_place<S: Store>(
         &self,
         gate: &mut Gate<'_, S>,
@@ -311,7 +315,7 @@ impl Exchange {
         Edit::Keep
     }
 
-    /// The stream is over, and has named no session.
+    /// Handles the end of a stream that has named no session.
     pub(super) fn end_unnamed<S: Store>(
         &self,
         gate: &mut Gate<'_, S>,
@@ -324,7 +328,7 @@ impl Exchange {
         }
     }
 
-    /// The stream is over, and its session with it.
+    /// Handles the end of a stream: its session ends too.
     pub(super) fn end_with_stream<S: Store>(
         &self,
         gate: &mut Gate<'_, S>,
@@ -340,7 +344,7 @@ impl Exchange {
                 effects.ended(&ended);
                 effects.counts_moved(self.site.index);
             }
-            // It is idle from now on, as its lease runs out.
+            // The session counts as idle once its lease has run out.
             Err(error) => effects.failed("end_with_stream", error),
         }
     }

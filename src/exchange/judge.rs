@@ -1,4 +1,4 @@
-//! Held requests: what their message says decides.
+//! Judges held requests by their message.
 
 use super::{Effects, Exchange, Gate, Opens, State, Verdict, is_modern};
 use crate::answer::Answer;
@@ -9,7 +9,8 @@ use crate::mcp::revision::Revision;
 use crate::session::Store;
 use crate::telemetry::Fact;
 
-/// How many bytes of a request that is too large are read for its id. The answer waits for them, or for the end.
+/// How many bytes of a too large request are searched for its id. The answer waits for these bytes, or for the end of
+/// the body.
 pub const ID_WITHIN_BYTES: usize = 4096;
 
 impl Exchange {
@@ -43,8 +44,8 @@ impl Exchange {
         }
     }
 
-    /// The held body is longer than the endpoint allows. `beginning` is its first bytes, [`ID_WITHIN_BYTES`] or all there
-    /// are.
+    /// Refuses a held body that is longer than the endpoint allows. `beginning` is its first [`ID_WITHIN_BYTES`]
+    /// bytes, or the whole body if it is shorter.
     pub fn too_large<'b>(&mut self, effects: &mut impl Effects, beginning: &'b [u8]) -> Verdict<'b> {
         self.glimpse = None;
         self.report_method(effects, Method::Other, None);
@@ -62,7 +63,7 @@ impl Exchange {
             return self.refuse(effects, Answer::HeaderMismatch { id: message.id });
         }
         let opens = Opens::of(message.kind.method());
-        // Whatever the version header says, an `initialize` is what opens a session.
+        // An `initialize` opens a session even if the version header names a revision without sessions.
         if is_modern(self.revision) && opens != Opens::Session {
             return self.without_session(effects);
         }
@@ -82,7 +83,7 @@ impl Exchange {
         self.let_in(gate, effects, Opens::Perhaps, None)
     }
 
-    /// A message of a revision without sessions.
+    /// Handles a message of a revision without sessions.
     fn without_session(&mut self, effects: &mut impl Effects) -> Verdict<'static> {
         if matches!(self.state, State::Holding(_)) {
             self.state = State::Sessionless;
@@ -90,8 +91,8 @@ impl Exchange {
         self.pass(effects)
     }
 
-    /// Lets a valid message in, with the session of its id or with a place for the one that it may open. A message that was
-    /// held only to be validated belongs already.
+    /// Lets a valid message in: into the session of its id, or with a reservation for the session that it may open.
+    /// If the message was held only to be checked, its session is known already.
     fn let_in<'b, S: Store>(
         &mut self,
         gate: &mut Gate<'_, S>,
@@ -121,7 +122,7 @@ impl Exchange {
         }
     }
 
-    /// Counts a message by its method; answers to the server's own requests are not counted.
+    /// Counts a message by its method. Answers to the server's own requests are not counted.
     fn report_message(&self, effects: &mut impl Effects, message: &Message<'_>) {
         if let Some(method) = message.kind.method() {
             self.report_method(effects, method, message.target.as_deref());

@@ -1,4 +1,4 @@
-//! Requests that may open a session, and the place that is kept for it.
+//! Requests that may open a session, and their reservations.
 
 use super::{Effects, Exchange, Gate, Opens, State, Verdict};
 use crate::answer::{Answer, whole_seconds};
@@ -6,11 +6,11 @@ use crate::endpoint::CapacityStatus;
 use crate::mcp::json_rpc::RequestId;
 use crate::session::{EndedSession, Quota, Refusal, Reservation, Store, StoreError, TrackedId};
 
-/// At most this many sessions are ended for one newcomer.
+/// Most sessions that the filter ends for one newcomer.
 const MOST_EVICTED: u32 = 4;
 
 impl Exchange {
-    /// Lets a request without an id in. All but `server/discover` need a place.
+    /// Lets a request without an id in. All but `server/discover` need a reservation.
     pub(super) fn admit_unless<'b, S: Store>(
         &mut self,
         gate: &mut Gate<'_, S>,
@@ -48,7 +48,7 @@ impl Exchange {
         }
     }
 
-    /// Reserves a place, or says how the request is to be refused.
+    /// Makes a reservation, or returns the refusal of the request.
     pub(super) fn reserve<'b, S: Store>(
         &self,
         gate: &mut Gate<'_, S>,
@@ -62,7 +62,7 @@ impl Exchange {
             }
             Ok(Err(Refusal::Capacity)) => Err(self.at_capacity(request_id)),
             Ok(Err(Refusal::Quota)) => Err(self.at_quota(request_id)),
-            // What cannot be counted is not let in: the cap is exact.
+            // If the request cannot be counted, it is refused, since the cap is exact.
             Err(error) => {
                 effects.failed("reserve", error);
                 Err(self.at_capacity(request_id))
@@ -70,7 +70,7 @@ impl Exchange {
         }
     }
 
-    /// Reserves a place if there is one. No session is evicted for it, and the request is not refused without it.
+    /// Makes a reservation if there is room. If there is none, evicts no session and does not refuse the request.
     pub(super) fn reserve_if_room<S: Store>(
         &self,
         gate: &Gate<'_, S>,
@@ -99,7 +99,7 @@ impl Exchange {
         self.site.quota().map(|limit| Quota { owner, limit })
     }
 
-    /// Reserves a place. Under `evict_idle` a session that is not in use gives up its own.
+    /// Makes a reservation. Under `evict_idle` a session that is not in use may end for it.
     fn reserve_or_evict<S: Store>(
         &self,
         gate: &mut Gate<'_, S>,
@@ -112,7 +112,7 @@ impl Exchange {
                 return Ok(reservation);
             };
             evicted += 1;
-            // Another newcomer may be quicker to take the place that became free.
+            // Another newcomer may have taken the free place first.
             if !self.site.lifespans().may_evict(gate.now) || evicted > MOST_EVICTED {
                 return Ok(reservation);
             }
@@ -155,7 +155,7 @@ impl Exchange {
         self.no_room(status, id)
     }
 
-    /// The table cannot be read, and the request must not pass unjudged.
+    /// The answer if the table cannot be read and the request must not pass unjudged.
     pub(super) fn unavailable<'b>(&self, id: Option<RequestId<'b>>) -> Answer<'b> {
         self.no_room(503, id)
     }

@@ -9,7 +9,7 @@ use crate::session::{Owner, Session, Standing, Store, TrackedId};
 use crate::telemetry::Event;
 
 impl Exchange {
-    /// A request that carries an id. `opens` is `None` as long as its message can still be held.
+    /// Judges a request with an id. `opens` is `None` as long as its message can still be held.
     pub(super) fn with_id<'b, S: Store>(
         &mut self,
         gate: &mut Gate<'_, S>,
@@ -21,7 +21,7 @@ impl Exchange {
         let lifespans = self.site.lifespans();
         let standing = gate
             .table
-            .use_session(id.key(), self.claimant(), lifespans, gate.now);
+            .use_session(id.key(), self.required_owner(), lifespans, gate.now);
         let id = match &standing {
             Ok(Standing::Alive(session)) => id.with_digest(session.digest),
             Ok(Standing::Expired(_) | Standing::Ended | Standing::Foreign | Standing::Unknown) | Err(_) => id,
@@ -50,15 +50,15 @@ impl Exchange {
         }
     }
 
-    /// The table cannot tell whose session it is. What is bound to a principal must not pass; anything else may well be
-    /// alive, and passes as it would without the filter.
+    /// Judges a request if the table cannot tell whose session it belongs to. A bound session must not pass. Any
+    /// other may well be alive, and passes as it would without the filter.
     fn with_unread_table<'b>(
         &mut self,
         effects: &mut impl Effects,
         id: TrackedId<'_>,
         request_id: Option<RequestId<'b>>,
     ) -> Verdict<'b> {
-        if self.claimant().is_some() {
+        if self.required_owner().is_some() {
             return self.refuse(effects, self.unavailable(request_id));
         }
         effects.count(self.site.index, Event::Untracked);
@@ -69,7 +69,7 @@ impl Exchange {
         self.pass(effects)
     }
 
-    /// A request with an id that the table does not hold.
+    /// Judges a request with an id that the table does not hold.
     fn with_unknown_id<'b, S: Store>(
         &mut self,
         gate: &mut Gate<'_, S>,
@@ -109,7 +109,7 @@ impl Exchange {
     }
 
     /// The owner that the session must have, if `bind_sessions` is on.
-    pub(super) fn claimant(&self) -> Option<Owner> {
+    pub(super) fn required_owner(&self) -> Option<Owner> {
         let bound = self.site.asks_who && self.site.rules.bind_sessions;
         bound.then_some(self.owner)
     }

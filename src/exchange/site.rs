@@ -13,10 +13,10 @@ use crate::session::{DeleteRequest, EndpointSettings, EndpointTag, Lifespans, Ti
 /// Longest path that a session keeps for its DELETE, in bytes.
 const MAX_PATH_BYTES: usize = 1024;
 
-/// An endpoint, with what is computed of it once, when the configuration is loaded.
+/// An endpoint, with values that are computed once, when the configuration is loaded.
 #[derive(Debug)]
 pub struct Site {
-    /// Its place among the endpoints of the configuration.
+    /// Its index among the endpoints of the configuration.
     pub index: usize,
     /// Its rules.
     pub rules: Rc<Endpoint>,
@@ -24,14 +24,14 @@ pub struct Site {
     pub tag: EndpointTag,
     /// Whether records of its sessions keep the id itself.
     pub keeps_ids: bool,
-    /// What is in force: numbers of the newest configuration that names the endpoint and serves, which may be another
-    /// than this one.
+    /// The settings in force: those of the newest configuration that names the endpoint and serves, which may be
+    /// another configuration than this one.
     in_force: Cell<InForce>,
-    /// Whether it matters who a caller is.
+    /// Whether requests need the caller's principal.
     pub asks_who: bool,
 }
 
-/// The settings of an endpoint on which all workers agree, as one root has read them last.
+/// The settings of an endpoint that all workers share, as this root has read them last.
 #[derive(Clone, Copy, Debug)]
 struct InForce {
     lifespans: Lifespans,
@@ -60,26 +60,26 @@ impl Site {
         config.endpoints.iter().enumerate().map(site).collect()
     }
 
-    /// How long its sessions live, as is in force.
+    /// How long its sessions live, by the settings in force.
     pub fn lifespans(&self) -> Lifespans {
         self.in_force.get().lifespans
     }
 
-    /// How many sessions a principal may have: whether there is a quota is judged at the request, by this
-    /// configuration; its size is the one in force. `None` without a quota.
+    /// How many sessions a principal may have. This configuration decides whether there is a quota; the settings in
+    /// force decide its size. `None` without a quota.
     pub fn quota(&self) -> Option<u32> {
         self.rules
             .max_sessions_per_principal
             .and(self.in_force.get().quota)
     }
 
-    /// Only sessions idle for at least this long are evicted, as is in force.
+    /// A session must be idle for this long before it is evicted, by the settings in force.
     pub fn evict_after(&self) -> Duration {
         self.in_force.get().evict_after
     }
 
-    /// Takes over what the table says is in force; to be called whenever a root has read it, and on each tick. True if
-    /// the lifespans are other ones than before.
+    /// Follows the settings in force. A root calls this whenever it has read them, and on each tick. Returns true if
+    /// the lifespans have changed.
     pub fn follow(&self, settings: &EndpointSettings) -> bool {
         let before = self.in_force.replace(InForce {
             lifespans: settings.lifespans,
@@ -89,7 +89,7 @@ impl Site {
         before.lifespans != settings.lifespans
     }
 
-    /// What the configuration itself says of the endpoint.
+    /// The endpoint's settings by this configuration itself.
     fn own_settings(&self) -> EndpointSettings {
         EndpointSettings {
             name: self.rules.name.as_str().to_owned(),
@@ -100,9 +100,9 @@ impl Site {
         }
     }
 
-    /// The DELETE that the server is to get when the filter ends the session that this request may begin. `None` if that
-    /// is not configured, or if the path is needed and too long to be kept. The path is kept as it came, since the
-    /// configuration may have another one by the time the DELETE is sent.
+    /// The DELETE for the session that this request may begin, sent if the filter ends the session. `None` if
+    /// `terminate_upstream` is not configured, or if the path is needed and too long. The record keeps the request's
+    /// path, since the configuration may have another path by the time of the DELETE.
     pub(super) fn delete_request(&self, head: &RequestHead<'_>) -> Option<DeleteRequest> {
         let upstream = self.rules.terminate_upstream.as_ref()?;
         let path = match without_query(head.path) {
@@ -114,8 +114,8 @@ impl Site {
     }
 }
 
-/// An open stream keeps a session of HTTP+SSE in use, and its end ends it. One that is idle all the same has lost its
-/// worker: it ends, even where nothing else ends for being idle.
+/// An HTTP+SSE session lives as long as its stream. If it looks idle, its worker has crashed, so it expires even when
+/// `idle_timeout` is off.
 fn lifespans(rules: &Endpoint) -> Lifespans {
     let after_a_fault = match rules.transport {
         Transport::HttpSse { .. } => Lifespans::OF_UNNAMED.idle,
@@ -129,15 +129,15 @@ fn lifespans(rules: &Endpoint) -> Lifespans {
     }
 }
 
-/// Whether any of these sites has a quota, so that the table has to keep books ([`crate::session::Table::keep_books`]).
+/// Whether any of these sites has a quota, so that the table needs books ([`crate::session::Table::keep_books`]).
 pub fn have_quotas(sites: &[Rc<Site>]) -> bool {
     sites
         .iter()
         .any(|site| site.rules.max_sessions_per_principal.is_some())
 }
 
-/// What all workers have to agree on, of a configuration with these sites; `max_sessions` is the VM's cap, where the
-/// configuration writes one.
+/// The settings that all workers must share, from a configuration with these sites. `max_sessions` is the VM's cap,
+/// if the configuration writes one.
 pub fn vm_settings(max_sessions: Option<u32>, sites: &[Rc<Site>]) -> VmSettings {
     VmSettings {
         max_sessions,

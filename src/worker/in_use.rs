@@ -137,7 +137,7 @@ impl InUse {
     }
 
     /// Notes that a GET stream is closed and the table could not be told.
-    pub fn owe_close(&mut self, endpoint: EndpointTag) {
+    pub fn note_unclosed(&mut self, endpoint: EndpointTag) {
         self.unclosed.push(endpoint);
     }
 
