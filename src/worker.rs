@@ -1,4 +1,5 @@
-//! What one worker remembers, and could lose: hints about the table, never the only copy of a fact.
+//! What one worker remembers. These are hints about the table, never the only copy of a fact, so a worker may lose
+//! them.
 
 pub mod delete_queue;
 pub mod in_use;

@@ -1,9 +1,9 @@
 use core::time::Duration;
 
-/// A moment on the host's monotonic clock, in milliseconds since that clock's own start.
+/// A time on the host's monotonic clock, in milliseconds since that clock's own start.
 ///
-/// Stored in 40 bits, which last for 34 years of uptime. All arithmetic saturates, so a clock that
-/// misbehaves can delay an expiry but never wrap into one.
+/// It is stored in 40 bits, which last for 34 years of uptime. All arithmetic saturates, so a clock that misbehaves
+/// can delay an expiry but never wrap into one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(u64);
 
@@ -11,10 +11,10 @@ impl Timestamp {
     /// The clock's start.
     pub const START: Self = Self(0);
 
-    /// The latest moment that can be stored; stands for "never".
+    /// The latest time that can be stored; stands for "never".
     pub const NEVER: Self = Self((1 << 40) - 1);
 
-    /// A moment `millis` milliseconds after the clock's start, at most [`Timestamp::NEVER`].
+    /// The time `millis` milliseconds after the clock's start, at most [`Timestamp::NEVER`].
     pub fn from_millis(millis: u64) -> Self {
         Self(millis.min(Self::NEVER.0))
     }
@@ -24,19 +24,19 @@ impl Timestamp {
         self.0
     }
 
-    /// The moment `delay` later.
+    /// The time `delay` later.
     #[must_use]
     pub fn after(self, delay: Duration) -> Self {
         let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         Self::from_millis(self.0.saturating_add(millis))
     }
 
-    /// The time since `earlier`; zero if that lies in the future.
+    /// The time since `earlier`; zero if `earlier` lies in the future.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// This moment, moved back to the beginning of the `step` it lies in.
+    /// The beginning of the `step` in which this time lies.
     pub(super) fn rounded_down(self, step: Duration) -> Self {
         let step = u64::try_from(step.as_millis()).unwrap_or(u64::MAX).max(1);
         Self::from_millis(self.0 / step * step)

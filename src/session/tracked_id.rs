@@ -1,4 +1,4 @@
-//! A session id together with the hashes under which the table and the logs know it.
+//! A session id with the hashes by which the table and the logs know it.
 
 use core::cell::OnceCell;
 use std::borrow::Cow;
@@ -10,8 +10,8 @@ use super::time::Timestamp;
 use super::values::record::{IdDigest, SessionKey};
 use crate::mcp::session_id::tracked_bytes;
 
-/// A session id of an endpoint. It is made once, where the id comes in, and handed on from there, so that nothing is
-/// hashed twice.
+/// A session id of an endpoint. It is made once, where the id comes in, and passed on from there, so that no hash is
+/// computed twice.
 #[derive(Clone, Debug)]
 pub struct TrackedId<'a> {
     id: Cow<'a, [u8]>,
@@ -20,12 +20,12 @@ pub struct TrackedId<'a> {
 }
 
 impl<'a> TrackedId<'a> {
-    /// Where the table keeps the session.
+    /// The key of the session in the table.
     pub fn key(&self) -> SessionKey {
         self.key
     }
 
-    /// How logs name the session. Computed at the first call.
+    /// The session's name in logs. Computed at the first call.
     pub fn digest(&self) -> IdDigest {
         *self.digest.get_or_init(|| IdDigest::of(&self.id))
     }
@@ -40,7 +40,7 @@ impl<'a> TrackedId<'a> {
         String::from_utf8_lossy(&self.id)
     }
 
-    /// The same id, borrowing nothing.
+    /// The same id, without a borrow.
     pub fn into_owned(self) -> TrackedId<'static> {
         TrackedId {
             id: Cow::Owned(self.id.into_owned()),
@@ -49,7 +49,7 @@ impl<'a> TrackedId<'a> {
         }
     }
 
-    /// The same id for a session of which the digest is known already.
+    /// The same id for a session whose digest is known already.
     #[must_use]
     pub fn with_digest(self, digest: IdDigest) -> Self {
         let _ = self.digest.set(digest);
@@ -58,7 +58,7 @@ impl<'a> TrackedId<'a> {
 }
 
 impl<S: Store> Table<S> {
-    /// The id of a session of `endpoint`, with its place in the table.
+    /// The id of a session of `endpoint`, with its key in the table.
     pub fn track<'a>(&self, endpoint: EndpointTag, id: impl Into<Cow<'a, [u8]>>) -> TrackedId<'a> {
         let id = id.into();
         TrackedId {
@@ -68,7 +68,7 @@ impl<S: Store> Table<S> {
         }
     }
 
-    /// An id for a stream that has none: no client can name it, since it begins with a control byte.
+    /// An id for a stream that has none. It begins with a control byte, so no client can name it.
     pub fn stream_id(&self, context: u32, now: Timestamp) -> Vec<u8> {
         let root = self.root.bits().to_le_bytes();
         let now = now.as_millis().to_le_bytes();

@@ -1,14 +1,14 @@
-//! The DELETEs that one root is to send to servers, and how fast.
+//! The DELETEs that one root sends to servers, and their pace.
 //!
-//! Hints, never the only copy of a fact: what is owed stands in the table, and whoever sweeps finds what a dead
-//! root has left.
+//! These are hints, never the only copy of a fact: the table holds the pending DELETEs, and a sweep by any root finds
+//! those that a dead root has left.
 
 use core::time::Duration;
 
 use crate::session::{DeleteOutcome, SessionKey, Timestamp};
 
-/// Pending DELETEs that wait here for their turn, for each endpoint. The others stay where they are; the sweep
-/// brings them when there is room.
+/// Pending DELETEs that wait here for their turn, for each endpoint. Further ones stay in the table; the sweep brings
+/// them when there is room.
 const MOST_WAITING: usize = 512;
 
 /// DELETEs without an answer yet, for each endpoint of one root.
@@ -17,7 +17,7 @@ const MOST_IN_FLIGHT: u32 = 16;
 /// DELETEs that one root sends within [`WINDOW`], for each endpoint.
 const MOST_IN_WINDOW: u32 = 100;
 
-/// What [`MOST_IN_WINDOW`] is counted over.
+/// The time over which [`MOST_IN_WINDOW`] is counted.
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// Pause after the first failure in a row; each further one doubles it.
@@ -26,14 +26,14 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// No pause is longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// What came back of a DELETE.
+/// The answer to a DELETE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeleteReply {
     /// Any 2xx: the server has ended the session.
     Ended,
     /// 404: the server does not know the session, or has no such route.
     Gone,
-    /// 405: the server lets no session be ended (MCP 2025-11-25, `basic/transports` § Session Management).
+    /// 405: the server lets no client end a session (MCP 2025-11-25, `basic/transports` § Session Management).
     Unsupported,
     /// 401 or 403: the server wants a credential.
     Denied,
@@ -46,7 +46,7 @@ pub enum DeleteReply {
 }
 
 impl DeleteReply {
-    /// What an answer means; status 0 is none.
+    /// The meaning of an answer; status 0 stands for no answer.
     pub fn of_status(status: u16) -> Self {
         match status {
             200..300 => Self::Ended,
@@ -58,7 +58,7 @@ impl DeleteReply {
         }
     }
 
-    /// What it means for the pending DELETE.
+    /// The meaning for the pending DELETE.
     pub fn outcome(self) -> DeleteOutcome {
         match self {
             Self::Ended | Self::Gone | Self::Unsupported | Self::Denied | Self::Refused => {
@@ -69,7 +69,7 @@ impl DeleteReply {
         }
     }
 
-    /// Whether the server should be left in peace for a while.
+    /// Whether the root should pause before it sends more to this server.
     fn is_failure(self) -> bool {
         match self {
             Self::Ended | Self::Gone | Self::Unsupported | Self::Denied | Self::Refused => false,
@@ -78,7 +78,7 @@ impl DeleteReply {
     }
 }
 
-/// What one root has to send, for each endpoint of its configuration.
+/// The DELETEs that one root has to send, for each endpoint of its configuration.
 #[derive(Debug)]
 pub struct DeleteQueue(Vec<Line>);
 
@@ -94,12 +94,12 @@ struct Line {
 }
 
 impl DeleteQueue {
-    /// An empty one for so many endpoints.
+    /// An empty queue for this number of endpoints.
     pub fn new(endpoints: usize) -> Self {
         Self((0..endpoints).map(|_| Line::default()).collect())
     }
 
-    /// Notes a pending DELETE that can be sent, if there is room.
+    /// Adds a pending DELETE that can be sent, if there is room.
     pub fn add(&mut self, endpoint: usize, key: SessionKey) {
         if let Some(line) = self.0.get_mut(endpoint)
             && line.waiting.len() < MOST_WAITING
@@ -109,7 +109,7 @@ impl DeleteQueue {
         }
     }
 
-    /// A pending DELETE to be sent at `now`, if the pace allows one. It counts as in flight until
+    /// A pending DELETE to send at `now`, if the pace allows one. It counts as in flight until
     /// [`DeleteQueue::returned`] or [`DeleteQueue::skipped`].
     pub fn next(&mut self, endpoint: usize, now: Timestamp) -> Option<SessionKey> {
         let line = self.0.get_mut(endpoint)?;
@@ -122,7 +122,7 @@ impl DeleteQueue {
         Some(key)
     }
 
-    /// Nothing was sent after all: another root has done it.
+    /// Takes back a DELETE that was not sent after all: another root has sent it.
     pub fn skipped(&mut self, endpoint: usize) {
         if let Some(line) = self.0.get_mut(endpoint) {
             line.in_flight = line.in_flight.saturating_sub(1);
@@ -130,14 +130,14 @@ impl DeleteQueue {
         }
     }
 
-    /// A DELETE has come back.
+    /// Notes the answer to a DELETE.
     pub fn returned(&mut self, endpoint: usize, reply: DeleteReply, now: Timestamp) {
         let Some(line) = self.0.get_mut(endpoint) else {
             return;
         };
         line.in_flight = line.in_flight.saturating_sub(1);
         if reply.is_failure() {
-            // What was in flight beside the first that failed says nothing new.
+            // DELETEs that were in flight at the first failure tell nothing new by failing too.
             if now >= line.paused_until {
                 line.failures = line.failures.saturating_add(1);
                 line.paused_until = now.after(pause(line.failures));
@@ -149,7 +149,7 @@ impl DeleteQueue {
 }
 
 impl Line {
-    /// After a failure one DELETE at a time tries whether the server is back.
+    /// After a failure, one DELETE at a time tests whether the server is back.
     fn may_send(&mut self, now: Timestamp) -> bool {
         if now.since(self.window) >= WINDOW {
             self.window = now;
@@ -184,7 +184,7 @@ mod tests {
         delete_queue
     }
 
-    /// How many can be sent at `now` if no answer comes.
+    /// How many DELETEs can be sent at `now` if no answer comes.
     fn sent(delete_queue: &mut DeleteQueue, now: Timestamp) -> usize {
         core::iter::from_fn(|| delete_queue.next(0, now)).count()
     }

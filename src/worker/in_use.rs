@@ -1,7 +1,7 @@
-//! The sessions that one root has requests or streams of right now.
+//! The sessions that have requests or streams on one root right now.
 //!
-//! A list of what this worker is busy with, never the only copy of a fact: it says which leases to renew,
-//! which streams to close when a lifetime ends, and when a session's idle clock starts.
+//! This list is never the only copy of a fact. It tells which leases to renew, which streams to close when a lifetime
+//! ends, and when a session's idle time starts.
 
 use core::time::Duration;
 
@@ -12,22 +12,22 @@ use super::longest_idle::LongestIdle;
 use super::unnamed_streams::{UnnamedStream, UnnamedStreams};
 use crate::session::{EndpointTag, Lifespans, Opened, SessionKey, Store, StoreError, Table, Timestamp};
 
-/// A reservation is turned into a session this long before it runs out: two ticks, which come once a second.
+/// A reservation becomes a session this long before it runs out: two ticks, which come once a second.
 const TICKS_AHEAD: Duration = Duration::from_secs(2);
 
 /// Sessions in use on this root, each with the streams that use it.
 #[derive(Debug, Default)]
 pub struct InUse {
-    /// Those at rest that this root would evict next.
+    /// The idle sessions that this root would evict next.
     pub longest_idle: LongestIdle,
     /// Streams of HTTP+SSE that have not named their session yet.
     pub unnamed_streams: UnnamedStreams,
     sessions: HashMap<SessionKey, Use>,
-    /// Endpoints of GET streams that are closed and that the table could not be told of, each as often.
+    /// Endpoints of closed GET streams that the table still counts; an endpoint is listed once for each stream.
     unclosed: Vec<EndpointTag>,
-    /// Streams for which there is no place, by context id.
-    placeless: Vec<u32>,
-    /// How many ticks there have been.
+    /// Streams without a place under the cap, by context id.
+    without_place: Vec<u32>,
+    /// The number of ticks so far.
     ticks: u32,
 }
 
@@ -36,19 +36,19 @@ struct Use {
     endpoint: EndpointTag,
     lifespans: Lifespans,
     opened: Timestamp,
-    /// The stamp this root has seen or written last; past `now` while a lease is held.
+    /// The stamp that this root has last seen or written. It is later than `now` while the root has a lease.
     stamp: Timestamp,
-    /// This root has a lease, which is to be given back.
+    /// This root has a lease, and must give it back.
     leased: bool,
-    /// The tick before which the stamp was fresh.
+    /// The number of ticks when the stamp was last fresh.
     tick: u32,
-    /// The stream that came first, and any that came while it was open.
+    /// The first stream of the session, and those that came while it was open.
     first: u32,
     others: Vec<u32>,
 }
 
 impl InUse {
-    /// Notes that the stream `context` uses the session, opened and stamped when its record says.
+    /// Notes that the stream `context` uses the session, with the times of the session's record.
     pub fn enter(
         &mut self,
         key: SessionKey,
@@ -62,7 +62,7 @@ impl InUse {
         match self.sessions.entry(key) {
             Entry::Occupied(entry) => {
                 let used = entry.into_mut();
-                // A server may have minted the id of a live session anew.
+                // A server may have given out the id of a live session anew.
                 used.opened = used.opened.max(opened);
                 used.stamp = used.stamp.max(stamp);
                 used.tick = tick;
@@ -83,7 +83,7 @@ impl InUse {
         }
     }
 
-    /// Other lifespans are in force at the endpoint from now on: the next tick takes the leases that they ask for.
+    /// Sets new lifespans at an endpoint. The next tick takes the leases that they need.
     pub fn follow(&mut self, endpoint: EndpointTag, lifespans: Lifespans) {
         for used in self.sessions.values_mut() {
             if used.endpoint == endpoint {
@@ -92,7 +92,7 @@ impl InUse {
         }
     }
 
-    /// Notes that a stream has become a session by itself, and uses that session.
+    /// Notes that a stream has become a session by itself, and uses this session.
     pub fn enter_stream(&mut self, stream: &UnnamedStream) {
         if let Some((key, opened)) = stream.session() {
             self.enter(
@@ -106,8 +106,9 @@ impl InUse {
         }
     }
 
-    /// Notes that the stream is over if the table need not hear of it: others of the session go on, or its
-    /// stamp was fresh when the last tick was over, about a second ago. False if [`InUse::leave`] is to be called.
+    /// Ends the stream locally. Returns false if the shared record must be written too; then call [`InUse::leave`].
+    /// It need not be if other streams of the session go on, or if the stamp was fresh at the last tick, about a
+    /// second ago.
     pub fn leave_quietly(&mut self, key: SessionKey, context: u32) -> bool {
         let Entry::Occupied(mut entry) = self.sessions.entry(key) else {
             return true;
@@ -123,8 +124,8 @@ impl InUse {
         is_quiet
     }
 
-    /// Notes that the stream is over. True if it was the last of the session and the table has to hear of
-    /// it: a lease is to be given back, or the stored stamp has aged.
+    /// Ends the stream. Returns true if it was the last of the session and the shared record must be written: to give
+    /// a lease back, or because the stamp has aged.
     pub fn leave(&mut self, key: SessionKey, context: u32, now: Timestamp) -> bool {
         let Entry::Occupied(mut entry) = self.sessions.entry(key) else {
             return false;
@@ -136,15 +137,15 @@ impl InUse {
         used.leased || now.since(used.stamp) >= used.lifespans.grain()
     }
 
-    /// Notes that a GET stream is closed and the table could not be told.
+    /// Notes that a GET stream is closed while the table still counts it.
     pub fn note_unclosed(&mut self, endpoint: EndpointTag) {
         self.unclosed.push(endpoint);
     }
 
-    /// What this root has to do for its sessions at every tick: it renews leases, and makes sessions of the streams whose
-    /// `endpoint` event has not come in time. What the table refuses is tried again at the next tick.
+    /// The work of every tick: renews leases, and makes sessions of the streams whose `endpoint` event has not come
+    /// in time. If the table fails, the next tick tries again.
     ///
-    /// Returns the endpoints at which a stream has become a session, each as often.
+    /// Returns the endpoints at which streams have become sessions, an endpoint once for each stream.
     pub fn keep<S: Store>(
         &mut self,
         table: &Table<S>,
@@ -160,21 +161,21 @@ impl InUse {
         self.name_streams(table, now, &mut failed)
     }
 
-    /// Streams that are to be closed, by context id: those of sessions that have reached their lifetime, and those for
-    /// which there is no place. At most `most` of them; the others come with the next call.
+    /// Streams that must be closed, by context id: streams of sessions that have reached their lifetime, and streams
+    /// without a place. At most `most` of them; the next call returns others.
     pub fn to_close(&mut self, most: usize, now: Timestamp) -> Vec<u32> {
-        let placeless = self.placeless.len().min(most);
-        let mut streams: Vec<u32> = self.placeless.drain(..placeless).collect();
+        let without_place = self.without_place.len().min(most);
+        let mut streams: Vec<u32> = self.without_place.drain(..without_place).collect();
         let over = self
             .sessions
             .values()
             .filter(|used| used.lifespans.are_over(used.opened, now));
         let contexts = over.flat_map(|used| core::iter::once(&used.first).chain(&used.others));
-        streams.extend(contexts.take(most - placeless));
+        streams.extend(contexts.take(most - without_place));
         streams
     }
 
-    /// Tells the table of closed streams that it has not heard of yet.
+    /// Tells the table of the closed streams that it still counts.
     fn close_streams<S: Store>(
         &mut self,
         table: &Table<S>,
@@ -222,7 +223,7 @@ impl InUse {
                     created.push(stream.endpoint);
                 }
                 Ok(Opened::Alive { .. } | Opened::Renewed) => {}
-                Ok(Opened::Full | Opened::Foreign | Opened::Ended) => self.placeless.push(stream.context),
+                Ok(Opened::Full | Opened::Foreign | Opened::Ended) => self.without_place.push(stream.context),
                 Err(error) => failed("open", error),
             }
         }
@@ -241,7 +242,7 @@ impl InUse {
 }
 
 impl Use {
-    /// Takes a stream off; false if it was the last.
+    /// Takes a stream off. Returns false if it was the last.
     fn goes_on_without(&mut self, context: u32) -> bool {
         if self.first != context {
             self.others.retain(|other| *other != context);
@@ -256,8 +257,8 @@ impl Use {
         }
     }
 
-    /// A lease is taken when a quarter of the idle timeout is gone, or at once where sessions may be evicted,
-    /// and renewed when half of it is gone.
+    /// Whether it is time to take or renew the lease. A lease is taken after a quarter of the idle timeout, or at
+    /// once if sessions may be evicted, and renewed after half of its own length.
     fn needs_lease(&self, now: Timestamp) -> bool {
         if self.stamp > now {
             return self.stamp.since(now) < self.lifespans.lease() / 2;

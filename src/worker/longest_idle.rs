@@ -1,15 +1,16 @@
 //! The sessions that one root would evict next (`on_full: evict_idle`).
 //!
-//! A newcomer is refused only if no session of its endpoint was idle for `evict_after`, whichever root it rested on. What
-//! a root knows is the list of its last look at the table, and when a look could find more:
+//! A newcomer is refused only if no session of its endpoint was idle for `evict_after`, on whichever root it became
+//! idle. A root knows the list from its last scan of the table, and the time when another scan could find more:
 //!
-//! * Without `evict_after`, when a session has come to rest since: the table tells ([`Table::listen_for_rests`]).
-//! * With it, nothing that was in use at the look can have been idle for long enough before `evict_after` is over. Those
-//!   that were at rest stand in the list, and wait there until they have been idle for long enough.
-//! * In both cases when a lease has run out that the look has met, should its root have died.
+//! * Without `evict_after`: when a session has become idle since; the table tells this ([`Table::listen_for_rests`]).
+//! * With it: when `evict_after` has passed. A session that was in use at the scan cannot have been idle for long
+//!   enough before. The sessions that were idle are in the list, and wait there until they have been idle for long
+//!   enough.
+//! * In both cases: when a lease that the scan saw has run out, since its root may have died.
 //!
-//! Before that, a newcomer is refused at the price of two or three reads, so that a flood of newcomers at a table whose
-//! sessions are all in use costs no looks.
+//! Before that time, refusing a newcomer costs two or three reads. So a flood of newcomers causes no scans if all
+//! sessions are in use.
 
 use core::time::Duration;
 
@@ -18,39 +19,40 @@ use crate::session::{
     StoreError, Table, Timestamp, Version,
 };
 
-/// For this long after a look, sessions that have come to rest on this root since are taken for those idle longest: how
-/// exact stamps are where no request writes them.
+/// For this long after a scan, sessions that became idle on this root since then count as those idle longest. Stamps
+/// are no more exact than this where no request writes them.
 const LOOK_HOLDS: Duration = Duration::from_secs(1);
 
-/// Looks for one newcomer at most: others may be quicker to take what each of them finds.
+/// Most scans for one newcomer. More than one is needed if other newcomers are quicker to take the sessions that a
+/// scan finds.
 const MOST_LOOKS: usize = 4;
 
-/// The sessions at rest that one root would evict next, for each endpoint the longest idle first.
+/// The idle sessions that one root would evict next, by endpoint, the longest idle first.
 ///
-/// Never the truth: a session that is no longer as the list says is passed over.
+/// The list may be out of date: a session that has changed since is skipped.
 #[derive(Debug, Default)]
 pub struct LongestIdle(Vec<AtEndpoint>);
 
 #[derive(Debug)]
 struct AtEndpoint {
     endpoint: EndpointTag,
-    /// From the last looks at the table.
+    /// From the last scans of the table.
     seen: Candidates,
-    /// Sessions that have come to rest on this root since.
+    /// Sessions that have become idle on this root since.
     rested: Candidates,
-    /// How far the looks have come.
+    /// The progress of the scans.
     round: Round,
     /// When the round began.
     looked: Timestamp,
-    /// What the table said of rests then.
+    /// The table's version of the value for idle sessions at that time.
     heard: Option<Version>,
 }
 
 impl LongestIdle {
-    /// Notes that a session has come to rest on this root, and tells the others if they wait for that.
+    /// Notes that a session has become idle on this root, and tells the other roots if they wait for one.
     ///
     /// # Errors
-    /// [`StoreError`] if the others could not be told; they look again when a lease would have run out.
+    /// [`StoreError`] if the other roots could not be told; they scan again when a lease would have run out.
     pub fn note_rest<S: Store>(
         &mut self,
         table: &Table<S>,
@@ -66,8 +68,8 @@ impl LongestIdle {
         table.tell_of_rest()
     }
 
-    /// Ends the session of `endpoint` that has been idle longest, and for at least `evict_after`; `None` if there is
-    /// none, or if its end would let nobody in.
+    /// Ends the session of `endpoint` that has been idle longest, and for at least `evict_after`. `None` if there is
+    /// no such session, or if its end would make no room.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be read or written.
@@ -115,7 +117,7 @@ impl LongestIdle {
 }
 
 impl AtEndpoint {
-    /// The next candidate; `None` if the table has to be looked at first.
+    /// The next candidate; `None` if the table must be scanned first.
     fn take_next(&mut self, evict_after: Duration, now: Timestamp) -> Option<Resting> {
         let next = self.seen.take_longest_idle(evict_after, now);
         if next.is_some() || now.since(self.looked) >= LOOK_HOLDS {
@@ -124,7 +126,7 @@ impl AtEndpoint {
         self.rested.take_longest_idle(evict_after, now)
     }
 
-    /// Looks at the table, if there may be more to find. Whether it has found a session that may be evicted.
+    /// Scans the table, if there may be more to find. Returns whether a session was found that may be evicted.
     fn look<S: Store>(
         &mut self,
         table: &Table<S>,
@@ -141,7 +143,7 @@ impl AtEndpoint {
         Ok(self.seen.has_idle(evict_after, now))
     }
 
-    /// Whether another round could find what the last one did not.
+    /// Whether another round could find a session that the last one did not.
     fn may_find_more<S: Store>(
         &self,
         table: &Table<S>,

@@ -1,7 +1,7 @@
 //! Streams of HTTP+SSE whose `endpoint` event has not come yet.
 //!
-//! A place is reserved for such a stream. Where the event does not come within `initialize_timeout`, or names no session, the
-//! stream itself becomes the session in that place: it is then counted until it closes.
+//! Such a stream has a reservation. If the event does not come within `initialize_timeout`, or names no session, the
+//! stream itself becomes the session: it is then counted until it closes.
 
 use core::cell::RefCell;
 use std::rc::Rc;
@@ -11,36 +11,37 @@ use crate::session::{
     Table, Timestamp,
 };
 
-/// A stream, and the place that is kept for its session.
+/// A stream, and the reservation for its session.
 #[derive(Debug)]
 pub struct UnnamedStream {
     /// The endpoint.
     pub endpoint: EndpointTag,
     /// How long its sessions live.
     pub lifespans: Lifespans,
-    /// Who asked for the stream.
+    /// The principal that asked for the stream.
     pub owner: Owner,
-    /// Whether the session answers to nobody else.
+    /// Whether only its owner may use the session.
     pub bound: bool,
     /// How many sessions its owner may have.
     pub quota: Option<u32>,
-    /// The stream on this root.
+    /// The stream's context id on this root.
     pub context: u32,
-    /// What it holds.
+    /// The stream's place under the cap.
     pub place: RefCell<Place>,
 }
 
-/// What an unnamed stream holds.
+/// The place of an unnamed stream under the cap.
 #[derive(Debug)]
 pub enum Place {
-    /// A reservation, if any: the event may still come.
+    /// A reservation, if there is one: the event may still come.
     Reserved(Option<Reservation>),
-    /// A session, opened at that moment, that is the stream itself.
+    /// A session, opened at this time: the stream itself.
     Session(SessionKey, Timestamp),
 }
 
 impl UnnamedStream {
-    /// Makes the stream itself the session, which [`super::in_use::InUse::enter_stream`] then keeps in use. Returns what became of it; [`Opened::Created`] if it has a place now.
+    /// Makes the stream itself the session. The caller then enters its use by [`super::in_use::InUse::enter_stream`].
+    /// Returns [`Opened::Created`] if the session has a place now.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be read or written.
@@ -69,7 +70,7 @@ impl UnnamedStream {
         Ok(opened)
     }
 
-    /// The session that the stream has become by itself, and when.
+    /// The session that the stream has become by itself, and when it was opened.
     pub fn session(&self) -> Option<(SessionKey, Timestamp)> {
         match &*self.place.borrow() {
             Place::Reserved(_) => None,
@@ -91,12 +92,12 @@ impl UnnamedStream {
 pub struct UnnamedStreams(Vec<Rc<UnnamedStream>>);
 
 impl UnnamedStreams {
-    /// Looks after a stream until nobody else knows it any more.
+    /// Adds a stream. It stays until no other part holds it any more.
     pub fn add(&mut self, stream: Rc<UnnamedStream>) {
         self.0.push(stream);
     }
 
-    /// The streams whose reservation runs out at `then` at the latest; streams that are over are forgotten.
+    /// The streams whose reservation runs out at `then` or before. Drops streams that are over.
     pub fn due_by(&mut self, then: Timestamp) -> Vec<Rc<UnnamedStream>> {
         self.0.retain(|stream| Rc::strong_count(stream) > 1);
         let due = self.0.iter().filter(|stream| stream.runs_out_by(then));

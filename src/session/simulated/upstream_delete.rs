@@ -307,7 +307,7 @@ fn the_first_revision_that_a_session_states_is_kept() {
 
 /// A bucket keeps eight, and twice its share of the sessions.
 #[test]
-fn those_that_have_waited_longest_give_way() {
+fn those_that_have_waited_longest_are_dropped() {
     let world = World::new(settings(60, 60, 60));
     let worker = world.worker(2);
     let of_bucket = HOT_BUCKETS

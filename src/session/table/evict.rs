@@ -1,11 +1,11 @@
-//! `on_full: evict_idle`: the session that has been idle longest ends, so that a newcomer has its place.
+//! `on_full: evict_idle`: the session that has been idle longest ends, to make room for a newcomer.
 //!
-//! A look at the table gives [`Candidates`]. Stamps only ever grow, so as long as the stamp of the first of them is what
-//! it was, it is still the one that has been idle longest: one look serves many evictions. A session is evicted by
-//! compare-and-set on its record, so nothing that the list says is trusted.
+//! One scan of the table collects [`Candidates`]. Stamps only grow. So while the first candidate still has its stamp,
+//! it is still the session that has been idle longest, and one scan serves many evictions. An eviction is a
+//! compare-and-set on the session's record, so a wrong candidate does no harm.
 //!
-//! A look reads no more than [`LOOK_COST`] allows. In a larger table the next look goes on where it ended, until a round
-//! has seen every bucket.
+//! A scan reads no more than [`LOOK_COST`] allows. In a larger table the next scan starts where this one ended, until
+//! a round has seen every bucket.
 
 use core::time::Duration;
 
@@ -18,30 +18,31 @@ use crate::session::values::bucket::Bucket;
 use crate::session::values::ledger::GROUP_LEN;
 use crate::session::values::record::{EndReason, EndedSession, Session, SessionKey};
 
-/// What a look at the table may cost: one for each bucket, and one more for each of these bytes in it. All
-/// buckets of a table of up to some 28,000 sessions; of a million, every seventh bucket. About 12 ms.
+/// Budget of one scan: 1 unit per bucket plus 1 per 512 bytes. 20,000 units are about 12 ms: the whole table up to
+/// some 28,000 sessions, every seventh bucket at a million.
 const LOOK_COST: usize = 20_000;
 const BYTES_PER_COST: usize = 512;
 
-/// Of a principal's sessions at most this many are looked at: all of them, or these in a row, from anywhere. About 1 ms.
+/// Most sessions of one principal that a scan reads, about 1 ms. If there are more, it reads this many in a row from
+/// a random position.
 const LOOKED_AT_OF_PRINCIPAL: usize = 1_024;
 
-/// How many candidates are kept at most.
+/// Most candidates that are kept.
 const MOST: usize = 256;
 
-/// A session, at rest since its stamp.
+/// An idle session, with the stamp since which it is idle.
 pub type Resting = (Timestamp, SessionKey);
 
-/// The longest idle of the sessions that were added. Short enough to be looked through each time.
+/// The sessions with the oldest stamps of those added. The list is short enough for a linear search.
 #[derive(Debug, Default)]
 pub struct Candidates {
     resting: Vec<Resting>,
-    /// Some were dropped that had been idle less long than all that are kept.
+    /// Some sessions were dropped. Each had been idle for less time than all that are kept.
     is_cut: bool,
 }
 
 impl Candidates {
-    /// Adds a session. Where the list is full, the session that came to rest last is dropped.
+    /// Adds a session. If the list is full, drops the session with the latest stamp.
     pub fn add(&mut self, resting: Resting) {
         if self.resting.len() < MOST {
             return self.resting.push(resting);
@@ -54,18 +55,18 @@ impl Candidates {
         }
     }
 
-    /// Takes out the session that has been idle longest, if that is for at least `evict_after`.
+    /// Takes out the session that has been idle longest, if it has been idle for at least `evict_after`.
     pub fn take_longest_idle(&mut self, evict_after: Duration, now: Timestamp) -> Option<Resting> {
         let (index, _) = self.longest_idle(evict_after, now)?;
         Some(self.resting.swap_remove(index))
     }
 
-    /// Whether a session is among them that has been idle for at least `evict_after`.
+    /// Whether a candidate has been idle for at least `evict_after`.
     pub fn has_idle(&self, evict_after: Duration, now: Timestamp) -> bool {
         self.longest_idle(evict_after, now).is_some()
     }
 
-    /// Whether none is left of more than there was room for.
+    /// Whether all candidates were taken out, while others had been dropped for want of room.
     pub fn is_used_up(&self) -> bool {
         self.is_cut && self.resting.is_empty()
     }
@@ -84,35 +85,38 @@ impl Candidates {
     }
 }
 
-/// One pass through all buckets, in as many looks as it takes.
+/// One pass through all buckets, in one or more scans.
 #[derive(Debug, Default)]
 pub struct Round {
-    /// The bucket that is next; `None` before the first look.
+    /// The next bucket; `None` before the first scan.
     next: Option<u16>,
-    /// How many buckets are still to be seen.
+    /// How many buckets the round has not seen yet.
     left: u16,
-    /// Before this, no session that the round has found in use may be evicted, unless it is given back.
+    /// The sessions that the round found in use cannot be evicted before this time, unless they become idle through
+    /// their roots.
     busy_until: Timestamp,
 }
 
 impl Round {
-    /// Begins anew, where the last look ended. No session is in use beyond `busy_until` without having been renewed.
+    /// Begins a new round where the last scan ended. No session stays in use beyond `busy_until` unless its lease is
+    /// renewed.
     pub fn begin(&mut self, busy_until: Timestamp) {
         self.left = BUCKETS;
         self.busy_until = busy_until;
     }
 
-    /// Whether all buckets were seen.
+    /// Whether the round has seen all buckets.
     pub fn is_over(&self) -> bool {
         self.left == 0
     }
 
-    /// Before this, no session that the round has found in use may be evicted, unless it is given back.
+    /// The sessions that the round found in use cannot be evicted before this time, unless they become idle through
+    /// their roots.
     pub fn busy_until(&self) -> Timestamp {
         self.busy_until
     }
 
-    fn meet(&mut self, session: &Session, evict_after: Duration, found: &mut Candidates, now: Timestamp) {
+    fn note(&mut self, session: &Session, evict_after: Duration, found: &mut Candidates, now: Timestamp) {
         if session.in_use(now) {
             self.busy_until = self.busy_until.min(session.stamp.after(evict_after));
         } else {
@@ -122,7 +126,8 @@ impl Round {
 }
 
 impl<S: Store> Table<S> {
-    /// Whether the end of one session of `endpoint` lets a newcomer in: not if a cap was lowered, and is exceeded.
+    /// Whether the end of one session of `endpoint` makes room for a newcomer. It does not if a cap was lowered below
+    /// the number of sessions.
     ///
     /// # Errors
     /// [`StoreError`] if the ledger cannot be read.
@@ -136,8 +141,8 @@ impl<S: Store> Table<S> {
         Ok(ledger.refusal(endpoint).is_none())
     }
 
-    /// Ends the session of a principal at `endpoint` that has been idle longest, and for at least `evict_after`; `None`
-    /// if there is none, or if its end would let nobody in.
+    /// Ends the session of a principal at `endpoint` that has been idle longest, and for at least `evict_after`.
+    /// `None` if there is no such session, or if its end would make no room.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be read or written.
@@ -167,7 +172,7 @@ impl<S: Store> Table<S> {
         Ok(None)
     }
 
-    /// Ends the session if it has been at rest since `stamp`.
+    /// Ends the session if it has been idle since `stamp`.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be read or written.
@@ -184,10 +189,10 @@ impl<S: Store> Table<S> {
         })
     }
 
-    /// Looks at the next buckets of `round` that may hold sessions of `endpoint`, as many as [`LOOK_COST`] allows.
+    /// Scans the next buckets of `round` that may hold sessions of `endpoint`, as many as [`LOOK_COST`] allows.
     ///
     /// # Errors
-    /// [`StoreError`] if the table cannot be read; the next look then begins with what this one could not read.
+    /// [`StoreError`] if the table cannot be read. The next scan then begins at the bucket that could not be read.
     pub fn look_for_idle(
         &self,
         endpoint: EndpointTag,
@@ -206,7 +211,7 @@ impl<S: Store> Table<S> {
                 cost += 1 + bytes.len() / BYTES_PER_COST;
                 let bucket = Bucket::from_value(bytes)?;
                 for session in bucket.sessions().filter(|session| session.endpoint == endpoint) {
-                    round.meet(&session, evict_after, found, now);
+                    round.note(&session, evict_after, found, now);
                 }
             }
             round.next = Some((index + 1) % BUCKETS);
@@ -215,12 +220,12 @@ impl<S: Store> Table<S> {
         Ok(())
     }
 
-    /// A bucket that nobody outside can foresee, to begin with.
+    /// The bucket to begin with; a client cannot predict it.
     fn any_bucket(&self, now: Timestamp) -> u16 {
         u16::try_from(self.anywhere(now) % u64::from(BUCKETS)).unwrap_or(0)
     }
 
-    /// A number that nobody outside can foresee.
+    /// A number that a client cannot predict.
     fn anywhere(&self, now: Timestamp) -> u64 {
         self.digest(&now.as_millis().to_le_bytes()) >> 33
     }

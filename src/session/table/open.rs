@@ -1,4 +1,4 @@
-//! How a session enters the table.
+//! Enters sessions into the table.
 
 use super::{Change, MAX_ATTEMPTS, Table, group_of};
 use crate::mcp::session_id::MAX_KEPT_BYTES;
@@ -10,69 +10,70 @@ use crate::session::values::ledger::{Leased, Reservation};
 use crate::session::values::record::{IdDigest, Leaseholders, Owner, Session, SessionKey};
 use crate::session::values::upstream_delete::DeleteRequest;
 
-/// A session to be entered.
+/// A session to enter.
 #[derive(Clone, Copy, Debug)]
 pub struct NewSession<'a> {
-    /// Where it belongs.
+    /// The endpoint of the session.
     pub endpoint: EndpointTag,
     /// How long it may live.
     pub lifespans: Lifespans,
-    /// Who opened it.
+    /// The principal that opened it.
     pub owner: Owner,
-    /// Whether it answers to nobody else.
+    /// Whether only its owner may use it.
     pub bound: bool,
-    /// How many its owner may have.
+    /// How many sessions its owner may have.
     pub quota: Option<u32>,
-    /// Where it is kept: [`Table::key`] of its endpoint and what it is known by.
+    /// The session's key: [`Table::key`] of its endpoint and its tracked id.
     pub key: SessionKey,
-    /// Its id as the server wrote it.
+    /// The session's id as the server wrote it.
     pub id: &'a [u8],
-    /// How logs will name it.
+    /// The session's name in logs.
     pub digest: IdDigest,
-    /// Whether the id itself is to be kept; one longer than [`MAX_KEPT_BYTES`] never is.
+    /// Whether the record keeps the id itself. An id longer than [`MAX_KEPT_BYTES`] is never kept.
     pub keep_id: bool,
-    /// What the server is owed when the filter ends it, where that is configured.
+    /// The DELETE for the server, sent if the filter ends the session; `None` if that is not configured.
     pub delete_request: Option<&'a DeleteRequest>,
 }
 
-/// Where a new session comes from, and the place that was kept for it, if any still is.
+/// How a new session comes into being, with its reservation if it still has one.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Origin {
     /// An answer has named an id that its request did not have.
     Minted(Option<Reservation>),
-    /// A stream of HTTP+SSE has named its session: whatever had this id before, it is that stream's from now on.
+    /// A stream of HTTP+SSE has named its session. If the id belonged to another session, it belongs to this stream
+    /// from now on.
     Announced(Option<Reservation>),
-    /// A request with an id nobody knew was answered 2xx.
+    /// The server answered a request with an unknown id 2xx.
     Adopted(Option<Reservation>),
 }
 
-/// What became of a new session.
+/// The result of entering a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opened {
     /// It is in the table and counted.
     Created,
-    /// A session of this id, opened at that moment, is alive, and now marked as used. It stays as it is, of its owner.
+    /// A session with this id is alive; it was opened at `opened`, and is now marked as used. It stays as it is, and
+    /// keeps its owner.
     Alive {
         /// When it was opened.
         opened: Timestamp,
     },
-    /// A session of this id was alive, or had outlived its time; the new one has taken its place.
+    /// A session with this id was alive, or had outlived its time. The new session has replaced it.
     Renewed,
-    /// A session of this id is alive, and bound to another principal. It stays as it is.
+    /// A session with this id is alive, and bound to another principal. It stays as it is.
     Foreign,
-    /// It has ended meanwhile, or only another principal may take it up again: it cannot be adopted.
+    /// The session has ended meanwhile, or only another principal may adopt its id. It was not adopted.
     Ended,
-    /// There is no room for it.
+    /// There is no room for the session.
     Full,
 }
 
 impl<S: Store> Table<S> {
-    /// Enters a session, in the place that was kept for it or, where that is gone, in a free one. A place
-    /// that is not needed goes back.
+    /// Enters a session with its reservation or, if that is gone, in a free place. Gives an unused reservation back.
     ///
-    /// The ledger counts it before the bucket holds it, so that the count is never below the truth. The
-    /// bucket was read before the ledger changed: a recount that comes between the two makes the write of
-    /// the bucket fail, and the count is then made again.
+    /// The ledger counts the session before the bucket holds it, so the count is never too low. The bucket was read
+    /// before the ledger changed. If a recount comes between the two, the write of the bucket fails, and the session
+    /// is counted again.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be read or written; the session is then not in it.
@@ -141,7 +142,8 @@ impl<S: Store> Table<S> {
         Err(StoreError::Contended)
     }
 
-    /// A session of this id is alive: the request is one more of it, unless it is bound to another principal.
+    /// Handles a live session with this id: the request becomes a use of it, unless the session is bound to another
+    /// principal.
     fn join(
         &self,
         bucket: &mut Bucket,
@@ -160,8 +162,7 @@ impl<S: Store> Table<S> {
         Ok(Change::Write(opened))
     }
 
-    /// The new session begins now, in the place of the one that is there; what still uses that one goes on as a use
-    /// of the new one.
+    /// Begins the new session in place of the one that is there. Uses of the old session become uses of the new one.
     fn take_over(
         &self,
         bucket: &mut Bucket,
@@ -179,7 +180,7 @@ impl<S: Store> Table<S> {
         Ok(Change::Write(Opened::Renewed))
     }
 
-    /// The session is new here.
+    /// Enters a session whose id is not in the bucket.
     fn enter(
         &self,
         bucket: &mut Bucket,
@@ -199,7 +200,7 @@ impl<S: Store> Table<S> {
         Ok(Change::Write(Opened::Created))
     }
 
-    /// Lists the session in its owner's book, where there is a quota; false if that is used up.
+    /// Lists the session in its owner's book, if there is a quota. Returns false if the quota is used up.
     fn list_new(&self, session: &Session, quota: Option<u32>, taken: &mut Taken) -> Result<bool, StoreError> {
         let Some(limit) = quota else { return Ok(true) };
         let listed = self.list(session, limit, taken.reservation.as_mut())?;
@@ -235,8 +236,8 @@ impl<S: Store> Table<S> {
         session
     }
 
-    /// Counts the session in the ledger: what was counted before stays counted unless a recount has wiped
-    /// it. `None` if there is no room.
+    /// Counts the session in the ledger. If an earlier attempt has counted it and no recount has replaced the counts
+    /// since, that count stays. Returns `None` if there is no room.
     fn count(
         &self,
         session: &Session,
@@ -300,8 +301,8 @@ enum Way {
 }
 
 impl Way {
-    /// Whether the new session takes the place of `there`, which has the same id. One that has outlived its time, and
-    /// that nobody has swept yet, is no live session to whom a server gives its id.
+    /// Whether the new session replaces `there`, which has the same id. If `there` has outlived its time and was not
+    /// swept yet, a server that gives out its id begins a new session.
     fn begins_anew(self, there: &Session, lifespans: Lifespans, now: Timestamp) -> bool {
         match self {
             Self::Minted => there.overdue(lifespans, now).is_some(),
@@ -312,7 +313,7 @@ impl Way {
 }
 
 impl NewSession<'_> {
-    /// Whether sessions are bound, and `owner`, if any, is another principal than the session's.
+    /// Whether sessions are bound, and `owner`, if any, is another principal than the session's owner.
     fn is_of_another(&self, session: &Session, owner: Option<Owner>) -> bool {
         self.bound && owner.is_some_and(|owner| owner != session.owner)
     }
@@ -320,9 +321,9 @@ impl NewSession<'_> {
 
 /// What a session on its way into the table has taken so far.
 struct Taken {
-    /// Its place, until it is counted.
+    /// Its reservation, until it is counted.
     reservation: Option<Reservation>,
-    /// It is counted, as long as this is the mark of the last recount.
+    /// The ledger counts it, as long as this is the mark of the last recount.
     counted: Option<Timestamp>,
     /// Its owner's book lists it.
     listed: bool,

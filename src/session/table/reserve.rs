@@ -1,4 +1,4 @@
-//! Places kept for initializations, and open GET streams: what a root accounts for in the ledger.
+//! Reservations for initializations, and open GET streams: the leases of a root in the ledger.
 
 use core::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::session::time::Timestamp;
 use crate::session::values::ledger::{Leased, Refusal, Reservation};
 
 impl<S: Store> Table<S> {
-    /// Keeps a place for an initialization until `timeout` is over at the latest: first in the principal's book
-    /// where there is a quota, so that who has used it up costs nobody else a write.
+    /// Makes a reservation that lasts for `timeout` at most. If there is a quota, the principal's book comes first,
+    /// so that a principal without room causes no write to the ledger.
     ///
     /// # Errors
     /// [`StoreError`] if the ledger cannot be read or written.
@@ -22,8 +22,8 @@ impl<S: Store> Table<S> {
         timeout: Duration,
         now: Timestamp,
     ) -> Result<Result<Reservation, Refusal>, StoreError> {
-        // Deadlines fall on a few steps, so that the ledger holds a handful of rows for a root, however many
-        // initializations it has waiting. None is later than the timeout says.
+        // Deadlines are rounded to a few steps, so that the ledger holds a handful of rows for a root, however many
+        // initializations wait. No deadline is later than `timeout` says.
         let until = now.after(timeout).rounded_down(timeout / 16);
         let Some(quota) = quota else {
             return self.reserve_until(endpoint, until, now);
@@ -70,10 +70,10 @@ impl<S: Store> Table<S> {
         })
     }
 
-    /// Gives a place back.
+    /// Gives a reservation back.
     ///
     /// # Errors
-    /// [`StoreError`] if the ledger cannot be read or written; the place then comes back at its deadline.
+    /// [`StoreError`] if the ledger cannot be read or written; the reservation then comes back at its deadline.
     pub fn release(&self, reservation: Reservation) -> Result<(), StoreError> {
         self.update_ledger(|ledger| {
             match ledger.give_back(
@@ -105,7 +105,7 @@ impl<S: Store> Table<S> {
         })
     }
 
-    /// An open GET stream has closed.
+    /// Takes an open GET stream off the count.
     ///
     /// # Errors
     /// [`StoreError`] if the ledger cannot be read or written; the count is then right at the lease's end.
@@ -118,7 +118,7 @@ impl<S: Store> Table<S> {
         )
     }
 
-    /// Once a tick: drops what dead roots hold, renews what this one does.
+    /// Called once a tick: drops the leases of dead roots, and renews those of this root.
     ///
     /// # Errors
     /// [`StoreError`] if the ledger cannot be read or written.

@@ -1,4 +1,4 @@
-//! What servers are owed: how deletes are entered, sent by one root only, and settled.
+//! DELETEs to servers: entered into the table, sent by one root only, and settled.
 
 use core::time::Duration;
 
@@ -12,34 +12,34 @@ use crate::session::values::bucket::{Bucket, Entry};
 use crate::session::values::record::SessionKey;
 use crate::session::values::upstream_delete::{DeleteRequest, NextStep, PendingDelete};
 
-/// What has become of a DELETE that was to be entered.
+/// The result of entering a DELETE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeleteEntry {
-    /// It can be sent now.
+    /// The DELETE can be sent now.
     Entered,
-    /// There is a session of this id, so nothing is to be sent.
+    /// A session with this id is alive, so no DELETE is needed.
     SessionIsAlive,
-    /// The id is longer than [`MAX_KEPT_BYTES`]: the server will never hear of it.
+    /// The id is longer than [`MAX_KEPT_BYTES`], so the server gets no DELETE.
     IdTooLong,
 }
 
-/// What has become of a DELETE that was to be sent.
+/// The outcome of an attempt at a DELETE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeleteOutcome {
-    /// The server has answered for good, whatever it said.
+    /// The server has answered, and another attempt would not change the answer.
     Answered,
-    /// No answer, or one that another attempt may change.
+    /// No answer came, or one that another attempt may change.
     Failed,
-    /// It was never sent.
+    /// Envoy did not send it.
     Unsent,
 }
 
 impl<S: Store> Table<S> {
-    /// Enters a pending DELETE for an id that is no session here: the server made it, and nobody can use it. `key` is
-    /// [`Table::key`] of the endpoint and what the session would be known by.
+    /// Enters a pending DELETE for an id that the server made and no client can use, so that it is no session here.
+    /// `key` is [`Table::key`] of the endpoint and the tracked id.
     ///
     /// # Errors
-    /// [`StoreError`] if the bucket cannot be read or written; the server is then left to its own time-out.
+    /// [`StoreError`] if the bucket cannot be read or written; the server's own time-out must then end the session.
     pub fn put_pending_delete(
         &self,
         key: SessionKey,
@@ -74,12 +74,13 @@ impl<S: Store> Table<S> {
         Ok(entry)
     }
 
-    /// Takes a pending DELETE to send it now: no other root will. `None` if another has, or it is not time.
+    /// Takes a pending DELETE, so that this root alone sends it now. `None` if another root has taken it, or if it is
+    /// not due.
     ///
-    /// What dies between this and the DELETE leaves the server untold: sent twice would be worse.
+    /// If the worker dies between this call and the DELETE, the server gets none: two DELETEs would be worse.
     ///
     /// # Errors
-    /// [`StoreError`] if the bucket cannot be read or written; nothing is then to be sent.
+    /// [`StoreError`] if the bucket cannot be read or written; the DELETE must then not be sent.
     pub fn take_pending_delete(
         &self,
         key: SessionKey,
@@ -99,8 +100,8 @@ impl<S: Store> Table<S> {
         Ok(taken)
     }
 
-    /// Enters what has become of a pending DELETE that was taken. Returns whether that was the last of it; else it is sent
-    /// again later.
+    /// Enters the outcome of a pending DELETE that was taken. Returns true if the DELETE is settled; otherwise it is
+    /// sent again later.
     ///
     /// # Errors
     /// [`StoreError`] if the bucket cannot be read or written; the pending DELETE is then given up some time later.
@@ -132,10 +133,10 @@ impl<S: Store> Table<S> {
         Ok(is_over)
     }
 
-    /// Notes which revision a session speaks, once its requests say so.
+    /// Stores the revision of a session, once its requests state one.
     ///
     /// # Errors
-    /// [`StoreError`] if the bucket cannot be read or written; the next request tries anew.
+    /// [`StoreError`] if the bucket cannot be read or written; the next request tries again.
     pub fn note_version(&self, key: SessionKey, version: Revision, now: Timestamp) -> Result<(), StoreError> {
         self.change_bucket(key, &mut |bucket| {
             let Some(Entry::Session { mut session, offset }) = bucket.find(&key, now) else {
@@ -152,7 +153,8 @@ impl<S: Store> Table<S> {
         })
     }
 
-    /// Writes the bucket if `change` says that it has changed. Compiled once for all of these: none is hot.
+    /// Writes the bucket if `change` says that it has changed. All callers share one compiled copy, since none is
+    /// hot.
     fn change_bucket(
         &self,
         key: SessionKey,

@@ -232,13 +232,13 @@ impl Bucket {
             match record {
                 Record::Tombstone(tombstone) if tombstone.until <= now => swept.changed = true,
                 Record::Tombstone(tombstone) => left.tombstones.push(tombstone),
-                Record::PendingDelete(pending) => left.meet(pending, &mut swept, now),
+                Record::PendingDelete(pending) => left.keep_or_drop(pending, &mut swept, now),
                 Record::Session(session) => {
                     let lifespans = lifespans(session.endpoint);
                     if let Some(reason) = session.overdue(lifespans, now) {
                         let at = now;
                         let ended = EndedSession { session, reason, at };
-                        left.by(&ended, now.after(lifespans.remembered()), &mut swept);
+                        left.record_end(&ended, now.after(lifespans.remembered()), &mut swept);
                         swept.end(ended);
                     } else {
                         swept.keep(session.endpoint, session.earliest_due(lifespans, now));
@@ -247,7 +247,7 @@ impl Bucket {
                 }
             }
         }
-        left.give_way(max_pending_deletes, &mut swept);
+        left.drop_oldest(max_pending_deletes, &mut swept);
         if swept.changed {
             left.write(&mut kept);
             *self = kept;

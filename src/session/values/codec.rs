@@ -51,13 +51,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Appends `bytes`. Not inlined: what is written once a session need not be large.
+/// Appends `bytes`. Not inlined: it runs once a session, so small code matters more than speed.
 #[inline(never)]
 pub(in crate::session) fn put(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Appends a length of two bytes, and `bytes`; of more than fit, none.
+/// Appends `bytes` after their length in two bytes. If they are too long for that, appends an empty string.
 pub(in crate::session) fn put_long(out: &mut Vec<u8>, bytes: &[u8]) {
     let len = u16::try_from(bytes.len()).unwrap_or(0);
     put(out, &len.to_le_bytes());

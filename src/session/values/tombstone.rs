@@ -4,19 +4,20 @@ use super::codec::{Reader, timestamp_bytes};
 use super::record::{EndReason, Owner, Session, SessionKey};
 use crate::session::time::Timestamp;
 
-/// How the id of a session that has left the table is answered. Only what the filter itself has ended stays ended:
-/// a server that did not know a session once may know it the next time.
+/// How requests with the id of a session that has left the table are answered. Only a session that the filter itself
+/// has ended stays ended: a server that did not know a session once may know it the next time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::session) enum Remembered {
-    /// As the id of an ended session.
+    /// As requests of an ended session.
     Ended,
-    /// As an unknown one to this principal, and to no other: the session was bound to it.
+    /// As requests with an unknown id from this principal; from any other principal as those of an ended session,
+    /// since the session was bound.
     OwnedBy(Owner),
 }
 
 impl Remembered {
-    /// What is remembered of a session that ends for `reason`; `bound` tells whether it answers to its owner only.
-    /// `None` is nothing: its id is unknown from then on.
+    /// What the table remembers of a session that ends for `reason`; `bound` says whether only its owner may use it.
+    /// `None` means that its id is unknown from then on.
     pub(in crate::session) fn of(session: &Session, reason: EndReason, bound: bool) -> Option<Self> {
         match reason {
             EndReason::UpstreamGone => bound.then_some(Self::OwnedBy(session.owner)),
@@ -28,7 +29,7 @@ impl Remembered {
         }
     }
 
-    /// The principal that may take the id up again.
+    /// The principal that may adopt the id.
     pub(in crate::session) fn owner(self) -> Option<Owner> {
         match self {
             Self::Ended => None,
@@ -37,7 +38,7 @@ impl Remembered {
     }
 }
 
-/// What is left of a session in its bucket, until `until`.
+/// The rest of a session in its bucket, until `until`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::session) struct Tombstone {
     pub(in crate::session) key: SessionKey,
@@ -46,10 +47,10 @@ pub(in crate::session) struct Tombstone {
 }
 
 impl Tombstone {
-    /// Bytes of one without an owner.
+    /// Bytes of a tombstone without an owner.
     pub(in crate::session) const LEN: usize = SessionKey::LEN + 5;
 
-    /// Bytes of one with an owner.
+    /// Bytes of a tombstone with an owner.
     pub(in crate::session) const OWNED_LEN: usize = Self::LEN + 8;
 
     pub(in crate::session) fn read(reader: &mut Reader<'_>) -> Option<Self> {

@@ -1,8 +1,8 @@
-//! The pending DELETE: the DELETE that a server is owed when the filter ends a session (`terminate_upstream`).
+//! The pending DELETE, which tells the server that the filter has ended a session (`terminate_upstream`).
 //!
-//! A session carries what it will take; the compare-and-set that ends the session turns its record into a
-//! [`PendingDelete`], so that nothing lies between the two. It stands for the session like a [`Tombstone`], until the
-//! server has answered.
+//! A session's record carries what its DELETE needs. The compare-and-set that ends the session turns its record into
+//! a [`PendingDelete`], so there is no gap between the two. The pending DELETE stands for the session like a
+//! [`Tombstone`], until the server has answered.
 
 use core::time::Duration;
 
@@ -19,20 +19,20 @@ const MAX_ATTEMPTS: u8 = 3;
 /// Pause after the first failure; after the second it is twice as long.
 const SPACING: Duration = Duration::from_secs(5);
 
-/// How long after the id is forgotten a pending DELETE still waits for its turn.
+/// How long a pending DELETE still waits for its turn after the id was forgotten.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// How long the answer of a DELETE may be late beyond its time-out, before it counts as lost.
+/// How much later than its time-out the answer to a DELETE may come, before it counts as lost.
 const SLACK: Duration = Duration::from_secs(30);
 
-/// What the DELETE will say besides the id: the revision in ten bytes, zeros for none, then the path.
+/// What the DELETE says besides the id: the revision in ten bytes, zeros for none, then the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeleteRequest(Vec<u8>);
 
 impl DeleteRequest {
     const VERSION_LEN: usize = 10;
 
-    /// `version` is the revision that the session's requests state, if one has yet; `path` that of its
+    /// `version` is the revision that the session's requests state, if one has stated it yet. `path` is that of its
     /// `initialize` without the query, or empty for the endpoint's own.
     pub fn new(version: Option<Revision>, path: &[u8]) -> Self {
         let mut delete_request = Self(vec![0; Self::VERSION_LEN]);
@@ -64,7 +64,7 @@ impl DeleteRequest {
         Some(Self(reader.bytes(len)?.to_vec()))
     }
 
-    /// How many of `bytes` the pending DELETE takes that they begin with.
+    /// How many bytes the record at the beginning of `bytes` takes for this.
     pub(in crate::session) fn encoded_len(bytes: &[u8]) -> Option<usize> {
         Some(2 + usize::from(u16::from_le_bytes(*bytes.first_chunk()?)))
     }
@@ -74,20 +74,20 @@ impl DeleteRequest {
     }
 }
 
-/// A pending DELETE that has not been said, or not been answered.
+/// A DELETE that was not sent yet, or not answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingDelete {
     /// The hash of the session's endpoint and id.
     pub key: SessionKey,
-    /// Where the session was.
+    /// The endpoint of the session.
     pub endpoint: EndpointTag,
     /// The session's id.
     pub id: Vec<u8>,
-    /// What else the DELETE says.
+    /// What the DELETE says besides the id.
     pub delete_request: DeleteRequest,
-    /// Until when the id is remembered.
+    /// Until then the id is remembered.
     pub(in crate::session) until: Timestamp,
-    /// How requests with the id are answered until then; `None` where they are unknown.
+    /// How requests with the id are answered until then; `None` if the id is unknown.
     pub(in crate::session) remembered: Option<Remembered>,
     state: State,
     /// DELETEs sent so far.
@@ -96,20 +96,20 @@ pub struct PendingDelete {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// To be sent, not before this.
+    /// The DELETE must be sent, but not before this time.
     Waiting(Timestamp),
-    /// Sent; the answer has to be there by then.
+    /// The DELETE was sent. The answer must come by this time.
     Sent(Timestamp),
 }
 
-/// What is to become of a pending DELETE that a sweep meets.
+/// What a sweep does with a pending DELETE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::session) enum NextStep {
     /// It can be sent.
     Ready,
     /// Nothing happens before this.
     Waits(Timestamp),
-    /// Whoever sent it is gone, or nobody could for too long.
+    /// The root that sent it is gone, or no root could send it for too long.
     GivenUp,
 }
 
@@ -117,19 +117,19 @@ impl PendingDelete {
     /// Bytes before the length of the id.
     const FIXED_LEN: usize = SessionKey::LEN + 5 + 4 + 1 + 5 + 8;
 
-    /// The bit of the flags that says [`State::Sent`].
+    /// The bit of the flags for [`State::Sent`].
     const SENT: u8 = 0x80;
 
-    /// The bit that says [`Remembered::Ended`].
+    /// The bit for [`Remembered::Ended`].
     const ENDED: u8 = 0x40;
 
-    /// The bit that says [`Remembered::OwnedBy`].
+    /// The bit for [`Remembered::OwnedBy`].
     const OWNED: u8 = 0x20;
 
     /// The bits that count the attempts.
     const ATTEMPTS: u8 = 0x0f;
 
-    /// What a server is owed for `id`, which is answered as an ended one, from `now` on.
+    /// A DELETE for `id`, to be sent from `now` on. Requests with the id are answered as those of an ended session.
     pub(in crate::session) fn new(
         key: SessionKey,
         endpoint: EndpointTag,
@@ -150,7 +150,7 @@ impl PendingDelete {
         }
     }
 
-    /// What a session leaves that ends for `reason`, where the server is to be told.
+    /// The DELETE for a session that ends for `reason`; `None` if the server need not or cannot be told.
     pub(in crate::session) fn left_by(
         session: &Session,
         reason: EndReason,
@@ -176,7 +176,7 @@ impl PendingDelete {
         })
     }
 
-    /// What is left once nothing more is to be sent.
+    /// The tombstone that is left once the DELETE is settled or given up.
     pub(in crate::session) fn tombstone(&self) -> Option<Tombstone> {
         Some(Tombstone {
             key: self.key,
@@ -185,16 +185,16 @@ impl PendingDelete {
         })
     }
 
-    /// How the id is answered at `now`.
+    /// How requests with the id are answered at `now`.
     pub(in crate::session) fn remembered(&self, now: Timestamp) -> Option<Remembered> {
         match self.remembered {
-            // However long the server keeps the filter waiting: the id is on its way out.
+            // The id of an ended session stays ended for as long as its DELETE takes.
             Some(Remembered::Ended) => self.remembered,
             Some(Remembered::OwnedBy(_)) | None => self.remembered.filter(|_| now < self.until),
         }
     }
 
-    /// What is to become of it at `now`.
+    /// What a sweep at `now` does with it.
     pub(in crate::session) fn next_step(&self, now: Timestamp) -> NextStep {
         match self.state {
             State::Sent(due) if due <= now => NextStep::GivenUp,
@@ -205,27 +205,27 @@ impl PendingDelete {
         }
     }
 
-    /// The same, about to be sent by a root that waits `timeout` for the answer.
+    /// The same, marked as sent by a root that waits `timeout` for the answer.
     pub(in crate::session) fn sent(mut self, timeout: Duration, now: Timestamp) -> Self {
         self.state = State::Sent(now.after(timeout).after(SLACK));
         self.attempts = self.attempts.saturating_add(1);
         self
     }
 
-    /// The same, as if it had never been sent, which it has not.
+    /// The same, marked as not sent: Envoy did not send it.
     pub(in crate::session) fn unsent(mut self, now: Timestamp) -> Self {
         self.state = State::Waiting(now);
         self.attempts = self.attempts.saturating_sub(1);
         self
     }
 
-    /// The same after a failure, to be tried anew from a later moment on; `None` after the last attempt.
+    /// The same after a failure, with a later time for the next attempt; `None` after the last attempt.
     pub(in crate::session) fn failed(mut self, now: Timestamp) -> Option<Self> {
         self.state = State::Waiting(now.after(SPACING * u32::from(self.attempts)));
         (self.attempts < MAX_ATTEMPTS).then_some(self)
     }
 
-    /// Whether the DELETE that is being sent is the first for its session.
+    /// Whether this is the first attempt at the session's DELETE.
     pub fn is_first_attempt(&self) -> bool {
         self.attempts <= 1
     }
@@ -283,7 +283,7 @@ impl PendingDelete {
         self.delete_request.write(out);
     }
 
-    /// How many of `bytes` the record takes that they begin with.
+    /// How many bytes the record at the beginning of `bytes` takes.
     pub(in crate::session) fn encoded_len(bytes: &[u8]) -> Option<usize> {
         let id_len = u16::from_le_bytes(*bytes.get(Self::FIXED_LEN..)?.first_chunk()?);
         let len = Self::FIXED_LEN + 2 + usize::from(id_len);

@@ -1,4 +1,4 @@
-//! The deletes in a bucket.
+//! What ended sessions leave in a bucket: tombstones and pending DELETEs.
 
 use core::time::Duration;
 
@@ -9,10 +9,10 @@ use super::{Bucket, PENDING_DELETE, Record, Swept};
 use crate::session::store::StoreError;
 use crate::session::time::Timestamp;
 
-/// A pending DELETE that is ready belongs to the root that found it first; others look after this.
+/// A ready pending DELETE belongs to the root that found it first. Other roots may take it after this time.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// What ended sessions leave behind in a bucket.
+/// The records that ended sessions leave in a bucket.
 #[derive(Debug, Default)]
 pub(super) struct Left {
     pub(super) tombstones: Vec<Tombstone>,
@@ -20,10 +20,10 @@ pub(super) struct Left {
 }
 
 impl Left {
-    /// A session has ended, and is remembered until `until`.
-    pub(super) fn by(&mut self, ended: &EndedSession, until: Timestamp, swept: &mut Swept) {
+    /// Records the end of a session that is remembered until `until`.
+    pub(super) fn record_end(&mut self, ended: &EndedSession, until: Timestamp, swept: &mut Swept) {
         let session = &ended.session;
-        // No sweep ends a session because a server has lost it: whether it is bound does not matter.
+        // No sweep ends a session because its server has lost it, so `bound` does not matter.
         let remembered = Remembered::of(session, ended.reason, false);
         match PendingDelete::left_by(session, ended.reason, remembered, until, ended.at) {
             Some(pending) => {
@@ -38,8 +38,8 @@ impl Left {
         }
     }
 
-    /// Keeps a pending DELETE that a sweep has met, or gives it up.
-    pub(super) fn meet(&mut self, pending: PendingDelete, swept: &mut Swept, now: Timestamp) {
+    /// Keeps a pending DELETE that a sweep has found, or drops it if it is given up.
+    pub(super) fn keep_or_drop(&mut self, pending: PendingDelete, swept: &mut Swept, now: Timestamp) {
         match pending.next_step(now) {
             NextStep::GivenUp => return self.give_up(&pending, swept),
             NextStep::Waits(due) => swept.next_due = swept.next_due.min(due),
@@ -51,8 +51,8 @@ impl Left {
         self.pending.push(pending);
     }
 
-    /// Those that have waited longest give way until no more than `most` are left.
-    pub(super) fn give_way(&mut self, most: usize, swept: &mut Swept) {
+    /// Drops the DELETEs that have waited longest, until no more than `most` are left.
+    pub(super) fn drop_oldest(&mut self, most: usize, swept: &mut Swept) {
         while self.pending.len() > most {
             let Some(oldest) = self.pending.iter().position(|pending| !pending.is_sent()) else {
                 return;
@@ -80,7 +80,8 @@ impl Left {
 }
 
 impl Bucket {
-    /// Removes the session; what is left of it, if anything, answers for its id until `until`.
+    /// Replaces the session by its pending DELETE or its tombstone, if it leaves one. They answer for its id until
+    /// `until`.
     pub(in crate::session) fn end_session(
         &mut self,
         session: &Session,
@@ -91,7 +92,7 @@ impl Bucket {
     ) {
         let remembered = Remembered::of(session, reason, bound);
         match PendingDelete::left_by(session, reason, remembered, until, now) {
-            // No longer than the session was, and it fitted.
+            // The pending DELETE is no longer than the session was, so it fits.
             Some(pending) => {
                 let _ = self.put_pending_delete(&pending);
             }
@@ -107,7 +108,7 @@ impl Bucket {
         }
     }
 
-    /// The pending DELETE that is owed for `key`.
+    /// The pending DELETE for `key`, if there is one.
     pub(in crate::session) fn pending(&self, key: &SessionKey) -> Option<PendingDelete> {
         self.records().find_map(|record| match record {
             Record::PendingDelete(pending) => (pending.key == *key).then_some(pending),
@@ -115,7 +116,7 @@ impl Bucket {
         })
     }
 
-    /// Enters a pending DELETE in the place of whatever there is of its key.
+    /// Enters a pending DELETE in place of any record of its key.
     pub(in crate::session) fn put_pending_delete(
         &mut self,
         pending: &PendingDelete,
