@@ -1,47 +1,47 @@
-//! What the table needs of the memory that workers share.
+//! The store that the table needs: memory that workers share.
 
-/// How many buckets the table has. Fixed, because keys of Envoy's shared data can never be deleted; with a
-/// million sessions a bucket holds about 61, and every request copies one. Twice as many would make every sweep,
-/// and every look for the longest idle, take twice as long.
+/// How many buckets the table has. The number is fixed, because keys of Envoy's shared data can never be deleted.
+/// With a million sessions a bucket holds about 61, and every request copies one. With twice as many buckets every
+/// sweep and every scan for the longest idle session would take twice as long.
 pub const BUCKETS: u16 = 16_384;
 
-/// How many values hold the books of principals, where there are quotas: with a million principals of one
-/// session each, a value holds about 244 of them in 8 KiB.
+/// How many values hold the books of principals, if there are quotas. With a million principals of one session each,
+/// a value holds about 244 of them in 8 KiB.
 pub(super) const PRINCIPALS: u16 = 4_096;
 
-/// The number of the layout of all values: each begins with it, and it is part of every key's name. A release with
-/// another layout begins an empty table beside the old one, whose values it neither reads nor writes: Envoy keeps shared
-/// data through an update of the module, and while the old listener drains both releases run.
+/// The number of the layout of all values. Each value begins with it, and every key's name contains it. A release
+/// with another layout starts an empty table beside the old one, and neither reads nor writes the old values: Envoy
+/// keeps shared data through an update of the module, and both releases run while the old listener drains.
 ///
 /// Layout 1, of release 0.1.0, had no number in its names.
 pub(super) const LAYOUT: u8 = 2;
 
-/// What every key's name begins with.
+/// The beginning of every key's name.
 const PREFIX: &str = "mcp_sessions/2/";
 
 /// Bytes of the name of a bucket, or of a value with books.
 pub(super) const INDEXED_NAME_LEN: usize = PREFIX.len() + "b/0000".len();
 
-/// Names one value of the store. The set of keys is fixed, whatever number of sessions comes and goes.
+/// Names one value of the store. The set of keys does not depend on how many sessions come and go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// The 128-bit secret under which session ids are hashed.
     HashKey,
     /// Caps, counts and reservations.
     Ledger,
-    /// Whether roots wait for a session to come to rest.
+    /// Whether roots wait for a session to become idle.
     Rests,
-    /// Sessions whose hash falls into this bucket, `0..16_384`.
+    /// The sessions whose hash falls into this bucket, `0..16_384`.
     Bucket(u16),
-    /// What the principals whose hash falls here hold, `0..4_096`. Only where there are quotas.
+    /// The books of the principals whose hash falls here, `0..4_096`. Used only if there are quotas.
     Principals(u16),
 }
 
 impl Key {
-    /// The key that is made last: where it is, all are.
+    /// The key that is created last: if it exists, all do.
     pub const LAST: Self = Self::Bucket(BUCKETS - 1);
 
-    /// Writes the key's name into `name`. At most 22 bytes, so that libc++ keeps it without an allocation.
+    /// Writes the key's name into `name`. It has at most 22 bytes, so that libc++ keeps it without an allocation.
     pub fn write_name(self, name: &mut String) {
         name.clear();
         name.push_str(PREFIX);
@@ -63,18 +63,18 @@ fn write_indexed(name: &mut String, prefix: &str, index: u16) {
     }
 }
 
-/// Which state of a value a write expects to replace.
+/// The state of a value that a write expects to replace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// The key does not exist yet.
     Absent,
-    /// The key exists and this is the number the store gave its value.
+    /// The key exists, and the store gave its value this number.
     At(u32),
 }
 
 impl Version {
-    /// The number to write with. Envoy compares it only where the key exists, so that the number of
-    /// [`Version::Absent`], which no value has, creates a key and fails on one that is there.
+    /// The number for the write. Envoy compares it only if the key exists. No value has the number of
+    /// [`Version::Absent`], so that number creates a missing key and fails on an existing one.
     pub fn cas(self) -> u32 {
         match self {
             Self::Absent => u32::MAX,
@@ -83,17 +83,17 @@ impl Version {
     }
 }
 
-/// A value as it was read, with the version a write has to name to replace it.
+/// A value, and the version that a write must name to replace it.
 #[derive(Clone, Debug)]
 pub struct Value {
-    /// The bytes; empty where the key is absent.
+    /// The bytes; empty if the key is absent.
     pub bytes: Vec<u8>,
-    /// What to pass to [`Store::set`].
+    /// The version for [`Store::set`].
     pub version: Version,
 }
 
 impl Value {
-    /// What a host has under a key: bytes, if any, and the number of their version, if the key exists.
+    /// The host's value of a key: its bytes, if any, and the number of their version, if the key exists.
     pub fn new(bytes: Option<Vec<u8>>, cas: Option<u32>) -> Self {
         Self {
             bytes: bytes.unwrap_or_default(),
@@ -102,16 +102,16 @@ impl Value {
     }
 }
 
-/// Why a read, or an operation of the table, could not be done.
+/// Why a read, or an operation of the table, failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreError {
     /// The host refused the call.
     Unavailable,
-    /// Others wrote the same value each time; the bound on attempts is spent.
+    /// Other workers wrote the same value at each attempt, and the attempts are used up.
     Contended,
-    /// The value is in another layout, written by another version of this filter; it is left alone.
+    /// The value has another layout, written by another version of this filter. It is left as it is.
     Foreign,
-    /// The bucket holds as many bytes as one may ([`super::values::bucket::MAX_BUCKET_BYTES`]).
+    /// The bucket holds as many bytes as it may ([`super::values::bucket::MAX_BUCKET_BYTES`]).
     BucketFull,
 }
 
@@ -128,7 +128,7 @@ impl core::fmt::Display for StoreError {
 
 impl core::error::Error for StoreError {}
 
-/// Why a write was not done.
+/// Why a write was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetError {
     /// The value is no longer the one that was read.

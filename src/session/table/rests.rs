@@ -1,22 +1,23 @@
-//! How roots that look for an idle session in vain learn that one has come to rest, whichever root it rested on.
+//! Tells a root that has looked for an idle session in vain when a session becomes idle, on whichever root.
 //!
-//! One small value says whether anybody listens. A root that is about to look says that it does, before it looks. A root
-//! on which a session comes to rest writes the session first and then looks whether anybody listens; if so, it takes
-//! that back, and the version of the value moves. So a session that the look did not see at rest moves the version
-//! after the look began, and a root that finds the version as it was knows without a look that nobody rests.
+//! One small value says whether a root listens. A root sets it before it scans the table. A root on which a session
+//! becomes idle first writes the session, then reads the value, and resets it if a root listens, so that its version
+//! changes. So a session that the scan did not see as idle changes the version after the scan began. If the version
+//! is unchanged, a root knows without a scan that no session has become idle.
 //!
-//! Where nobody waits for a place, a rest costs one read of two bytes and no write; where many wait, one write for each
-//! look.
+//! If no newcomer waits for a place, a session that becomes idle costs one read of two bytes and no write. If many
+//! wait, each scan costs one write.
 
 use super::{MAX_ATTEMPTS, Table};
 use crate::session::store::{Key, LAYOUT, SetError, Store, StoreError, Value, Version};
 
-/// The value while somebody listens, and while nobody does.
+/// The value while a root listens, and while no root does.
 const HEARD: [u8; 2] = [LAYOUT, 1];
 const UNHEARD: [u8; 2] = [LAYOUT, 0];
 
 impl<S: Store> Table<S> {
-    /// Asks for news of sessions that come to rest from now on: then [`Table::rests`] is another than this.
+    /// Asks for news of sessions that become idle from now on. Such a session makes [`Table::rests`] return another
+    /// version than this.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read or written.
@@ -34,7 +35,7 @@ impl<S: Store> Table<S> {
         Err(StoreError::Contended)
     }
 
-    /// What moves when a session has come to rest that somebody listens for.
+    /// The version that changes when a session has become idle while a root listens.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
@@ -42,7 +43,7 @@ impl<S: Store> Table<S> {
         Ok(self.store.get(Key::Rests)?.version)
     }
 
-    /// Tells whoever listens that a session has come to rest. Its bucket says so already.
+    /// Tells the roots that listen that a session has become idle. The session's bucket must be written before.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read or written.
@@ -52,7 +53,7 @@ impl<S: Store> Table<S> {
             return Ok(());
         }
         match self.store.set(Key::Rests, &UNHEARD, version) {
-            // Whoever was quicker has moved the version, or begins to look only now.
+            // If another root was quicker, it has changed the version, or it starts its scan only now.
             Ok(()) | Err(SetError::Stale) => Ok(()),
             Err(SetError::Unavailable) => Err(StoreError::Unavailable),
         }

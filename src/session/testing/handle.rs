@@ -1,4 +1,4 @@
-//! One worker's way to the memory, and what goes wrong on it.
+//! One worker's access to the memory, with its faults.
 
 use core::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::Memory;
 use crate::session::{Key, SetError, Store, StoreError, Value, Version};
 
-/// One worker's way to the [`Memory`]. Its clones are the same way.
+/// One worker's access to the [`Memory`]. Its clones are the same access.
 #[derive(Clone)]
 pub struct Handle {
     memory: Memory,
-    /// Which calls are counted, interrupted and scheduled.
+    /// The keys whose calls are counted, interrupted and scheduled.
     counts: fn(Key) -> bool,
     faults: Arc<Mutex<Faults>>,
 }
@@ -25,12 +25,12 @@ struct Faults {
 }
 
 impl Memory {
-    /// A worker's way to this memory; every call counts.
+    /// A worker's access to this memory; every call counts.
     pub fn handle(&self) -> Handle {
         self.handle_that_counts(|_| true)
     }
 
-    /// The same, where only calls for some keys count: the others come to pass without interruption.
+    /// The same, but only calls for some keys count; other calls are never interrupted.
     pub fn handle_that_counts(&self, counts: fn(Key) -> bool) -> Handle {
         Handle {
             memory: self.clone(),
@@ -41,13 +41,13 @@ impl Memory {
 }
 
 impl Handle {
-    /// After `calls` more calls the worker is gone: none of its calls happens any more.
+    /// After `calls` more calls the worker is dead: none of its calls happens any more.
     pub fn die_after(&self, calls: u64) {
         let mut faults = self.faults();
         faults.dies_after = Some(faults.made.saturating_add(calls));
     }
 
-    /// Whether a call has not happened because the worker is gone.
+    /// Whether a call has not happened because the worker is dead.
     pub fn is_dead(&self) -> bool {
         self.faults().is_dead()
     }
@@ -57,18 +57,18 @@ impl Handle {
         self.faults().refused = calls;
     }
 
-    /// The next `times` writes find that somebody else has just written the value.
+    /// The next `times` writes find that another worker has just written the value.
     pub fn lose_races(&self, times: u32) {
         self.faults().stale = times;
     }
 
-    /// Whether calls are still to be refused, or writes to be overtaken.
+    /// Whether calls are still to be refused, or writes still to be overtaken.
     pub fn is_disturbed(&self) -> bool {
         let faults = self.faults();
         faults.refused > 0 || faults.stale > 0
     }
 
-    /// Runs `other` just before the call with this number from now on; the next call has the number 0.
+    /// Runs `other` just before the call with this number; the next call has the number 0.
     pub fn interrupt_at(&self, call: u64, other: impl FnOnce() + Send + 'static) {
         let mut faults = self.faults();
         faults.interruption = Some((faults.made.saturating_add(call), Box::new(other)));
@@ -79,7 +79,7 @@ impl Handle {
         self.faults().interruption.is_some()
     }
 
-    /// Counts a call, lets others go first, and says whether the call happens at all.
+    /// Counts a call, lets other workers run first, and tells whether the call happens at all.
     fn happens(&self, key: Key) -> bool {
         if (self.counts)(key) {
             let interruption = self.faults().next_call();
@@ -103,7 +103,7 @@ impl Faults {
         self.dies_after.is_some_and(|last| self.made > last)
     }
 
-    /// Counts a call. What is to happen before it?
+    /// Counts a call. Returns what must run before it.
     fn next_call(&mut self) -> Option<Box<dyn FnOnce() + Send>> {
         let now = self.made;
         self.made += 1;
@@ -113,14 +113,14 @@ impl Faults {
 
     fn lets_pass(&mut self) -> bool {
         if self.dies_after.is_some() {
-            // Whatever the host refuses, a worker that is to die counts its calls.
+            // A worker that is to die counts its calls even if the host refuses them.
             return !self.is_dead();
         }
         take_one(&mut self.refused).is_none()
     }
 }
 
-/// One less of those that are left.
+/// Takes one of those that are left.
 fn take_one(left: &mut u32) -> Option<()> {
     *left = left.checked_sub(1)?;
     Some(())

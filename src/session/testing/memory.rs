@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{SharedData, Stale};
 use crate::session::{Key, SetError, Store, StoreError, Value, Version};
 
-/// Told of each value that has changed, with all values.
+/// Sees each value that has changed, with all values.
 type Watcher = dyn Fn(Key, &SharedData<Key>) + Send + Sync;
 
-/// Told of each call before it happens.
+/// Sees each call before it happens.
 pub(super) type Hook = dyn Fn(Key) + Send + Sync;
 
-/// What all workers share. Its clones are the same memory.
+/// The state that all workers share. Its clones are the same memory.
 #[derive(Clone, Default)]
 pub struct Memory {
     data: Arc<Mutex<SharedData<Key>>>,
@@ -21,15 +21,15 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// A memory in which nobody has to make empty buckets: absent ones are empty, and the last one tells that all
-    /// are made.
+    /// A memory in which no root has to make empty buckets: absent buckets are empty, and the last one exists, which
+    /// tells that all are made.
     pub fn ready() -> Self {
         Self::of(SharedData::default())
     }
 
-    /// The same, over values that are there. Where the last bucket is absent, it is made.
+    /// The same, over existing values. If the last bucket is absent, it is made.
     pub fn of(mut data: SharedData<Key>) -> Self {
-        // It fails only where the bucket is there.
+        // This fails only if the bucket exists.
         let _ = data.set(&Key::LAST, b"", u32::MAX);
         Self {
             data: Arc::new(Mutex::new(data)),
@@ -38,7 +38,7 @@ impl Memory {
         }
     }
 
-    /// `watcher` is told of every value that changes, whoever changes it.
+    /// Shows `watcher` every value that changes.
     #[must_use]
     pub fn watched_by(self, watcher: impl Fn(Key, &SharedData<Key>) + Send + Sync + 'static) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl Memory {
         }
     }
 
-    /// A look at all values as they are.
+    /// Passes all values as they are to `look`.
     pub fn look<T>(&self, look: impl FnOnce(&SharedData<Key>) -> T) -> T {
         look(&self.lock())
     }
@@ -66,31 +66,31 @@ impl Memory {
         self.look(SharedData::len)
     }
 
-    /// The value of a key that is there.
+    /// The value of an existing key.
     pub fn value(&self, key: Key) -> Option<Vec<u8>> {
         self.lock().get(&key).map(|(value, _)| value.to_vec())
     }
 
-    /// Writes a value, whatever was there.
+    /// Writes a value, whatever was there before.
     pub fn put(&self, key: Key, value: &[u8]) {
-        // With the number 0 nothing is compared.
+        // With the number 0 no numbers are compared.
         let _ = self.write(key, value, 0);
     }
 
-    /// The key is gone, as if it had never been written.
+    /// Removes the key, as if it had never been written.
     pub fn lose(&self, key: Key) {
         let mut data = self.lock();
         data.remove(&key);
         self.tell(key, &data);
     }
 
-    /// All keys are gone.
+    /// Removes all keys.
     pub fn lose_everything(&self) {
         let keys: Vec<_> = self.lock().iter().map(|(key, _)| *key).collect();
         keys.into_iter().for_each(|key| self.lose(key));
     }
 
-    /// Writes the value that is there once more, so that it gets another number.
+    /// Writes the value once more, so that it gets another number.
     pub(super) fn touch(&self, key: Key) {
         let same = self.value(key).unwrap_or_default();
         self.put(key, &same);

@@ -1,4 +1,4 @@
-//! What Envoy does with the keys and values of shared data (`src/shared_data.cc` of proxy-wasm-cpp-host).
+//! Behaves as Envoy's shared data does (`src/shared_data.cc` of proxy-wasm-cpp-host).
 
 use core::borrow::Borrow;
 use core::hash::Hash;
@@ -12,7 +12,7 @@ pub struct SharedData<K> {
     last_cas: u32,
 }
 
-/// A write names a number that the value no longer has.
+/// The number of a write is no longer the value's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stale;
 
@@ -31,7 +31,7 @@ impl<K> SharedData<K> {
         }
     }
 
-    /// How many keys there are; a key stays when its value becomes empty.
+    /// How many keys there are. A key stays when its value becomes empty.
     pub fn len(&self) -> usize {
         self.values.len()
     }
@@ -50,7 +50,7 @@ impl<K> SharedData<K> {
 }
 
 impl<K: Eq + Hash> SharedData<K> {
-    /// The value of a key that is there, and its number.
+    /// The value of an existing key, and its number.
     pub fn get<Q>(&self, key: &Q) -> Option<(&[u8], u32)>
     where
         K: Borrow<Q>,
@@ -60,11 +60,11 @@ impl<K: Eq + Hash> SharedData<K> {
         Some((value, *cas))
     }
 
-    /// Writes the value. `cas` counts only where the key is there, and only where it is not 0: so `u32::MAX` writes
-    /// what is absent and nothing else.
+    /// Writes the value. `cas` counts only if the key exists and `cas` is not 0. So `u32::MAX` writes only a missing
+    /// key.
     ///
     /// # Errors
-    /// [`Stale`] if the key is there with another number; nothing is written, and no number is used up.
+    /// [`Stale`] if the key has another number. Nothing is written then, and no number is used up.
     pub fn set<Q>(&mut self, key: &Q, value: &[u8], cas: u32) -> Result<(), Stale>
     where
         K: Borrow<Q>,
@@ -84,7 +84,7 @@ impl<K: Eq + Hash> SharedData<K> {
         Ok(())
     }
 
-    /// Takes a key away, which no guest can: it is what is left when the last VM of a `vm_id` goes.
+    /// Removes a key. No guest can do this; it happens when the last VM of a `vm_id` goes.
     pub fn remove(&mut self, key: &K) {
         self.values.remove(key);
     }
@@ -139,7 +139,7 @@ mod tests {
         let mut store = SharedData::<String>::counting_from(u32::MAX - 1);
         store.set("a", b"1", 0).unwrap();
         assert_eq!(store.get("a"), Some((&b"1"[..], u32::MAX)));
-        // The one value that put-if-absent overwrites.
+        // Put-if-absent overwrites only this value.
         assert_eq!(store.set("a", b"2", PUT_IF_ABSENT), Ok(()));
         assert_eq!(store.get("a"), Some((&b"2"[..], 1)));
     }

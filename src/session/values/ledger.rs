@@ -1,5 +1,5 @@
-//! The ledger: one value with the caps, the counts and the reservations, so that whether there is room is
-//! decided and written in one compare-and-set.
+//! The ledger: one value with the caps, the counts and the reservations. So one compare-and-set both decides whether
+//! there is room and writes the result.
 
 mod configurations;
 mod groups;
@@ -19,41 +19,42 @@ use crate::session::settings::{EndpointSettings, EndpointTag, Lifespans};
 use crate::session::store::BUCKETS;
 use crate::session::time::Timestamp;
 
-/// Endpoint rows the ledger keeps at most: those that configurations name, and others as long as they still have
-/// sessions. An endpoint that finds no room lets nobody in.
+/// Most endpoint rows of the ledger: those of endpoints that configurations name, and others as long as they have
+/// sessions. An endpoint that gets no row lets no newcomer in.
 const MAX_ROWS: usize = 255;
 
-/// Time for every root to learn at one tick that an idle timeout has become shorter, and to take its leases at the next.
+/// In this time every root learns at one tick that an idle timeout has become shorter, and takes its leases at the
+/// next.
 const SHORTENED: Duration = Duration::from_secs(5);
 
-/// Which cap left no room.
+/// The cap that left no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The VM's or the endpoint's.
+    /// The cap of the VM or of the endpoint.
     Capacity,
-    /// The principal's.
+    /// The quota of the principal.
     Quota,
 }
 
-/// A place kept for an initialization whose answer has not come yet.
+/// A reservation for an initialization whose answer has not come yet.
 ///
-/// Leased by the request that made it, which gives it back or turns it into a session, exactly once.
+/// The request that made it gives it back or turns it into a session, exactly once.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reservation {
     pub(in crate::session) endpoint: EndpointTag,
     pub(in crate::session) until: Timestamp,
-    /// The principal in whose books the place stands, too.
+    /// The principal whose book also lists the reservation.
     pub(in crate::session) principal: Option<Owner>,
 }
 
 impl Reservation {
-    /// When the place comes back by itself.
+    /// The time at which the reservation comes back by itself.
     pub fn until(&self) -> Timestamp {
         self.until
     }
 }
 
-/// Counts and caps, for gauges and the status view.
+/// Counts and caps, for the gauges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counts {
     /// Sessions alive, over all endpoints.
@@ -64,14 +65,14 @@ pub struct Counts {
     pub limit: u32,
     /// Bytes of the table's keys and values.
     pub table_bytes: u64,
-    /// The same by endpoint.
+    /// The counts by endpoint.
     pub endpoints: Vec<EndpointCounts>,
 }
 
 /// The counts of one endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointCounts {
-    /// The settings in force, the endpoint's name and its cap among them.
+    /// The settings in force, with the endpoint's name and its cap.
     pub settings: EndpointSettings,
     /// Sessions alive.
     pub active: u32,
@@ -82,7 +83,7 @@ pub struct EndpointCounts {
 }
 
 impl EndpointCounts {
-    /// No session, reservation or stream of an endpoint with these settings.
+    /// Zero sessions, reservations and streams for an endpoint with these settings.
     pub fn none_of(settings: EndpointSettings) -> Self {
         Self {
             settings,
@@ -93,17 +94,17 @@ impl EndpointCounts {
     }
 }
 
-/// What the ledger knows of one endpoint: its settings, and its sessions alive in each group.
+/// The ledger's row of one endpoint: its settings, and its live sessions in each group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Row {
     tag: EndpointTag,
-    /// Those of the newest configuration that serves and names the endpoint, or of the last one that did.
+    /// The settings of the newest configuration that serves and names the endpoint, or of the last one that did.
     settings: EndpointSettings,
     /// When that configuration was loaded.
     loaded: Timestamp,
-    /// No configuration names the endpoint any more then, if no root renews this.
+    /// After this time no configuration names the endpoint, unless a root renews it.
     named_until: Timestamp,
-    /// No session counts as idle since before this moment ([`Lifespans::idle_from`]).
+    /// No session counts as idle since an earlier time ([`Lifespans::idle_from`]).
     idle_from: Timestamp,
     active: Vec<u32>,
 }
@@ -112,7 +113,7 @@ struct Row {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::session) struct Ledger {
     configurations: Vec<Entry>,
-    /// The log has been told that two configurations write different caps of the VM.
+    /// The log already says that two configurations write different caps of the VM.
     told_of_difference: bool,
     groups: Vec<Group>,
     rows: Vec<Row>,
@@ -131,12 +132,13 @@ impl Ledger {
         }
     }
 
-    /// Pending DELETEs that one bucket keeps: twice as many as its share of the sessions, and eight.
+    /// Most pending DELETEs in one bucket: twice its share of the sessions, and eight.
     pub(in crate::session) fn max_pending_deletes(&self) -> usize {
         8 + (self.vm_limit() / u32::from(BUCKETS / 2)) as usize
     }
 
-    /// Why `endpoint` has no room for one more, or `None` if it has. One that no configuration has named has none.
+    /// Why `endpoint` has no room for one more session, or `None` if it has. An endpoint that no configuration has
+    /// named has no room.
     pub(in crate::session) fn refusal(&self, endpoint: EndpointTag) -> Option<Refusal> {
         let taken = |endpoint| {
             self.active(endpoint)
@@ -147,7 +149,7 @@ impl Ledger {
         full.then_some(Refusal::Capacity)
     }
 
-    /// Counts one more reservation or stream of `root` until `until`; false if no more can be noted.
+    /// Counts one more reservation or stream of `root` until `until`. Returns false if the table of leases is full.
     pub(in crate::session) fn lease(
         &mut self,
         leased: Leased,
@@ -159,7 +161,7 @@ impl Ledger {
         self.leases.add(leased, root, endpoint, until)
     }
 
-    /// Gives back what [`Ledger::lease`] took; false if it is no longer there.
+    /// Gives back what [`Ledger::lease`] counted. Returns false if it is gone.
     pub(in crate::session) fn give_back(
         &mut self,
         leased: Leased,
@@ -170,12 +172,12 @@ impl Ledger {
         self.leases.take(leased, root, endpoint, until)
     }
 
-    /// Drops what has passed its deadline; true if there was any.
+    /// Drops leases that have passed their deadline. Returns true if there were any.
     pub(in crate::session) fn reap(&mut self, now: Timestamp) -> bool {
         self.leases.reap(now)
     }
 
-    /// Renews what `root` holds of `held` and would lose before `before`; true if anything changed.
+    /// Renews the leases of `root` that end before `before`. Returns true if anything changed.
     pub(in crate::session) fn renew(
         &mut self,
         leased: Leased,
@@ -186,7 +188,7 @@ impl Ledger {
         self.leases.renew(leased, root, before, until)
     }
 
-    /// Counts one more session in `group`, where something is now due at `due`.
+    /// Counts one more session in `group`, which is now due at `due` or before.
     pub(in crate::session) fn add_session(&mut self, endpoint: EndpointTag, group: u8, due: Timestamp) {
         if let Some(active) = self.row_or_new(endpoint).active.get_mut(usize::from(group)) {
             *active = active.saturating_add(1);
@@ -194,10 +196,10 @@ impl Ledger {
         self.touch_group(group, due);
     }
 
-    /// Takes a session off that was removed from a bucket of `group` when the bucket bore `mark`.
+    /// Takes a session off the count that was removed from a bucket of `group`; the bucket had the mark `mark`.
     ///
-    /// A recount that came to the bucket later has not seen the session: there is nothing to correct. One
-    /// that had been there before has counted it.
+    /// If a recount came to the bucket later, it has not seen the session, so the count is right. An earlier recount
+    /// has counted the session.
     pub(in crate::session) fn remove_session(&mut self, endpoint: EndpointTag, group: u8, mark: Timestamp) {
         if self.recounted(group) > mark {
             return;
@@ -205,7 +207,7 @@ impl Ledger {
         self.uncount_session(endpoint, group);
     }
 
-    /// Takes back what [`Ledger::add_session`] did.
+    /// Undoes [`Ledger::add_session`].
     pub(in crate::session) fn uncount_session(&mut self, endpoint: EndpointTag, group: u8) {
         let active = self
             .rows
@@ -235,8 +237,8 @@ impl Ledger {
             .unwrap_or_default()
     }
 
-    /// Whether a configuration names the endpoint. If none does, nobody sees any more whether its sessions are used:
-    /// they end by the times they had, and the server is not told.
+    /// Whether a configuration names the endpoint. If none does, no root sees whether its sessions are used. They end
+    /// by their last lifespans, and the server gets no DELETE.
     pub(in crate::session) fn is_named(&self, endpoint: EndpointTag, now: Timestamp) -> bool {
         self.row(endpoint).is_some_and(|row| now < row.named_until)
     }
@@ -246,7 +248,7 @@ impl Ledger {
         self.row(endpoint).map(|row| row.settings.name.as_str())
     }
 
-    /// Everything the gauges show.
+    /// All numbers of the gauges.
     pub(in crate::session) fn counts(&self) -> Counts {
         let endpoints = self.rows.iter().map(|row| EndpointCounts {
             settings: row.in_force(),
@@ -324,7 +326,7 @@ impl Ledger {
 }
 
 impl Row {
-    /// A row for sessions whose endpoint no configuration has named yet: it lets nobody in.
+    /// A row for sessions whose endpoint no configuration has named yet. It lets no newcomer in.
     fn unnamed(tag: EndpointTag) -> Self {
         let [a, b, c, d] = tag.to_bytes();
         let name = format!("unknown_{a:02x}{b:02x}{c:02x}{d:02x}");
@@ -345,10 +347,10 @@ impl Row {
         }
     }
 
-    /// Puts the settings of a configuration in force that was loaded at `loaded`.
+    /// Puts the settings of the configuration with the load number `loaded` into force.
     ///
-    /// Where the idle timeout becomes shorter, or sessions become evictable, sessions in use may be without a lease
-    /// that the new settings ask for. So no session counts as idle before every root has had its tick.
+    /// If the idle timeout becomes shorter, or sessions become evictable, sessions in use may lack a lease that the
+    /// new settings need. So no session counts as idle before every root has had its tick.
     fn set(&mut self, settings: &EndpointSettings, loaded: Timestamp, now: Timestamp) {
         let shorter = match (settings.lifespans.idle, self.settings.lifespans.idle) {
             (Some(new), Some(old)) => new < old,

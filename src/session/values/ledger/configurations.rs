@@ -1,34 +1,35 @@
-//! Which configurations there are under the `vm_id`, and whose settings are in force.
+//! The configurations under the `vm_id`, and whose settings are in force.
 //!
 //! # The newest one that serves
 //!
-//! Several configurations share the table: those of two listeners, or, after an update, the new one and the one whose
-//! listener drains. Of those that name an endpoint, the newest that *serves* decides the endpoint's settings; of those
-//! that write a cap of the VM, the newest that serves decides the cap.
+//! Several configurations share the table: those of two listeners or, after an update, the new one and that of the
+//! draining listener. For each endpoint, the newest configuration that *serves* and names the endpoint decides its
+//! settings. For the VM's cap, the newest that serves and writes one decides.
 //!
-//! A configuration serves once any root of it has seen a request. Envoy's canary never does, nor do the roots of an
-//! update that Envoy refuses after it has configured the filter. Until any configuration serves, the newest that is
-//! loaded decides, so that the gauges of a fresh start show its limits.
+//! A configuration serves once any root of it has seen a request. Envoy's canary never serves, nor do the roots of an
+//! update that Envoy refuses after it has configured the filter. Until any configuration serves, the newest one that
+//! is loaded decides, so that the gauges of a fresh start show its limits.
 //!
 //! # How old a configuration is
 //!
-//! Its age is the moment at which it was loaded. `on_configure` is called for each load, on the main thread and on
-//! every worker, but also when a worker reloads a configuration after its VM has failed, minutes later: so the moment
-//! of the call will not do. The first root of a load that has something to enter (a tick, or a request) enters the
-//! configuration with the moment of its own `on_configure`; every other root finds it by its identity and takes its
-//! age over. The identity is a hash of the configuration's bytes and of the plugin's names. All that matters is the
-//! order, so the moment is made unique: no two entries have the same.
+//! The age of a configuration is the time of its load. Envoy calls `on_configure` for each load, on the main thread
+//! and on every worker. But a worker also calls it minutes later, when it reloads a configuration after its VM has
+//! failed. So the time of the call is not the age. Instead, the first root of a load that has something to enter (at
+//! a tick or a request) enters the configuration with the time of its own `on_configure`. Every other root finds the
+//! configuration by its identity, and takes its age over. The identity is a hash of the configuration's bytes and of
+//! the plugin's names. Only the order of ages matters, so the time is made unique: no two entries have the same.
 //!
-//! An entry is a lease. Every root of the configuration renews it on its ticks, that of the main thread included,
-//! which no request can make fail. So as long as the listener is there, draining or not, a reload finds the entry
-//! with its old age. A root that is destroyed cuts the lease short to [`LEAVING`]: if others of its listener are
-//! left, they renew it; if not, the entry goes. So a configuration that is loaded again later is new again.
-//! Roots remember age and service, and enter their configuration again where the store has lost it: the order
-//! stays, and a later load is newer, since the clock goes on.
+//! An entry is a lease. Every root of the configuration renews it on its ticks; so does the root of the main thread,
+//! which no request can make fail. So while the listener exists, even if it drains, a reload finds the entry with its
+//! old age. A root that is destroyed shortens the lease to [`LEAVING`]. If its listener has other roots, they renew
+//! it; if not, the entry goes. A configuration that is loaded again later is then new. If the store loses its values,
+//! roots enter their configuration again with the age and the service that they remember. So the order stays, and a
+//! later load is newer, since the clock goes on.
 //!
-//! One case is out of reach. If a configuration is loaded again, byte for byte, while its own old listener drains,
-//! Envoy takes the roots that are there and calls nothing (`getOrCreateThreadLocalPlugin` and the cache of canary
-//! results in proxy-wasm-cpp-host's `src/wasm.cc`). It is then in force when the configuration between has drained.
+//! One case cannot be handled. If a configuration is loaded again, byte for byte, while its own old listener drains,
+//! Envoy takes the existing roots and calls nothing (`getOrCreateThreadLocalPlugin` and the cache of canary results
+//! in proxy-wasm-cpp-host's `src/wasm.cc`). This configuration comes into force when the configuration between the
+//! two has drained.
 
 use core::time::Duration;
 
@@ -36,55 +37,57 @@ use super::{Ledger, MAX_ROWS, Row};
 use crate::session::settings::{Configuration, ConfigurationId, EndpointSettings, EndpointTag};
 use crate::session::time::Timestamp;
 
-/// At most this many configurations at once. Where there are more, the oldest are not in force.
+/// Most configurations at a time. If there are more, the oldest are not in force.
 const MAX_CONFIGURATIONS: usize = 64;
 
 /// An entry lasts this long without a root that renews it; roots tick every second.
 const LEASE: Duration = Duration::from_secs(60);
 
-/// An entry is renewed once it would end sooner than this.
+/// A root renews an entry that would end sooner than this.
 const RENEW_BEFORE: Duration = Duration::from_secs(30);
 
-/// An entry of which a root has been destroyed lasts this long, unless another root renews it.
+/// After the end of one of its roots an entry lasts this long, unless another root renews it.
 const LEAVING: Duration = Duration::from_secs(3);
 
-/// A root that lives has renewed an entry, shortened by another that was destroyed, by this much before the entry's end.
+/// A living root renews an entry that the end of another root has shortened, at the latest this long before the
+/// entry's end.
 const RENEWED_BY: Duration = Duration::from_secs(2);
 
-/// The cap of the VM where no configuration that serves writes one.
+/// The cap of the VM if no configuration that serves writes one.
 const DEFAULT_VM_LIMIT: u32 = 10_000;
 
-/// A configuration of which there are roots.
+/// A configuration that has roots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) id: ConfigurationId,
     /// When it was loaded; no two entries have the same.
     pub(super) loaded: Timestamp,
-    /// It is gone then, if no root renews it.
+    /// The entry goes at this time, unless a root renews it.
     pub(super) until: Timestamp,
-    /// A listener serves requests by it.
+    /// A listener serves requests by this configuration.
     pub(super) serves: bool,
-    /// The VM's cap that it writes.
+    /// The VM's cap that the configuration writes.
     pub(super) vm_limit: Option<u32>,
 }
 
-/// What a root found when it kept its configuration in the ledger.
+/// What a root finds when it enters or renews its configuration in the ledger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
-    /// The configuration was not there before: this root is the first of its load.
+    /// The configuration is new: this root is the first of its load.
     pub is_new: bool,
-    /// Two configurations that serve write different caps of the VM: the one in force, and the other. Told once in the
-    /// life of the ledger.
+    /// Two configurations that serve write different caps of the VM: the one in force, and the other. Returned once
+    /// in the life of the ledger.
     pub differing_limits: Option<(u32, u32)>,
 }
 
 impl Ledger {
-    /// Whether any configuration is there. None is only before the first, and after the host has lost the ledger.
+    /// Whether there is any configuration. There is none before the first one, and after the host has lost the
+    /// ledger.
     pub(in crate::session) fn is_configured(&self) -> bool {
         !self.configurations.is_empty()
     }
 
-    /// The cap of the VM; 0, so that nobody is let in, where no configuration is there.
+    /// The cap of the VM. Without any configuration it is 0, so that no newcomer is let in.
     pub(in crate::session) fn vm_limit(&self) -> u32 {
         match self.newest_with_limit() {
             Some(entry) => entry.vm_limit.unwrap_or(DEFAULT_VM_LIMIT),
@@ -93,7 +96,7 @@ impl Ledger {
         }
     }
 
-    /// Gives a configuration that is being loaded its age: the one it has, if roots of it are there.
+    /// Gives a configuration its age at its load. If the configuration has roots already, it keeps its age.
     pub(in crate::session) fn load(&self, configuration: &mut Configuration, now: Timestamp) {
         let there = self
             .entry(configuration.id)
@@ -103,8 +106,8 @@ impl Ledger {
         configuration.loaded = there.map_or(next, |entry| entry.loaded);
     }
 
-    /// Keeps the configuration of a living root in force, as far as newer ones leave it anything to decide, and drops
-    /// what no living root keeps. The second value tells whether anything has changed.
+    /// Keeps the configuration of a living root in force, unless newer ones decide everything, and drops the entries
+    /// that no root renews. The second value tells whether anything has changed.
     pub(in crate::session) fn keep(
         &mut self,
         configuration: &mut Configuration,
@@ -133,7 +136,8 @@ impl Ledger {
         )
     }
 
-    /// A root of the configuration is destroyed: what no other root renews is gone soon. False if nothing changes.
+    /// Handles the end of a root of the configuration: what no other root renews is gone soon. Returns false if
+    /// nothing changes.
     pub(in crate::session) fn leave(&mut self, configuration: &Configuration, now: Timestamp) -> bool {
         let soon = now.after(LEAVING);
         let mut changed = false;
@@ -158,8 +162,8 @@ impl Ledger {
         changed
     }
 
-    /// Enters or renews the configuration: whether it was not there, and whether anything has changed. `None` if there
-    /// are too many.
+    /// Enters or renews the configuration. Returns whether it was new, and whether anything has changed. `None` if
+    /// there are too many.
     fn enter(&mut self, configuration: &mut Configuration, now: Timestamp) -> Option<(bool, bool)> {
         let known = self
             .configurations
@@ -169,7 +173,7 @@ impl Ledger {
             return self.add(configuration, now).then_some((true, true));
         };
         let before = *entry;
-        // A load that came after the last root of the one before was destroyed is a new one.
+        // A load after the end of the last root of the earlier load is a new load.
         if entry.is_abandoned(now) {
             entry.loaded = entry.loaded.max(configuration.loaded);
         }
@@ -184,7 +188,7 @@ impl Ledger {
         Some((false, changed))
     }
 
-    /// Adds the configuration; false if there is no room for one so old.
+    /// Adds the configuration. Returns false if all others are newer and there is no room.
     fn add(&mut self, configuration: &mut Configuration, now: Timestamp) -> bool {
         while self
             .configurations
@@ -240,7 +244,7 @@ impl Ledger {
         changed
     }
 
-    /// Whether the configuration has to put its settings into the row: no newer one that serves has done so.
+    /// Whether the configuration must write its settings into the row, since no newer one that serves has done so.
     fn decides(&self, configuration: &Configuration, row: &Row, settings: &EndpointSettings) -> bool {
         if row.loaded == configuration.loaded {
             return row.settings != *settings;
@@ -252,7 +256,7 @@ impl Ledger {
         !self.configurations.iter().any(is_newer)
     }
 
-    /// Has sweeps look at the endpoint's sessions: other lifespans may have made some of them due.
+    /// Makes sweeps visit the endpoint's sessions, since new lifespans may have made some of them due.
     fn wake_groups_of(&mut self, endpoint: EndpointTag, now: Timestamp) {
         for group in self.groups_of(endpoint) {
             if let Some(group) = self.groups.get_mut(usize::from(group)) {
@@ -278,7 +282,7 @@ impl Ledger {
         self.configurations.iter().find(|entry| entry.id == id)
     }
 
-    /// Those that decide, and write a cap of the VM.
+    /// The configurations that decide, and write a cap of the VM.
     fn with_limit(&self) -> impl Iterator<Item = &Entry> {
         let any_serves = self.any_serves();
         let decides = move |entry: &&Entry| entry.serves || !any_serves;
@@ -302,13 +306,13 @@ impl Ledger {
 }
 
 impl Entry {
-    /// A root has been destroyed, and no other has renewed the entry since, although each had a tick.
+    /// A root was destroyed, and no other has renewed the entry since, although each had a tick.
     fn is_abandoned(&self, now: Timestamp) -> bool {
         self.until <= now.after(RENEWED_BY)
     }
 }
 
-/// The next moment that can be told from this one.
+/// The next time that differs from this one in the table.
 fn just_after(moment: Timestamp) -> Timestamp {
     moment.after(Duration::from_millis(1))
 }

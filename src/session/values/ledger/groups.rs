@@ -1,10 +1,10 @@
 //! Groups of buckets: who sweeps one, when it is due, and when its counts are replaced.
 //!
-//! A sweep that finds other counts than the ledger's, though none moved meanwhile, has met either a fault
-//! or somebody halfway through a change. So it only marks the group as suspect. The sweep after that, a
-//! [`GRACE`] later, rewrites every bucket with its own mark: who has read a bucket before fails to write it
-//! and starts anew, and who removes a session after finds the mark. What such a sweep has counted is the
-//! truth, unless a count has moved meanwhile; then it is tried again.
+//! If a sweep's counts differ from the ledger's and nothing changed during the sweep, either counts have drifted or
+//! another worker is between its two writes. So the sweep only marks the group as suspect. The next sweep, a
+//! [`GRACE`] later, is a recount: it rewrites every bucket with its own mark. A worker that read a bucket before the
+//! rewrite fails to write it and starts again. A worker that removes a session after the rewrite finds the mark. So
+//! the recount's counts are right, unless a count has changed meanwhile; then the next sweep tries again.
 
 use core::time::Duration;
 
@@ -19,10 +19,10 @@ pub(in crate::session) const GROUPS: u8 = 64;
 /// Buckets in one group.
 pub(in crate::session) const GROUP_LEN: u16 = BUCKETS / GROUPS as u16;
 
-/// A claimed group is free for others after this, should its sweeper have died.
+/// A claimed group is free for other workers after this time, in case its sweeper has died.
 pub(in crate::session) const CLAIM: Duration = Duration::from_secs(10);
 
-/// Time for whoever was caught halfway through a change to finish it: a mismatch is no fault before.
+/// The time for a worker to finish a change of two writes. Only a mismatch that lasts longer is a fault.
 pub(in crate::session) const GRACE: Duration = Duration::from_secs(2);
 
 /// The state of one group of buckets.
@@ -30,42 +30,42 @@ pub(in crate::session) const GRACE: Duration = Duration::from_secs(2);
 pub(in crate::session) struct Group {
     /// Nothing in the group is due before this.
     pub(super) due: Timestamp,
-    /// Somebody sweeps the group.
+    /// A worker sweeps the group.
     pub(super) claimed: bool,
-    /// When the last claim lapses or would have.
+    /// When the last claim lapses, or would have lapsed.
     pub(super) claimed_until: Timestamp,
-    /// Changes with every change of the group's counts, so that a recount knows it was overtaken.
+    /// Changes with every change of the group's counts, so that a recount knows whether it was overtaken.
     pub(super) changes: u16,
     /// The mark of the recount that replaced the group's counts last.
     pub(super) recounted: Timestamp,
-    /// The last sweep counted otherwise than the ledger: the next one recounts under exclusion.
+    /// The last sweep's counts differed from the ledger's, so the next sweep recounts and keeps writers out.
     pub(super) suspect: bool,
     /// Bytes of the group's keys and values.
     pub(super) bytes: u32,
 }
 
-/// A group claimed for sweeping, and its state at that moment.
+/// A group claimed for sweeping, and its state at the time of the claim.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::session) struct Claim {
     pub(in crate::session) group: u8,
     state: Group,
 }
 
-/// What a sweep found in its group, to be put into the ledger.
+/// The results of a sweep of one group, for the ledger.
 #[derive(Debug, Default)]
 pub(in crate::session) struct GroupTally {
     /// Sessions alive, by endpoint.
     pub(in crate::session) alive: Vec<(EndpointTag, u32)>,
-    /// Sessions this sweep has ended: the endpoint, and the mark of the bucket they were in.
+    /// The sessions that this sweep has ended: the endpoint, and the mark of the bucket.
     pub(in crate::session) ended: Vec<(EndpointTag, Timestamp)>,
     pub(in crate::session) next_due: Timestamp,
     pub(in crate::session) bytes: u32,
-    /// Every bucket was read, and rewritten where the claim asked for exclusion.
+    /// Every bucket was read, and also rewritten if the claim said so.
     pub(in crate::session) complete: bool,
 }
 
 impl Group {
-    /// When the group is free to be claimed: when it is due or, if it is claimed, when the claim lapses.
+    /// When the group can be claimed: when it is due or, if it is claimed, when the claim lapses.
     fn claimable_at(&self) -> Timestamp {
         if self.claimed {
             self.claimed_until
@@ -76,17 +76,17 @@ impl Group {
 }
 
 impl Claim {
-    /// The mark to leave in every bucket, if the sweep must rewrite them all to keep writers out.
+    /// The mark for every bucket, if the sweep must rewrite them all to keep writers out.
     ///
-    /// Of two claims of one group the later lapses later, whatever the clock does: so that moment tells a
-    /// claim from all others, and which came first.
+    /// Of two claims of one group the later one lapses later, whatever the clock does. So that time identifies a
+    /// claim, and tells which came first.
     pub(in crate::session) fn mark(&self) -> Option<Timestamp> {
         self.state.suspect.then_some(self.state.claimed_until)
     }
 }
 
 impl Ledger {
-    /// Claims the group that has been due longest, if any is due and nobody has it.
+    /// Claims the group that has been due longest, if any is due and not claimed.
     pub(in crate::session) fn claim(&mut self, now: Timestamp) -> Option<Claim> {
         let (index, group) = (0..)
             .zip(self.groups.iter_mut())
@@ -103,7 +103,7 @@ impl Ledger {
         })
     }
 
-    /// Enters what the sweep of `claim` found; the number of counts it had to put right.
+    /// Enters the results of the sweep of `claim`. Returns the number of counts that it repaired.
     pub(in crate::session) fn finish(&mut self, claim: &Claim, tally: &GroupTally, now: Timestamp) -> u32 {
         let before = self.group(claim.group);
         for (endpoint, mark) in &tally.ended {
@@ -114,7 +114,7 @@ impl Ledger {
             return 0;
         };
         group.due = group.due.min(tally.next_due);
-        // Only the last claim may judge: the marks of an earlier one no longer stand in the buckets.
+        // Only the last claim may decide: the buckets no longer have the marks of an earlier one.
         if before.claimed_until != claim.state.claimed_until {
             return 0;
         }
@@ -141,7 +141,7 @@ impl Ledger {
         self.group(group).recounted
     }
 
-    /// Notes that something in `group` is due at `due`, and that counts in flight have moved.
+    /// Notes that something in `group` is due at `due`, and that its counts have changed.
     pub(in crate::session) fn touch_group(&mut self, group: u8, due: Timestamp) {
         if let Some(group) = self.groups.get_mut(usize::from(group)) {
             group.changes = group.changes.wrapping_add(1);
@@ -149,7 +149,7 @@ impl Ledger {
         }
     }
 
-    /// Puts all groups but these to sleep, so that a simulated world need not sweep empty ones.
+    /// Leaves only these groups to sweeps, so that a simulated world need not sweep empty ones.
     #[cfg(test)]
     pub(in crate::session) fn leave_awake(&mut self, awake: &[u8]) {
         for (index, group) in (0..).zip(self.groups.iter_mut()) {
@@ -159,7 +159,7 @@ impl Ledger {
         }
     }
 
-    /// Has the next sweep of these groups recount them under exclusion.
+    /// Makes the next sweep of these groups a recount.
     #[cfg(test)]
     pub(in crate::session) fn suspect(&mut self, suspects: &[u8]) {
         for (index, group) in (0..).zip(self.groups.iter_mut()) {
@@ -187,7 +187,7 @@ mod tests {
         EndpointTag::of("mcp")
     }
 
-    /// One session counted in the only group that is awake, and none there.
+    /// One session counted in the only group that is swept, while its buckets hold none.
     fn ledger() -> Ledger {
         let mut ledger = Ledger::empty();
         ledger.add_session(mcp(), 0, at(0));

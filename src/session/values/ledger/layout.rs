@@ -25,8 +25,8 @@ use crate::session::store::{LAYOUT, StoreError};
 use crate::session::time::Timestamp;
 
 impl Ledger {
-    /// Decodes a ledger; absent or empty bytes are an empty one, as are bytes of our own layout that do
-    /// not add up (a recount then finds the truth).
+    /// Decodes a ledger. Absent or empty bytes are an empty ledger, and so are inconsistent bytes of this layout; a
+    /// recount then finds the right counts.
     pub(in crate::session) fn from_value(bytes: &[u8]) -> Result<Self, StoreError> {
         match bytes.first() {
             None => Ok(Self::empty()),

@@ -1,23 +1,22 @@
-//! Places and streams that a root accounts for, each with a deadline: what a dead root leaves behind goes
-//! by itself.
+//! The reservations and streams of each root, with a deadline, so that those of a dead root go by themselves.
 
 use super::super::record::RootTag;
 use crate::session::settings::EndpointTag;
 use crate::session::time::Timestamp;
 
-/// At most this many rows: more than every worker of a large machine needs.
+/// Most rows. Every worker of a large machine needs fewer.
 const MAX_LEASES: usize = 16_384;
 
-/// What a [`Lease`] counts.
+/// The kind of things that a [`Lease`] counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::session) enum Leased {
-    /// Places of initializations without an answer; `until` is when they are given back.
+    /// Reservations of initializations without an answer; they are given back at `until`.
     Reservations,
     /// Open GET streams; the root renews `until` while it has any.
     Streams,
 }
 
-/// A number of places or streams of one root, until a deadline.
+/// A number of reservations or streams of one root, until a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lease {
     pub(super) root: RootTag,
@@ -27,12 +26,12 @@ pub(super) struct Lease {
     pub(super) count: u32,
 }
 
-/// All of them.
+/// The leases of all roots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Leases(pub(super) Vec<Lease>);
 
 impl Leases {
-    /// Counts one more; false if the table of leases is full.
+    /// Counts one more. Returns false if the table of leases is full.
     pub(super) fn add(
         &mut self,
         leased: Leased,
@@ -58,7 +57,7 @@ impl Leases {
         room
     }
 
-    /// Takes one off; false if it is no longer there.
+    /// Takes one off. Returns false if it is gone.
     pub(super) fn take(
         &mut self,
         leased: Leased,
@@ -74,14 +73,14 @@ impl Leases {
         true
     }
 
-    /// Drops what has passed its deadline; true if there was any.
+    /// Drops leases that have passed their deadline. Returns true if there were any.
     pub(super) fn reap(&mut self, now: Timestamp) -> bool {
         let before = self.0.len();
         self.0.retain(|lease| now < lease.until);
         self.0.len() != before
     }
 
-    /// Renews what `root` holds of `held` and would lose before `before`; true if anything changed.
+    /// Renews the leases of `root` that end before `before`. Returns true if anything changed.
     pub(super) fn renew(
         &mut self,
         leased: Leased,
@@ -99,7 +98,7 @@ impl Leases {
         changed
     }
 
-    /// How many there are, at one endpoint or at all.
+    /// How many are counted, at one endpoint or at all.
     pub(super) fn count(&self, leased: Leased, endpoint: Option<EndpointTag>) -> u32 {
         let counted =
             |lease: &&Lease| lease.leased == leased && endpoint.is_none_or(|tag| lease.endpoint == tag);
@@ -107,7 +106,7 @@ impl Leases {
         counts.fold(0, u32::saturating_add)
     }
 
-    /// Whether anything is held at `endpoint`.
+    /// Whether there is a lease at `endpoint`.
     pub(super) fn any_at(&self, endpoint: EndpointTag) -> bool {
         self.0.iter().any(|lease| lease.endpoint == endpoint)
     }
@@ -119,7 +118,8 @@ impl Leases {
         endpoint: EndpointTag,
         until: Timestamp,
     ) -> Option<&mut Lease> {
-        // A renewed deadline is no part of a stream's identity; a place's deadline is what names its cohort.
+        // The deadline of streams may be renewed, so streams are found without it. Reservations are found by their
+        // deadline.
         self.0.iter_mut().find(|lease| {
             lease.leased == leased
                 && lease.root == root
