@@ -21,11 +21,11 @@ use crate::session::{
 
 /// For this long after a scan, sessions that became idle on this root since then count as those idle longest. Stamps
 /// are no more exact than this where no request writes them.
-const LOOK_HOLDS: Duration = Duration::from_secs(1);
+const SCAN_HOLDS: Duration = Duration::from_secs(1);
 
 /// Most scans for one newcomer. More than one is needed if other newcomers are quicker to take the sessions that a
 /// scan finds.
-const MOST_LOOKS: usize = 4;
+const MOST_SCANS: usize = 4;
 
 /// The idle sessions that one root would evict next, by endpoint, the longest idle first.
 ///
@@ -43,7 +43,7 @@ struct AtEndpoint {
     /// The progress of the scans.
     round: Round,
     /// When the round began.
-    looked: Timestamp,
+    scanned: Timestamp,
     /// The table's version of the value for idle sessions at that time.
     heard: Option<Version>,
 }
@@ -85,13 +85,13 @@ impl LongestIdle {
             return Ok(None);
         }
         let known = self.at(endpoint);
-        for _ in 0..MOST_LOOKS {
+        for _ in 0..MOST_SCANS {
             while let Some((stamp, key)) = known.take_next(evict_after, now) {
                 if let Some(ended) = table.evict_resting(key, stamp, lifespans, now)? {
                     return Ok(Some(ended));
                 }
             }
-            if !known.look(table, evict_after, now)? {
+            if !known.scan(table, evict_after, now)? {
                 break;
             }
         }
@@ -106,7 +106,7 @@ impl LongestIdle {
                 seen: Candidates::default(),
                 rested: Candidates::default(),
                 round: Round::default(),
-                looked: Timestamp::default(),
+                scanned: Timestamp::default(),
                 heard: None,
             });
             self.0.len() - 1
@@ -120,14 +120,14 @@ impl AtEndpoint {
     /// The next candidate; `None` if the table must be scanned first.
     fn take_next(&mut self, evict_after: Duration, now: Timestamp) -> Option<Resting> {
         let next = self.seen.take_longest_idle(evict_after, now);
-        if next.is_some() || now.since(self.looked) >= LOOK_HOLDS {
+        if next.is_some() || now.since(self.scanned) >= SCAN_HOLDS {
             return next;
         }
         self.rested.take_longest_idle(evict_after, now)
     }
 
     /// Scans the table, if there may be more to find. Returns whether a session was found that may be evicted.
-    fn look<S: Store>(
+    fn scan<S: Store>(
         &mut self,
         table: &Table<S>,
         evict_after: Duration,
@@ -139,7 +139,7 @@ impl AtEndpoint {
             }
             self.begin_round(table, evict_after, now)?;
         }
-        table.look_for_idle(self.endpoint, evict_after, &mut self.round, &mut self.seen, now)?;
+        table.scan_for_idle(self.endpoint, evict_after, &mut self.round, &mut self.seen, now)?;
         Ok(self.seen.has_idle(evict_after, now))
     }
 
@@ -168,7 +168,7 @@ impl AtEndpoint {
             (None, now.after(evict_after))
         };
         self.heard = heard;
-        self.looked = now;
+        self.scanned = now;
         self.seen.clear();
         self.rested.clear();
         self.round.begin(unseen_until);

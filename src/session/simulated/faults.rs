@@ -1,9 +1,9 @@
-//! Workers that die halfway, races that are lost, values that vanish or are not ours, clocks that go back.
+//! Workers that die halfway, races that are lost, values that vanish or are foreign, clocks that go back.
 
 use super::pairs::{Op, Stage, alive, new};
 use super::*;
 
-/// After a round of sweeps by another worker, nothing of what happened is left to see.
+/// After a round of sweeps by another worker, the faults have left no trace.
 #[track_caller]
 fn assert_heals(stage: &Stage) {
     stage.world.sweep_round(&stage.workers[1]);
@@ -147,8 +147,8 @@ fn without_a_ledger_nobody_is_let_in_and_nobody_is_shut_out() {
     assert!(matches!(standing, Standing::Alive(_)));
 }
 
-/// A lost ledger forgets how many there are. Until the next round of sweeps has counted them anew, as many
-/// again may be let in; then nobody is until enough have ended.
+/// A lost ledger forgets how many sessions there are. Until the next round of sweeps has counted them again, as many
+/// more may be let in; after that no newcomer is, until enough have ended.
 #[test]
 fn a_lost_ledger_lets_in_at_most_the_cap_again_and_only_until_the_recount() {
     let world = World::new(settings(4, 4, 4));

@@ -1,7 +1,6 @@
-//! Workers that run at the same time: whenever one calls the store, another may go on instead.
+//! Workers that run at the same time: at each call of the store, another worker may go on instead.
 //!
-//! `shuttle` picks who goes on, and every random choice; a failure prints the schedule that leads to it, for
-//! [`shuttle::replay`].
+//! `shuttle` chooses the worker, and every random value. A failure prints its schedule, for [`shuttle::replay`].
 
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
@@ -13,7 +12,7 @@ use super::*;
 /// What may happen besides the workers' operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Weather {
-    /// Time passes, but nobody halfway through a change is held up for as long as a recount waits.
+    /// Time passes, but no worker halfway through a change is delayed for as long as a recount waits.
     Calm,
     /// Any call may take a long time.
     Slow,
@@ -48,7 +47,7 @@ fn recounts_and_changes_may_overlap_in_any_way() {
     explore(iterations(1000), recount_amid_changes);
 }
 
-/// Runs `scene` under both schedulers: uniformly random, and with priorities, which find other orders.
+/// Runs `scene` under both schedulers: uniformly random, and with priorities, which finds other orders.
 pub(super) fn explore(iterations: usize, scene: fn()) {
     run(RandomScheduler::new_from_seed(seed(), iterations), scene);
     run(PctScheduler::new_from_seed(seed(), 4, iterations), scene);
@@ -159,8 +158,7 @@ fn operate(
     Ok(())
 }
 
-/// One worker keeps a session in use, and lets time pass between its renewals; others use it, leave it, and
-/// sweep.
+/// One worker keeps a session in use, and lets time pass between its renewals. Others use it, leave it, and sweep.
 fn keep_in_use() {
     let world = stage();
     let id = &ids(1)[0];
@@ -187,8 +185,8 @@ fn keep_in_use() {
     }
 }
 
-/// Some recount one group again and again, held up for as long as it takes to lose a claim, while others
-/// open and end sessions in it.
+/// Some workers recount one group again and again, delayed for long enough to lose their claim, while others open and
+/// end sessions in it.
 fn recount_amid_changes() {
     let world = stage();
     let ids = || ids(0).iter().filter(|id| id.key.bucket() < 2).take(3);

@@ -18,7 +18,7 @@ fn short() -> &'static Id {
     &ids(1)[0]
 }
 
-/// Sweeps every second for `span`; whether `id` is alive at the end, and when it ended.
+/// Sweeps every second for `span`. Returns whether `id` is alive at the end, and when it ended.
 fn ended_within(world: &World, sweeper: &Worker, span: u64, id: &Id) -> Option<(u64, EndReason)> {
     (1..=span).find_map(|second| {
         world.advance(SECOND);

@@ -1,4 +1,4 @@
-//! The memory of the worlds: with a clock, and with an audit of every write.
+//! The memory of the worlds, with a clock, and with an audit of every write.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, HashSet};
@@ -10,7 +10,7 @@ use super::super::values::bucket::Bucket;
 use super::super::values::ledger::{Leased, Ledger};
 use super::*;
 
-/// What all workers share: the values, the clock, and whether the audit is on.
+/// The state that all workers share: the values, the clock, and whether the audit is on.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) memory: Memory,
@@ -19,7 +19,7 @@ pub(super) struct Shared {
     audit: Audit,
 }
 
-/// What must hold after every single write.
+/// The invariants that must hold after every single write.
 #[derive(Clone)]
 struct Audit {
     names: BTreeMap<[u8; 4], String>,
@@ -58,7 +58,7 @@ impl Shared {
         self.memory.handle_that_counts(is_hot)
     }
 
-    /// A copy of everything as it is, for a world of its own.
+    /// A copy of all values, for another world.
     pub(super) fn fork(&self) -> Self {
         let is_audited = self.is_audited.load(Ordering::Relaxed);
         let now = self.now().as_millis();
@@ -70,12 +70,12 @@ impl Shared {
         )
     }
 
-    /// From now on, the ledger counts every record that is in a bucket, and counts no more than the caps allow.
+    /// From now on, the ledger must count every record in a bucket, and no more sessions than the caps allow.
     pub(super) fn start_audit(&self) {
         self.is_audited.store(true, Ordering::Relaxed);
     }
 
-    /// As after the loss of a value: nothing is promised until the next recount.
+    /// Called after the loss of a value: the audit's invariants need not hold until the next recount.
     pub(super) fn stop_audit(&self) {
         self.is_audited.store(false, Ordering::Relaxed);
     }
@@ -93,7 +93,7 @@ impl Shared {
         self.clock.store(to.as_millis(), Ordering::Relaxed);
     }
 
-    /// The sessions that are really in buckets, by endpoint.
+    /// The sessions in the buckets, by endpoint.
     pub(super) fn records(&self) -> BTreeMap<String, u32> {
         self.memory.look(|data| self.audit.records(data))
     }
@@ -107,7 +107,7 @@ impl Audit {
             let Some((bytes, _)) = data.get(&Key::Bucket(index)) else {
                 continue;
             };
-            // What another version has written is its own business.
+            // A bucket of another version of the filter is not read.
             let Ok(bucket) = Bucket::from_value(bytes.to_vec()) else {
                 continue;
             };
@@ -146,8 +146,7 @@ impl Audit {
     }
 }
 
-/// Whether more than one worker may ever care for the value. Calls for others are neither counted nor
-/// interleaved.
+/// Whether several workers ever use the value. Calls for other values are neither counted nor interleaved.
 fn is_hot(key: Key) -> bool {
     match key {
         Key::HashKey | Key::Ledger | Key::Rests => true,

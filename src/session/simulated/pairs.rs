@@ -1,18 +1,18 @@
-//! Every pair of operations, one of them interrupted by the other at every call it makes: what `interleaved`
-//! finds by chance, this finds for certain, as long as one interruption is enough.
+//! Every pair of operations: one interrupts the other at each of its calls. `interleaved` finds such cases by chance;
+//! this finds all that need one interruption.
 
 use std::sync::{Arc, Mutex};
 
 use super::*;
 
-/// What a worker does. All act on the same three sessions.
+/// An operation of a worker. All of them act on the same three sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Op {
     Reserve,
     Release,
-    /// Opens a new session in the place kept for it.
+    /// Opens a new session with its reservation.
     Open,
-    /// The same, after the place was given back.
+    /// The same, after the reservation was given back.
     OpenLate,
     Adopt,
     /// Opens a session whose id is alive already.
@@ -26,7 +26,7 @@ pub(super) enum Op {
     Rest,
     /// Uses a session that has outlived its time.
     UseOverdue,
-    /// Sweeps what is due, the overdue session with it.
+    /// Sweeps the group that is due, with the overdue session in it.
     Sweep,
     /// The same, as a recount that keeps writers out.
     Recount,
@@ -51,7 +51,7 @@ impl Op {
     ];
 }
 
-/// One session alive, one overdue, one to come; a place kept by each of two workers, and one to spare.
+/// One session alive, one overdue, one not opened yet; a reservation of each of two workers, and room for one more.
 pub(super) struct Stage {
     pub(super) world: World,
     pub(super) workers: [Worker; 2],
@@ -63,7 +63,7 @@ pub(super) fn alive() -> &'static Id {
 }
 
 fn overdue() -> &'static Id {
-    // In a bucket with the others, so that all meet there.
+    // An id in the same bucket as the others, so that all operations meet there.
     ids(1)
         .iter()
         .find(|id| id.key.bucket() == alive().key.bucket())
@@ -111,7 +111,7 @@ impl Stage {
         }
     }
 
-    /// Does `op` as worker `index`; what an opening came to.
+    /// Does `op` as worker `index`. Returns the result of an opening.
     pub(super) fn act(&self, index: usize, op: Op) -> Result<Option<Opened>, StoreError> {
         let (world, worker) = (&self.world, &self.workers[index]);
         match op {
@@ -169,7 +169,7 @@ fn no_operation_is_hurt_by_another_that_comes_at_any_of_its_calls() {
     }
 }
 
-/// Runs `first`, interrupted by `second` at `call`; false if it made fewer calls.
+/// Runs `first`, interrupted by `second` at `call`. Returns false if `first` made fewer calls.
 fn interrupted(base: &Stage, first: Op, second: Op, call: u64) -> bool {
     let stage = Arc::new(base.fork());
     let came_to = Arc::new(Mutex::new(None));
@@ -191,10 +191,11 @@ fn interrupted(base: &Stage, first: Op, second: Op, call: u64) -> bool {
         .expect(&context);
     println!("{context}");
     stage.world.assert_counts_are_true();
-    // The first ends last: what it says of a session it has opened still stands, unless the other came
-    // when the session was in the bucket already, and only the place was still to be given back.
+    // The first operation ends last, so its result about a session that it opened still holds. The exception: the
+    // other operation came when the session was in the bucket already, and only the reservation was left to give
+    // back.
     let seen = if first == Op::Remint {
-        // It is alive and freshly stamped: nothing is written.
+        // The session is alive and freshly stamped, so nothing is written.
         call > 0
     } else {
         first == Op::Announce && call > 1

@@ -1,4 +1,5 @@
-//! Quotas: no principal ever has more than its own, whoever comes between, and nothing that is gone counts for long.
+//! Quotas: no principal ever has more than its quota, whatever happens in between, and an ended session does not
+//! count for long.
 
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ fn roomy() -> (World, Worker) {
     (world, worker)
 }
 
-/// Every book that is not empty is as long as one can be told apart from an empty value.
+/// The number of bytes in books that are not zero; an empty value has almost none.
 fn bytes_of_books(world: &World) -> usize {
     (0..store::PRINCIPALS)
         .filter_map(|index| world.shared.memory.value(Key::Principals(index)))
@@ -145,7 +146,7 @@ fn the_sweep_leaves_nothing_of_principals_that_nobody_hears_of_again() {
     })
     .unwrap();
     world.sweep(&worker);
-    // Each value still says how long it is.
+    // Each value still has its length.
     assert!(
         bytes_of_books(&world) <= empty + 60,
         "{} {empty}",
@@ -258,8 +259,8 @@ fn no_interleaving_exceeds_a_quota_or_leaves_it_too_small() {
     explore(iterations(600), crowd);
 }
 
-/// Several workers open and end sessions of one principal, checks of its book come between, and all of them
-/// may be held up anywhere.
+/// Several workers open and end sessions of one principal, while its book is compared with the table. Each of them
+/// may be delayed at any call.
 fn crowd() {
     let world = stage();
     let ids = || ids(0).iter().filter(|id| id.key.bucket() < 2).take(3);
@@ -310,7 +311,7 @@ fn the_longest_idle_goes_first_and_never_one_in_use() {
         world.rest(&worker, id).unwrap();
         world.advance(secs(1));
     }
-    // The first is used anew and rests, the second is in use by somebody else.
+    // The first session is used again and becomes idle. Another worker uses the second.
     world.use_session(&other, &ids[0]).unwrap();
     world.rest(&other, &ids[0]).unwrap();
     world.use_session(&other, &ids[1]).unwrap();
@@ -330,7 +331,7 @@ fn the_longest_idle_goes_first_and_never_one_in_use() {
             (ids[expected].key, EndReason::Evicted)
         );
     }
-    // What is known to be next is used meanwhile.
+    // The next candidate is used meanwhile.
     world.use_session(&other, &ids[4]).unwrap();
     for expected in [5, 0] {
         assert_eq!(evict().unwrap().unwrap().session.key, ids[expected].key);
@@ -343,7 +344,7 @@ fn the_longest_idle_goes_first_and_never_one_in_use() {
     world.assert_counts_are_true();
 }
 
-/// Newcomers evict, while others use sessions and leave them.
+/// Newcomers evict sessions, while others use sessions and leave them.
 #[test]
 fn evictions_exceed_no_cap_and_end_nothing_in_use() {
     explore(iterations(300), || {
@@ -365,7 +366,7 @@ fn evictions_exceed_no_cap_and_end_nothing_in_use() {
                             .unwrap();
                     }
                     if matches!(world.use_session(&worker, id), Ok(Standing::Alive(_))) {
-                        // Whatever others do now, it is in use.
+                        // The session is in use now, whatever other workers do.
                         let standing = world.use_session(&worker, id).unwrap();
                         assert!(matches!(standing, Standing::Alive(_)), "{standing:?}");
                         world.rest(&worker, id).unwrap();
@@ -390,7 +391,7 @@ fn principals_that_come_and_go_leave_nothing() {
             (0..store::PRINCIPALS).filter_map(|index| world.shared.memory.value(Key::Principals(index)));
         values.map(|value| value.len()).sum()
     };
-    // The worlds make their buckets when they need them.
+    // A world makes its buckets when it first needs them.
     admit(&world, &worker, ALICE, &ids(0)[0]).unwrap();
     world.end(&worker, &ids(0)[0]).unwrap();
     let (keys, before) = (world.shared.memory.keys(), bytes(&world));

@@ -1,4 +1,4 @@
-//! One thing after another, against a model that a reader can follow.
+//! One operation after another, compared with a simple model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use proptest::test_runner::RngSeed;
 
 use super::*;
 
-/// Which session: its endpoint, and the number of its id.
+/// Names a session: its endpoint, and the number of its id.
 type Name = (usize, usize);
 
 const CAPS: [u32; 2] = [4, 5];
@@ -76,7 +76,7 @@ proptest! {
     }
 }
 
-/// A session the model believes to be alive.
+/// A session that is alive by the model.
 #[derive(Clone, Debug)]
 struct Alive {
     opened: Timestamp,
@@ -408,7 +408,7 @@ impl Model {
         self.ended.insert(name, until);
     }
 
-    /// Whether the table knows that the session has ended; `None` if it may have had to forget.
+    /// Whether the table must know that the session has ended; `None` if it may have forgotten it.
     fn remembers(&self, name: Name) -> Option<bool> {
         let now = self.world.now();
         let Some(until) = self.ended.get(&name).filter(|until| now < **until) else {
@@ -420,7 +420,7 @@ impl Model {
         (self.ended.iter().filter(as_recent).count() <= REMEMBERED).then_some(true)
     }
 
-    /// Whether the session has not been used for its idle timeout, or has reached its lifetime.
+    /// Whether the session was not used for its idle timeout, or has reached its lifetime.
     fn may_have_ended(&self, name: Name) -> bool {
         let (now, lifespans, alive) = (self.world.now(), self.lifespans(name), &self.alive[&name]);
         let lives_until = lifespans.lifetime.map(|lifetime| alive.opened.after(lifetime));
@@ -462,7 +462,7 @@ impl Model {
 }
 
 impl Alive {
-    /// Forgets the leaseholders of a lease that has run out, or that all have left.
+    /// Forgets the leaseholders if their lease has run out, or if all have left.
     fn lapse(&mut self, now: Timestamp) {
         if self.lease <= now || self.leaseholders.is_empty() {
             self.leaseholders.clear();

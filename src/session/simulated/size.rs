@@ -1,4 +1,4 @@
-//! What the table weighs.
+//! How large the table is.
 
 use super::super::values::bucket::Bucket;
 use super::*;
@@ -9,7 +9,7 @@ fn a_session_without_its_id_takes_under_52_bytes_at_a_million() {
     assert!(bytes_at_a_million(session) < 52.0);
 }
 
-/// With `terminate_upstream`, and a UUID for an id.
+/// With `terminate_upstream`, and a UUID as id.
 #[test]
 fn a_session_whose_end_the_server_is_to_hear_of_takes_under_140() {
     let owing = |key, endpoint| Session {
@@ -20,7 +20,7 @@ fn a_session_whose_end_the_server_is_to_hear_of_takes_under_140() {
     assert!(bytes_at_a_million(owing) < 140.0);
 }
 
-/// Bytes a session, of a million ids of which those are entered that fall into a 64th of the buckets.
+/// Bytes per session at a million ids. Only the ids that fall into a 64th of the buckets are entered.
 fn bytes_at_a_million(session: impl Fn(SessionKey, EndpointTag) -> Session) -> f64 {
     const SAMPLE: u16 = BUCKETS / 64;
     let tag = EndpointTag::of("a");
@@ -83,8 +83,8 @@ fn no_key_is_added_after_the_first_worker_has_joined() {
     assert_eq!(world.shared.memory.keys(), keys);
 }
 
-/// Who could try every id against one hash key would find 1,000 that share a bucket. Under the key that the workers
-/// have agreed on, which nobody knows, they are as far apart as any.
+/// If one hash key were known, trying ids would find 1,000 that share a bucket. Under the key of the workers, which
+/// is secret, these ids are spread like any others.
 #[test]
 fn ids_chosen_to_fall_into_one_bucket_do_not() {
     let tag = EndpointTag::of("a");
@@ -118,7 +118,7 @@ fn remembering_what_ended_costs_an_empty_bucket_nothing() {
     }
 }
 
-/// Of so many a look sees only a part: how many have been idle longer than the one that goes.
+/// One scan sees only a part of so many sessions. The test counts how many had been idle longer than the evicted one.
 #[test]
 fn of_a_million_sessions_one_of_the_longest_idle_goes() {
     let mut all = settings(1_000_000, 1_000_000, 1_000_000);

@@ -1,4 +1,4 @@
-//! What servers are owed, with several workers, some of which die.
+//! DELETEs to servers, with several workers, some of which die.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ fn open(world: &World, worker: &Worker, id: &Id) {
     world.rest(worker, id).unwrap();
 }
 
-/// A world with one session of `b` that has just gone idle.
+/// A world with one session of `b` that has just become idle.
 fn owing() -> (World, Worker, &'static Id) {
     let (world, id) = (world(), &ids(1)[0]);
     let worker = world.worker(2);
@@ -204,7 +204,7 @@ fn what_a_dead_root_has_taken_is_given_up_and_what_it_has_not_is_found() {
     assert_eq!(take(&world, &other, id), None);
 }
 
-/// The end of a session and what is owed for it are one write: there is nothing between the two to die in.
+/// The end of a session and its pending DELETE are one write, so a worker cannot die between the two.
 #[test]
 fn who_ends_a_session_may_die_between_any_two_calls() {
     for calls in 0..600 {
@@ -328,8 +328,8 @@ fn those_that_have_waited_longest_are_dropped() {
     assert!(is_left.eq((0..of_bucket.len()).map(|number| number >= of_bucket.len() - 8)));
 }
 
-/// Roots open, end, take, settle and die at random: no id is sent twice, and none is lost but with a root that
-/// died after it had taken it.
+/// Roots open, end, take, settle and die at random. No id gets two DELETEs. An id gets none only if a root died after
+/// it had taken the DELETE.
 #[test]
 fn each_is_sent_once_whoever_dies() {
     let mut random = seed();

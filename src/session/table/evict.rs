@@ -4,7 +4,7 @@
 //! it is still the session that has been idle longest, and one scan serves many evictions. An eviction is a
 //! compare-and-set on the session's record, so a wrong candidate does no harm.
 //!
-//! A scan reads no more than [`LOOK_COST`] allows. In a larger table the next scan starts where this one ended, until
+//! A scan reads no more than [`SCAN_COST`] allows. In a larger table the next scan starts where this one ended, until
 //! a round has seen every bucket.
 
 use core::time::Duration;
@@ -20,12 +20,12 @@ use crate::session::values::record::{EndReason, EndedSession, Session, SessionKe
 
 /// Budget of one scan: 1 unit per bucket plus 1 per 512 bytes. 20,000 units are about 12 ms: the whole table up to
 /// some 28,000 sessions, every seventh bucket at a million.
-const LOOK_COST: usize = 20_000;
+const SCAN_COST: usize = 20_000;
 const BYTES_PER_COST: usize = 512;
 
 /// Most sessions of one principal that a scan reads, about 1 ms. If there are more, it reads this many in a row from
 /// a random position.
-const LOOKED_AT_OF_PRINCIPAL: usize = 1_024;
+const SCANNED_OF_PRINCIPAL: usize = 1_024;
 
 /// Most candidates that are kept.
 const MOST: usize = 256;
@@ -158,13 +158,13 @@ impl<S: Store> Table<S> {
             return Ok(None);
         }
         let anywhere = self.anywhere(now);
-        let mut look = Candidates::default();
-        for session in self.sessions_of(quota, endpoint, LOOKED_AT_OF_PRINCIPAL, anywhere)? {
+        let mut scan = Candidates::default();
+        for session in self.sessions_of(quota, endpoint, SCANNED_OF_PRINCIPAL, anywhere)? {
             if !session.in_use(now) {
-                look.add((session.stamp, session.key));
+                scan.add((session.stamp, session.key));
             }
         }
-        while let Some((stamp, key)) = look.take_longest_idle(evict_after, now) {
+        while let Some((stamp, key)) = scan.take_longest_idle(evict_after, now) {
             if let Some(ended) = self.evict_resting(key, stamp, lifespans, now)? {
                 return Ok(Some(ended));
             }
@@ -189,11 +189,11 @@ impl<S: Store> Table<S> {
         })
     }
 
-    /// Scans the next buckets of `round` that may hold sessions of `endpoint`, as many as [`LOOK_COST`] allows.
+    /// Scans the next buckets of `round` that may hold sessions of `endpoint`, as many as [`SCAN_COST`] allows.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be read. The next scan then begins at the bucket that could not be read.
-    pub fn look_for_idle(
+    pub fn scan_for_idle(
         &self,
         endpoint: EndpointTag,
         evict_after: Duration,
@@ -203,7 +203,7 @@ impl<S: Store> Table<S> {
     ) -> Result<(), StoreError> {
         let groups = self.ledger()?.groups_of(endpoint);
         let mut cost = 0;
-        while !round.is_over() && cost < LOOK_COST {
+        while !round.is_over() && cost < SCAN_COST {
             let index = *round.next.get_or_insert_with(|| self.any_bucket(now));
             let group = u8::try_from(index / GROUP_LEN).unwrap_or(0);
             if groups.contains(&group) {
