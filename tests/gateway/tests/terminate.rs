@@ -141,7 +141,7 @@ async fn without_it_the_server_hears_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_nobody_can_use_ends_at_once() {
+async fn a_session_that_no_client_can_use_ends_at_once() {
     let server = OddServer::start(Reply::as_told).await;
     let gateway = telling(&server, json!({})).start().await;
     let client = gateway.client(Http::One);

@@ -113,7 +113,7 @@ impl Worker {
                 Ok(None) => break,
                 Ok(Some(report)) => {
                     for (_, key) in &report.ready {
-                        ticked.failed |= say_farewell(table, *key, now).is_err();
+                        ticked.failed |= send_delete(table, *key, now).is_err();
                     }
                     ticked.ended.extend(report.ended);
                     ticked.repaired += report.repaired;
@@ -142,7 +142,7 @@ impl Worker {
 }
 
 /// Plays a server that answers at once.
-fn say_farewell(table: &Table<Handle>, key: SessionKey, now: Timestamp) -> Result<(), StoreError> {
+fn send_delete(table: &Table<Handle>, key: SessionKey, now: Timestamp) -> Result<(), StoreError> {
     match table.take_pending_delete(key, Duration::from_secs(5), now)? {
         Some(_) => table.settle_delete(key, DeleteOutcome::Answered, now).map(drop),
         None => Ok(()),
