@@ -226,7 +226,7 @@ impl<S: Store> Table<S> {
             opened: now,
             stamp: now,
             leaseholders: Leaseholders::default(),
-            id: kept.then(|| new.id.to_vec()).unwrap_or_default(),
+            id: if kept { new.id.to_vec() } else { Vec::new() },
             delete_request: new.delete_request.cloned(),
         };
         if lifespans.leases_every_use() {
