@@ -219,6 +219,10 @@ audit: $(DENY) ## known vulnerabilities of all crates; needs the network, so tha
 size: build ## the module's size against its limit
 	@size=$$(wc -c < $(MODULE)); echo "module: $$size bytes of $(MODULE_LIMIT)"; (( size <= $(MODULE_LIMIT) ))
 
+.PHONY: weigh
+weigh: build ## how many bytes of the module's code each package adds
+	@tests/weigh-packages $(NAMED_MODULE)
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Set-up
 

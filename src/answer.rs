@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_those_of_the_contract() {
+    fn each_answer_has_its_status_label_and_body() {
         let expected = [
             (
                 503,

@@ -1,8 +1,8 @@
-//! The table in simulated worlds: several workers over one store that behaves as Envoy's shared data does,
-//! with a clock, faults, and an audit after every write.
+//! The table in simulated worlds: several workers over one store that behaves as Envoy's shared data does, with a
+//! clock, faults, and an audit after every write.
 //!
-//! `MSF_ITERATIONS` multiplies the number of schedules and cases, `MSF_SEED` picks others; a failure prints
-//! what is needed to see it again.
+//! `MSF_ITERATIONS` multiplies the number of schedules and cases, `MSF_SEED` chooses others. A failure prints what is
+//! needed to repeat it.
 
 mod configurations;
 mod evictions;
@@ -30,13 +30,13 @@ type Worker = Table<Handle>;
 
 const SECRET: [u8; 16] = *b"only the workers";
 
-/// Buckets that the worlds' sessions live in: two neighbours, and one of another group.
+/// The buckets of the worlds' sessions: two neighbours, and one of another group.
 const HOT_BUCKETS: [u16; 3] = [0, 1, ledger::GROUP_LEN];
 
 /// The groups of [`HOT_BUCKETS`].
 const HOT_GROUPS: [u8; 2] = [0, 1];
 
-/// Ids that each world has for each endpoint: enough to overfill what a bucket remembers of ended ones.
+/// Ids in each world for each endpoint: more than the ended sessions that a bucket remembers.
 const IDS: usize = 36;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-/// A timeout that deadlines of whole seconds are rounded to exactly.
+/// A timeout that is not changed by rounding deadlines to whole seconds.
 const TIMEOUT: Duration = Duration::from_secs(16);
 
 /// Two endpoints: `a` counts idleness in minutes, `b` in seconds.
@@ -144,7 +144,7 @@ impl World {
         }
     }
 
-    /// Reserves and opens.
+    /// Makes a reservation and opens the session.
     fn admit(&self, worker: &Worker, id: &Id) -> Result<Opened, StoreError> {
         match self.reserve(worker, id)? {
             Ok(reservation) => self.open(worker, id, Origin::Minted(Some(reservation))),
@@ -195,8 +195,8 @@ impl World {
         all
     }
 
-    /// One round of sweeps: time for abandoned claims to lapse and for every group to be due, the sweep,
-    /// and the recount of what it suspects.
+    /// One round of sweeps: waits until abandoned claims lapse and every group is due, sweeps, and recounts the
+    /// suspect groups.
     fn sweep_round(&self, worker: &Worker) -> SweepReport {
         self.advance(secs(30));
         let mut all = self.sweep(worker);
@@ -208,7 +208,7 @@ impl World {
         all
     }
 
-    /// Another world that begins as this one is.
+    /// A copy of this world.
     fn fork(&self) -> Self {
         Self {
             shared: self.shared.fork(),
@@ -216,12 +216,12 @@ impl World {
         }
     }
 
-    /// Has the next sweep recount under exclusion, as after a mismatch.
+    /// Makes the next sweep a recount, as after a mismatch.
     fn suspect(&self, worker: &Worker) -> Result<(), StoreError> {
         change_ledger(worker, |ledger| ledger.suspect(&HOT_GROUPS))
     }
 
-    /// The ledger's counts of sessions are those of the records in the buckets.
+    /// Checks that the ledger's counts of sessions are those of the records in the buckets.
     #[track_caller]
     fn assert_counts_are_true(&self) {
         let (counts, records) = (self.counts(), self.shared.records());
@@ -241,7 +241,7 @@ fn change_ledger(worker: &Worker, mut change: impl FnMut(&mut ledger::Ledger)) -
     })
 }
 
-/// An id, and where it lives.
+/// An id, and its bucket.
 #[derive(Clone, Debug)]
 struct Id {
     endpoint: usize,
@@ -255,7 +255,7 @@ impl Id {
     }
 }
 
-/// Ids that live in [`HOT_BUCKETS`], by endpoint.
+/// Ids in [`HOT_BUCKETS`], by endpoint.
 fn ids(endpoint: usize) -> &'static [Id] {
     static FOUND: OnceLock<[Vec<Id>; 2]> = OnceLock::new();
     &FOUND.get_or_init(|| [0, 1].map(find_ids))[endpoint]
@@ -273,7 +273,7 @@ fn find_ids(endpoint: usize) -> Vec<Id> {
         .collect()
 }
 
-/// How many times `default` iterations to run.
+/// How many iterations to run, if `default` is the usual number.
 fn iterations(default: usize) -> usize {
     default * from_environment("MSF_ITERATIONS").unwrap_or(1) as usize
 }

@@ -1,4 +1,4 @@
-//! The table, and what requests do with a session that is in it.
+//! The table, and what requests do with its sessions.
 
 pub(super) mod evict;
 pub(super) mod open;
@@ -18,22 +18,23 @@ use super::values::bucket::{Bucket, Entry};
 use super::values::ledger::{Counts, GROUP_LEN, Kept, Ledger};
 use super::values::record::{EndReason, EndedSession, Leaseholders, Owner, RootTag, Session, SessionKey};
 
-/// How often a compare-and-set is tried anew. Each failure means that another worker succeeded, so only a
-/// crowd of workers on one value can spend it.
+/// Most attempts at a compare-and-set. Each failure means that another worker succeeded, so only many workers on one
+/// value can use them up.
 pub(super) const MAX_ATTEMPTS: usize = 128;
 
-/// What the table knows of an id that a request presents.
+/// The table's answer about an id of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Alive, and now marked as used.
+    /// The session is alive, and is now marked as used.
     Alive(Session),
-    /// Was alive until just now: it had outlived its time, and nobody had swept it yet.
+    /// The session had outlived its time, and no sweep had ended it yet. This call has ended it.
     Expired(EndedSession),
-    /// Ended, and still remembered.
+    /// The session has ended, and its id is still remembered.
     Ended,
-    /// Alive and somebody else's; or no longer alive, and only somebody else may take it up again.
+    /// The session is alive and belongs to another principal, or it is gone and only another principal may adopt its
+    /// id.
     Foreign,
-    /// Never seen, or forgotten; or the server no longer knew it.
+    /// The id was never seen, or is forgotten, or the server no longer knew it.
     Unknown,
 }
 
@@ -46,15 +47,15 @@ pub struct Table<S> {
     pub(super) keeps_books: bool,
 }
 
-/// What a change to a value came to: whether it must be written, and what to report.
+/// The result of a change to a value: whether to write the value, and what to return.
 pub(super) enum Change<T> {
     Write(T),
     Nothing(T),
 }
 
 impl<S: Store> Table<S> {
-    /// Joins the table in `store`, or creates it: agrees with the other workers on the hash key (this root
-    /// proposes `secret`) and makes every key, so that the table never grows later.
+    /// Joins the table in `store`, or creates it: agrees with the other workers on the hash key (this root proposes
+    /// `secret`), and creates every key, so that the table never grows later.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read or written.
@@ -71,8 +72,8 @@ impl<S: Store> Table<S> {
         Ok(table)
     }
 
-    /// Gives a configuration that a root is loading its age. Nothing is in force by that: the configuration may be
-    /// refused yet, or be that of a listener that drains.
+    /// Gives a configuration its age at its load. This puts nothing into force: Envoy may still refuse the
+    /// configuration, or its listener may be draining.
     ///
     /// # Errors
     /// [`StoreError`] if the ledger cannot be read.
@@ -81,11 +82,11 @@ impl<S: Store> Table<S> {
         Ok(())
     }
 
-    /// A root of the configuration has seen a request: the configuration is in force from now on, as far as no newer
-    /// one is.
+    /// Called when a root of the configuration has seen a request: the configuration is in force from now on, unless
+    /// a newer one decides.
     ///
     /// # Errors
-    /// [`StoreError`] if the ledger cannot be read or written; the next request tries anew.
+    /// [`StoreError`] if the ledger cannot be read or written; the next request tries again.
     pub fn serve(&self, configuration: &mut Configuration, now: Timestamp) -> Result<Kept, StoreError> {
         let mut serving = configuration.clone();
         serving.serves = true;
@@ -94,10 +95,10 @@ impl<S: Store> Table<S> {
         Ok(kept)
     }
 
-    /// Once a tick: keeps the configuration in force, and puts back what the host may have lost under a running
-    /// worker: the hash key, the configuration, the buckets. Two reads if nothing is missing.
+    /// Called once a tick: keeps the configuration in force, and restores what the host may have lost under a running
+    /// worker: the hash key, the configuration, the buckets. Costs two reads if nothing is missing.
     ///
-    /// `None` if other workers have agreed on another hash key meanwhile: then this root has to attach anew.
+    /// `None` if other workers have agreed on another hash key meanwhile. This root must then attach anew.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read or written.
@@ -117,10 +118,11 @@ impl<S: Store> Table<S> {
         Ok(Some(kept))
     }
 
-    /// A root of the configuration is destroyed. What no other root keeps in force is gone in a few seconds.
+    /// Called when a root of the configuration is destroyed. If no other root keeps the configuration in force, it
+    /// goes in a few seconds.
     ///
     /// # Errors
-    /// [`StoreError`] if the ledger cannot be read or written; it is then gone in a minute.
+    /// [`StoreError`] if the ledger cannot be read or written; the configuration then goes in a minute.
     pub fn leave(&self, configuration: &Configuration, now: Timestamp) -> Result<(), StoreError> {
         self.update_ledger(|ledger| match ledger.leave(configuration, now) {
             true => Change::Write(()),
@@ -128,7 +130,7 @@ impl<S: Store> Table<S> {
         })
     }
 
-    /// Enters or renews the configuration. The second value tells whether the ledger had none at all.
+    /// Enters or renews the configuration. The second value tells whether the ledger had no configuration at all.
     fn keep(&self, configuration: &mut Configuration, now: Timestamp) -> Result<(Kept, bool), StoreError> {
         let (kept, was_lost, keeping) = self.update_ledger(|ledger| {
             let was_lost = !ledger.is_configured();
@@ -142,35 +144,34 @@ impl<S: Store> Table<S> {
         Ok((kept, was_lost))
     }
 
-    /// Where a session of this id is kept.
+    /// The key under which a session with this id is stored.
     pub fn key(&self, endpoint: EndpointTag, id: &[u8]) -> SessionKey {
         SessionKey::new(&self.secret, endpoint, id)
     }
 
-    /// A keyed 64-bit hash of anything that must not be stored in clear.
+    /// A keyed 64-bit hash of a text that must not be stored in clear.
     pub fn digest(&self, bytes: &[u8]) -> u64 {
         SessionKey::new(&self.secret, EndpointTag::NONE, bytes)
             .short()
             .to_number()
     }
 
-    /// Looks a session up and marks it as used. With a short idle timeout the use takes a lease, which
-    /// [`Table::rest`] gives back. Where sessions are bound, the caller is `claimant`, and what is not its own
-    /// is left as it is.
+    /// Finds a session and marks it as used. With a short idle timeout the use takes a lease, which [`Table::rest`]
+    /// gives back. Where sessions are bound, only a session of `required_owner` is found and changed.
     ///
-    /// One read; a write only if the stored stamp has aged.
+    /// Costs one read, and one write only if the stored stamp has aged.
     ///
     /// # Errors
     /// [`StoreError`] if the bucket cannot be read or written.
     pub fn use_session(
         &self,
         key: SessionKey,
-        claimant: Option<Owner>,
+        required_owner: Option<Owner>,
         lifespans: Lifespans,
         now: Timestamp,
     ) -> Result<Standing, StoreError> {
         for _ in 0..MAX_ATTEMPTS {
-            if let Some(standing) = self.try_use(key, claimant, lifespans, now)? {
+            if let Some(standing) = self.try_use(key, required_owner, lifespans, now)? {
                 return Ok(standing);
             }
             let overdue = |session: &Session| session.overdue(lifespans, now);
@@ -185,12 +186,12 @@ impl<S: Store> Table<S> {
     fn try_use(
         &self,
         key: SessionKey,
-        claimant: Option<Owner>,
+        required_owner: Option<Owner>,
         lifespans: Lifespans,
         now: Timestamp,
     ) -> Result<Option<Standing>, StoreError> {
         self.update_bucket(key, |bucket| match bucket.find(&key, now) {
-            Some(Entry::Session { session, offset }) if is_of(session.owner, claimant) => {
+            Some(Entry::Session { session, offset }) if is_of(session.owner, required_owner) => {
                 if session.overdue(lifespans, now).is_some() {
                     return Ok(Change::Nothing(None));
                 }
@@ -201,26 +202,29 @@ impl<S: Store> Table<S> {
                 bucket.rewrite(offset, &session)?;
                 Ok(Change::Write(Some(Standing::Alive(session))))
             }
-            entry => Ok(Change::Nothing(Some(standing_of(entry, claimant)))),
+            entry => Ok(Change::Nothing(Some(standing_of(entry, required_owner)))),
         })
     }
 
-    /// What the table knows of an id, at the cost of one read: nothing is marked as used, and a session that has
-    /// outlived its time counts as alive until somebody ends it.
+    /// The table's answer about an id, for one read. Marks nothing as used. A session that has outlived its time
+    /// counts as alive until it is ended.
     ///
     /// # Errors
     /// [`StoreError`] if the bucket cannot be read.
     pub fn standing(
         &self,
         key: SessionKey,
-        claimant: Option<Owner>,
+        required_owner: Option<Owner>,
         now: Timestamp,
     ) -> Result<Standing, StoreError> {
         let bytes = self.store.get(Key::Bucket(key.bucket()))?.bytes;
-        Ok(standing_of(Bucket::from_value(bytes)?.find(&key, now), claimant))
+        Ok(standing_of(
+            Bucket::from_value(bytes)?.find(&key, now),
+            required_owner,
+        ))
     }
 
-    /// Extends this root's lease on a session that it has requests or streams of.
+    /// Extends this root's lease on a session that has requests or streams here.
     ///
     /// # Errors
     /// [`StoreError`] if the bucket cannot be read or written.
@@ -230,8 +234,8 @@ impl<S: Store> Table<S> {
         })
     }
 
-    /// The last request or stream that this root has of the session is over: its idle clock starts, unless
-    /// another root has a lease on it. Whether it has come to rest.
+    /// Called when the last request or stream of the session on this root is over: its idle time starts, unless
+    /// another root has a lease on it. Returns whether the session has become idle.
     ///
     /// # Errors
     /// [`StoreError`] if the bucket cannot be read or written.
@@ -256,8 +260,8 @@ impl<S: Store> Table<S> {
 
     /// Ends a session for a reason that a request has brought; `None` if it was not alive.
     ///
-    /// A session that the server no longer knew leaves its id unknown. Where it was `bound`, its owner is remembered
-    /// for as long as an ended id is, and only the owner finds it unknown.
+    /// If the server no longer knew the session, its id becomes unknown. If the session was `bound`, the table
+    /// remembers its owner for as long as an ended id, and the id is unknown to this owner only.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be read or written.
@@ -272,8 +276,8 @@ impl<S: Store> Table<S> {
         self.end_as(key, bound, lifespans, now, &|_| Some(reason))
     }
 
-    /// Ends a session of HTTP+SSE, whose stream is over, unless it has lived out its time; `None` if it was not alive,
-    /// or if a stream that came later has opened it anew.
+    /// Ends a session of HTTP+SSE whose stream is over; the reason is `lifetime` if the session has reached it.
+    /// `None` if the session was not alive, or if a later stream has opened it anew.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be read or written.
@@ -294,8 +298,8 @@ impl<S: Store> Table<S> {
         })
     }
 
-    /// Ends a session if `reason`, asked with the record as it is when it goes, has one: one of the filter's own,
-    /// so that it does not matter whether the session was bound.
+    /// Ends a session if `reason` returns one for its current record. The reason is one of the filter's own, so it
+    /// does not matter whether the session was bound.
     pub(super) fn end_if(
         &self,
         key: SessionKey,
@@ -337,7 +341,7 @@ impl<S: Store> Table<S> {
         Ok(Some(ended))
     }
 
-    /// The name of an endpoint that has sessions, whichever configuration it is of.
+    /// The name of an endpoint that has sessions, in any configuration.
     ///
     /// # Errors
     /// [`StoreError`] if the ledger cannot be read.
@@ -345,7 +349,7 @@ impl<S: Store> Table<S> {
         Ok(self.ledger()?.name(endpoint).map(str::to_owned))
     }
 
-    /// Counts and caps as they are now, and the version of the ledger that says so.
+    /// The current counts and caps, and the version of the ledger with them.
     ///
     /// # Errors
     /// [`StoreError`] if the ledger cannot be read.
@@ -358,7 +362,7 @@ impl<S: Store> Table<S> {
         Ledger::from_value(&self.store.get(Key::Ledger)?.bytes)
     }
 
-    /// Changes the ledger, trying anew as long as others change it at the same time.
+    /// Changes the ledger. Tries again while other workers change it at the same time.
     pub(super) fn update_ledger<T>(
         &self,
         mut change: impl FnMut(&mut Ledger) -> Change<T>,
@@ -372,7 +376,7 @@ impl<S: Store> Table<S> {
         })
     }
 
-    /// Changes the bucket of `key`, trying anew as long as others change it at the same time.
+    /// Changes the bucket of `key`. Tries again while other workers change it at the same time.
     pub(super) fn update_bucket<T>(
         &self,
         key: SessionKey,
@@ -423,7 +427,7 @@ impl<S: Store> Table<S> {
         })
     }
 
-    /// The stamp and leaseholders a use at `now` leaves, or `None` if what is stored will do.
+    /// The stamp and leaseholders after a use at `now`, or `None` if the stored ones will do.
     pub(super) fn stamp_of_use(
         &self,
         session: &Session,
@@ -443,7 +447,7 @@ impl<S: Store> Table<S> {
         self.create(keys, Key::LAST, &Bucket::empty().into_value())
     }
 
-    /// Makes the ledger's key, if it is not there yet: an empty value is an empty ledger.
+    /// Creates the ledger's key, if it is missing. An empty value is an empty ledger.
     fn create_ledger(&self) -> Result<(), StoreError> {
         match self.store.set(Key::Ledger, &[], Version::Absent) {
             Ok(()) | Err(SetError::Stale) => Ok(()),
@@ -451,7 +455,7 @@ impl<S: Store> Table<S> {
         }
     }
 
-    /// Makes the keys that are not there yet. The `last` of them tells whether all are.
+    /// Creates the missing keys. If the `last` one exists, all do.
     pub(super) fn create(
         &self,
         keys: impl Iterator<Item = Key>,
@@ -471,17 +475,19 @@ impl<S: Store> Table<S> {
     }
 }
 
-/// Whether `claimant`, where sessions are bound, is the principal that `owner` is.
-fn is_of(owner: Owner, claimant: Option<Owner>) -> bool {
-    claimant.is_none_or(|claimant| claimant == owner)
+/// Whether `owner` is the principal that is required, where sessions are bound.
+fn is_of(owner: Owner, required_owner: Option<Owner>) -> bool {
+    required_owner.is_none_or(|required_owner| required_owner == owner)
 }
 
-/// What a bucket's entry says of the id to `claimant`. Another's is judged before all else, so that it takes no
-/// longer than an id that nobody knows.
-fn standing_of(entry: Option<Entry>, claimant: Option<Owner>) -> Standing {
+/// The table's answer for a bucket's entry. Whether the session is another principal's is checked first, so that the
+/// answer takes no longer than for an unknown id.
+fn standing_of(entry: Option<Entry>, required_owner: Option<Owner>) -> Standing {
     match entry {
-        Some(Entry::Session { session, .. }) if is_of(session.owner, claimant) => Standing::Alive(session),
-        Some(Entry::Gone { owner, .. }) if owner.is_none_or(|owner| is_of(owner, claimant)) => {
+        Some(Entry::Session { session, .. }) if is_of(session.owner, required_owner) => {
+            Standing::Alive(session)
+        }
+        Some(Entry::Gone { owner, .. }) if owner.is_none_or(|owner| is_of(owner, required_owner)) => {
             Standing::Unknown
         }
         Some(Entry::Session { .. } | Entry::Gone { .. }) => Standing::Foreign,
@@ -490,7 +496,7 @@ fn standing_of(entry: Option<Entry>, claimant: Option<Owner>) -> Standing {
     }
 }
 
-/// The group of buckets that a session is swept and counted with.
+/// The group of buckets with which a session is swept and counted.
 pub(super) fn group_of(key: SessionKey) -> u8 {
     u8::try_from(key.bucket() / GROUP_LEN).unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! `on_full: evict_idle` on several roots: who is idle is evicted, whichever root it rested on, and nobody else.
+//! `on_full: evict_idle` on several roots: only idle sessions are evicted, on whichever root they became idle.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use super::interleaved::{explore, stage};
 use super::*;
 use crate::worker::longest_idle::LongestIdle;
 
-/// A root with what it knows of idle sessions.
+/// A root with its knowledge of idle sessions.
 struct Root {
     table: Worker,
     longest_idle: LongestIdle,
@@ -49,7 +49,7 @@ impl Root {
         }
     }
 
-    /// A newcomer, as an exchange judges it; whether it was let in, as this session.
+    /// Judges a newcomer as an exchange does. Returns whether it was let in, with the session `id`.
     fn admit(&mut self, world: &World, id: &Id, evict_after: Duration) -> bool {
         if world.admit(&self.table, id) == Ok(Opened::Created) {
             return true;
@@ -90,7 +90,7 @@ fn a_newcomer_every_30_ms_is_let_in_whichever_root_the_session_rested_on() {
             .table
             .renew(id.key, world.lifespans(id), world.now())
             .unwrap();
-        // Whoever has it in use gives it back: first one root, then the other.
+        // Both roots end their use of the session, one after the other.
         for root in &mut roots {
             root.rest(&world, id, Duration::ZERO);
         }
@@ -118,7 +118,7 @@ fn a_flood_at_a_table_that_is_all_in_use_costs_one_look() {
     println!("{looks} reads of buckets");
     assert!((3..=512).contains(&looks), "{looks} reads of buckets");
     assert_eq!(flood(&mut root), 0);
-    // A use and a rest cost a look each, and no more.
+    // A use and its end cost one scan each, and no more.
     root.rest(&world, &ids(0)[1], Duration::ZERO);
     world.use_session(&root.table, &ids(0)[1]).unwrap();
     assert!(flood(&mut root) <= 520);
@@ -208,7 +208,7 @@ fn a_principal_loses_its_own_longest_idle_session_if_it_has_been_idle_for_evict_
     assert_eq!(evict(2), None);
 }
 
-/// Whether any session of endpoint `a` has been idle for `evict_after`, as the buckets say.
+/// Whether a session of endpoint `a` has been idle for `evict_after`, by the buckets.
 fn is_any_idle(world: &World, evict_after: Duration) -> bool {
     let now = world.now();
     let values = HOT_BUCKETS
@@ -220,7 +220,7 @@ fn is_any_idle(world: &World, evict_after: Duration) -> bool {
         .any(|session| !session.in_use(now) && session.stamp.after(evict_after) <= now)
 }
 
-/// Roots use sessions, leave them, die, and have newcomers; each newcomer that finds nobody to evict is right.
+/// Roots use sessions, leave them, die, and get newcomers. A newcomer is refused only if no session could be evicted.
 #[test]
 fn who_finds_nobody_idle_is_right_whatever_others_did() {
     let mut random = seed();
@@ -247,7 +247,7 @@ fn who_finds_nobody_idle_is_right_whatever_others_did() {
                 5..7 => drop(world.use_session(&roots[at].table, id).unwrap()),
                 7..10 => roots[at].rest(&world, id, evict_after),
                 10 => world.advance(Duration::from_millis([30, 400, 3_000][below(3)])),
-                // What it has in use is given back by nobody.
+                // No root gives back what this one has in use.
                 _ if below(10) == 0 => roots[at] = Root::new(&world, 10 + step),
                 _ => world.renew(&roots[at].table, id).unwrap(),
             }
@@ -260,7 +260,7 @@ fn who_finds_nobody_idle_is_right_whatever_others_did() {
     assert!(evicted > 100 && refused > 100);
 }
 
-/// A session comes to rest on one root at any moment of another's look: the next newcomer finds it.
+/// A session becomes idle on one root at any time during another root's scan. The next newcomer finds it.
 #[test]
 fn no_rest_is_missed_however_it_meets_a_look() {
     explore(iterations(300), || {
@@ -289,7 +289,7 @@ fn no_rest_is_missed_however_it_meets_a_look() {
     });
 }
 
-/// Of a million sessions one look sees a part: the next newcomer's goes on where it ended.
+/// One scan sees only a part of a million sessions. The next newcomer's scan starts where it ended.
 #[test]
 fn the_only_idle_one_of_a_million_is_found_by_the_eighth_newcomer_at_the_latest() {
     let mut world = evicting(1_000_000);

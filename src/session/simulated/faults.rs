@@ -1,9 +1,9 @@
-//! Workers that die halfway, races that are lost, values that vanish or are not ours, clocks that go back.
+//! Workers that die halfway, races that are lost, values that vanish or are foreign, clocks that go back.
 
 use super::pairs::{Op, Stage, alive, new};
 use super::*;
 
-/// After a round of sweeps by another worker, nothing of what happened is left to see.
+/// After a round of sweeps by another worker, the faults have left no trace.
 #[track_caller]
 fn assert_heals(stage: &Stage) {
     stage.world.sweep_round(&stage.workers[1]);
@@ -59,7 +59,7 @@ fn a_few_lost_races_change_no_result() {
 }
 
 #[test]
-fn who_loses_every_race_gives_up_and_leaves_nothing_behind() {
+fn a_worker_that_loses_every_race_gives_up_and_leaves_nothing_behind() {
     let base = Stage::new();
     for op in [
         Op::Reserve,
@@ -136,7 +136,7 @@ fn the_ledger_may_vanish_between_any_two_calls() {
 }
 
 #[test]
-fn without_a_ledger_nobody_is_let_in_and_nobody_is_shut_out() {
+fn without_a_ledger_no_newcomer_is_let_in_and_no_session_is_shut_out() {
     let stage = Stage::new().fork();
     stage.world.shared.memory.lose(Key::Ledger);
     assert_eq!(
@@ -147,8 +147,8 @@ fn without_a_ledger_nobody_is_let_in_and_nobody_is_shut_out() {
     assert!(matches!(standing, Standing::Alive(_)));
 }
 
-/// A lost ledger forgets how many there are. Until the next round of sweeps has counted them anew, as many
-/// again may be let in; then nobody is until enough have ended.
+/// A lost ledger forgets how many sessions there are. Until the next round of sweeps has counted them again, as many
+/// more may be let in; after that no newcomer is, until enough have ended.
 #[test]
 fn a_lost_ledger_lets_in_at_most_the_cap_again_and_only_until_the_recount() {
     let world = World::new(settings(4, 4, 4));
@@ -285,7 +285,7 @@ fn a_late_opening_takes_a_place_only_if_there_is_room() {
 }
 
 #[test]
-fn a_late_opening_may_take_the_place_of_one_that_nobody_has_reaped_yet() {
+fn a_late_opening_may_take_the_place_of_a_reservation_that_is_not_reaped_yet() {
     let world = World::new(settings(1, 1, 1));
     let (dead, worker) = (world.worker(1), world.worker(2));
     world.reserve(&dead, new()).unwrap().unwrap();
@@ -297,7 +297,7 @@ fn a_late_opening_may_take_the_place_of_one_that_nobody_has_reaped_yet() {
 }
 
 #[test]
-fn whoever_is_caught_halfway_by_a_sweep_counts_as_no_repair() {
+fn a_worker_caught_halfway_by_a_sweep_counts_as_no_repair() {
     for op in [
         Op::Open,
         Op::OpenLate,

@@ -57,7 +57,7 @@ fn a_request_under_a_short_idle_timeout_keeps_the_session_until_it_rests() {
 }
 
 #[test]
-fn who_finds_a_session_adopted_meanwhile_uses_it_like_who_adopted_it() {
+fn a_request_whose_session_was_adopted_meanwhile_uses_it_like_the_adopter() {
     let (world, [first, second]) = world();
     assert_eq!(
         world.open(&first, short(), Origin::Adopted(None)),
@@ -78,7 +78,7 @@ fn who_finds_a_session_adopted_meanwhile_uses_it_like_who_adopted_it() {
 }
 
 #[test]
-fn an_id_handed_out_again_is_still_in_use_by_who_used_it_before() {
+fn an_id_handed_out_again_is_still_in_use_by_its_earlier_users() {
     let opened = world().0.now();
     let origins = [
         (Origin::Minted(None), Opened::Alive { opened }),
@@ -94,7 +94,7 @@ fn an_id_handed_out_again_is_still_in_use_by_who_used_it_before() {
 }
 
 #[test]
-fn who_finds_a_session_adopted_long_ago_uses_it_now() {
+fn a_request_whose_session_was_adopted_long_ago_uses_it_now() {
     let (world, [first, second]) = world();
     let opened = world.now();
     world.open(&first, long(), Origin::Adopted(None)).unwrap();

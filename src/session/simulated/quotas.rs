@@ -131,7 +131,7 @@ fn wherever_a_worker_dies_its_principal_gets_its_places_back() {
 }
 
 #[test]
-fn the_sweep_leaves_nothing_of_principals_that_nobody_hears_of_again() {
+fn the_sweep_leaves_nothing_of_principals_that_never_come_back() {
     let (world, worker) = roomy();
     let empty = bytes_of_books(&world);
     for (number, id) in (0..).zip(ids(0).iter().take(30)) {
@@ -156,7 +156,7 @@ fn the_sweep_leaves_nothing_of_principals_that_nobody_hears_of_again() {
 }
 
 #[test]
-fn nobody_but_the_owner_uses_or_adopts_a_session() {
+fn only_the_owner_uses_or_adopts_a_session() {
     let (world, worker) = roomy();
     let id = &ids(1)[0];
     let bob = Owner(1 << 63 | 9);

@@ -1,14 +1,14 @@
-//! Quotas: what each principal holds, in books of their own beside the table.
+//! Quotas: the sessions and reservations of each principal, in books beside the table.
 //!
-//! A book lists a principal's sessions and counts the places kept for its initializations. A session is listed
-//! before it is in its bucket and struck off after it has left, so a book never says too little. What is
-//! listed and not in the table (a worker died between two writes) is found when somebody is about to be refused
-//! for it, or by the sweep.
+//! A book lists a principal's sessions and counts its reservations. A session is listed before it enters its bucket
+//! and removed from the list after it has left it, so a book never lists too few. If a worker died between the two
+//! writes, the book lists a session that is not in the table. This is found before a principal is refused for it, or
+//! by the sweep.
 //!
-//! Who strikes a session off has to know that nobody is just entering it. So it rewrites the bucket in which it
-//! has not found the session, and whoever had read that bucket before fails to write it and lists its session
-//! anew; and an entry rewrites the book even where that lists the session already, so that whoever had read
-//! the book before fails to write it.
+//! Removing an entry races with a worker that is inserting the same session. Rewriting the bucket, unchanged, makes
+//! that worker's compare-and-set fail; it retries and lists the session again. In the same way an insertion rewrites
+//! the book even if the book lists the session already, so that a worker that has read the book to remove the session
+//! fails to write it.
 
 use core::time::Duration;
 
@@ -21,17 +21,17 @@ use crate::session::values::bucket::Bucket;
 use crate::session::values::ledger::Reservation;
 use crate::session::values::record::{Owner, Session, ShortKey};
 
-/// A principal that is refused has its book compared with the table no more often than this, so that a flood
-/// of refusals costs no more than the read of one value each.
+/// The book of a refused principal is compared with the table no more often than this, so that a flood of refusals
+/// costs no more than the read of one value each.
 const CHECK_EVERY: Duration = Duration::from_millis(250);
 
-/// At most this many sessions are looked up at a time, those that were looked up longest ago.
+/// Most sessions that one comparison looks up: those that were looked up longest ago.
 const CHECKED_AT_ONCE: usize = 128;
 
 /// The sweep compares a book with the table this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
-/// How many sessions and places a principal may have at an endpoint.
+/// How many sessions and reservations a principal may have at an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
     /// The principal.
@@ -41,8 +41,7 @@ pub struct Quota {
 }
 
 impl<S: Store> Table<S> {
-    /// Makes every key that quotas need, so that the table never grows later, and has the sweep look after
-    /// the books.
+    /// Creates every key that quotas need, so that the table never grows later, and makes the sweep visit the books.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read or written.
@@ -60,7 +59,7 @@ impl<S: Store> Table<S> {
         self.create(keys, last, &Books::empty().into_value())
     }
 
-    /// Keeps a place in the principal's book; false if its quota is used up.
+    /// Adds a reservation to the principal's book. Returns false if its quota is used up.
     pub(super) fn note_reservation(
         &self,
         endpoint: EndpointTag,
@@ -71,7 +70,7 @@ impl<S: Store> Table<S> {
         self.if_room(endpoint, quota, now, &|book| book.add_reservation(until))
     }
 
-    /// Gives a place in a principal's book back.
+    /// Removes a reservation from a principal's book.
     pub(super) fn strike_reservation(
         &self,
         endpoint: EndpointTag,
@@ -87,8 +86,8 @@ impl<S: Store> Table<S> {
         given_back.map(drop)
     }
 
-    /// Lists a session that is about to be in its bucket, in the place that was kept for it or, where that is
-    /// gone, within the quota; false if that is used up. To be done anew each time the bucket has been read.
+    /// Lists a session that is about to enter its bucket, with its reservation or, if that is gone, within the quota.
+    /// Returns false if the quota is used up. Must be called again after each read of the bucket.
     pub(super) fn list(
         &self,
         session: &Session,
@@ -123,7 +122,7 @@ impl<S: Store> Table<S> {
         })
     }
 
-    /// Strikes a session off that has left the table, or never came to be in it.
+    /// Takes a session off its book that has left the table, or never entered it.
     pub(super) fn strike(&self, session: &Session) -> Result<(), StoreError> {
         if session.owner == Owner::UNKNOWN {
             return Ok(());
@@ -141,14 +140,14 @@ impl<S: Store> Table<S> {
         struck.map(drop)
     }
 
-    /// Strikes a session off that has ended, as far as the store lets. What stays listed is found when somebody
-    /// is about to be refused for it.
+    /// Takes an ended session off its book, if the store allows. A session that stays listed is found before a
+    /// principal is refused for it.
     pub(super) fn strike_if_possible(&self, session: &Session) {
         let _ = self.strike(session);
     }
 
-    /// The sessions that a principal at its quota has at an endpoint, `most` of them at most, beginning anywhere; none
-    /// if it is beyond it: its quota was lowered, and the end of one would let nobody in.
+    /// At most `most` sessions of a principal at an endpoint, from a random position on. None if the principal has
+    /// more than its quota, because the quota was lowered: the end of one session would then make no room.
     pub(super) fn sessions_of(
         &self,
         quota: Quota,
@@ -174,7 +173,8 @@ impl<S: Store> Table<S> {
         Ok(sessions)
     }
 
-    /// Drops what the books of this range hold beyond deadlines or sessions; the bytes of keys and values.
+    /// Drops reservations that have passed their deadline, and listed sessions that are not in the table, from the
+    /// books of this range. Returns the bytes of keys and values.
     pub(super) fn sweep_books(
         &self,
         range: core::ops::Range<u16>,
@@ -191,7 +191,8 @@ impl<S: Store> Table<S> {
         Ok(bytes)
     }
 
-    /// Sweeps one value, and compares one book with the table if any has waited for it and `may_check`.
+    /// Sweeps one value. Compares one book with the table if its last comparison is old enough and `may_check` is
+    /// set.
     fn sweep_value(&self, index: u16, now: Timestamp, may_check: &mut bool) -> Result<usize, StoreError> {
         self.update(Key::Principals(index), |bytes| {
             let len = bytes.len();
@@ -216,8 +217,8 @@ impl<S: Store> Table<S> {
         })
     }
 
-    /// Changes a principal's book if it holds less than the quota. Before it is said to be used up, what has
-    /// run out or is no longer in the table is taken off.
+    /// Changes a principal's book if it holds less than the quota. Before the quota counts as used up, old
+    /// reservations and sessions that are no longer in the table are removed.
     fn if_room(
         &self,
         endpoint: EndpointTag,
@@ -244,7 +245,7 @@ impl<S: Store> Table<S> {
         })
     }
 
-    /// Strikes off what is listed and not in the table, among the sessions checked longest ago.
+    /// Removes listed sessions that are not in the table, among the sessions that were checked longest ago.
     fn check(&self, book: &mut Book, now: Timestamp) -> Result<(), StoreError> {
         let book_owner = book.book_owner;
         let unchecked = book.sessions.split_off(book.sessions.len().min(CHECKED_AT_ONCE));
@@ -258,12 +259,12 @@ impl<S: Store> Table<S> {
         Ok(())
     }
 
-    /// Whether the principal has no such session in the table. If so, whoever had read the bucket before can
-    /// no longer write it.
+    /// Whether the principal has no such session in the table. If so, a worker that has read the bucket before can no
+    /// longer write it.
     fn has_left(&self, book_owner: BookOwner, key: ShortKey) -> Result<bool, StoreError> {
         for _ in 0..MAX_ATTEMPTS {
             let Value { bytes, version } = self.store.get(Key::Bucket(key.bucket()))?;
-            // What another version of the filter has written may hold it.
+            // A bucket of another version of the filter may hold the session.
             let Ok(bucket) = Bucket::from_value(bytes) else {
                 return Ok(false);
             };
@@ -285,7 +286,7 @@ impl<S: Store> Table<S> {
         Err(StoreError::Contended)
     }
 
-    /// Changes a principal's book as `change` says, trying anew as long as others change it at the same time.
+    /// Changes a principal's book. Tries again while other workers change it at the same time.
     fn update_book(
         &self,
         book_owner: BookOwner,

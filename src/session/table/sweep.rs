@@ -13,15 +13,15 @@ use crate::session::values::bucket::{Bucket, Swept};
 use crate::session::values::ledger::{Claim, GROUP_LEN, GROUPS, GroupTally, Ledger};
 use crate::session::values::record::{EndedSession, SessionKey};
 
-/// Every group is counted at least this often, whether something in it is due or not.
+/// Every group is counted at least this often, even if nothing in it is due.
 const RECOUNT_EVERY: Duration = Duration::from_secs(30);
 
-/// What one sweep of one group came to.
+/// The results of one sweep of one group.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct SweepReport {
-    /// Sessions that have ended in it.
+    /// The sessions that it has ended.
     pub ended: Vec<EndedSession>,
-    /// Counts that were wrong, after a fault, and are now right.
+    /// Counts that were wrong after a fault, and are now right.
     pub repaired: u32,
     /// Pending DELETEs that can be sent now.
     pub ready: Vec<(EndpointTag, SessionKey)>,
@@ -226,7 +226,7 @@ impl<S: Store> Table<S> {
     }
 }
 
-/// A bucket as a sweep has left it.
+/// A bucket after its sweep.
 struct SweptBucket {
     swept: Swept,
     mark: Timestamp,
@@ -256,7 +256,7 @@ fn add(counts: &mut Vec<(EndpointTag, u32)>, endpoint: EndpointTag) {
     }
 }
 
-/// The values with books of principals that are swept with a group of buckets.
+/// The values with books that are swept together with a group of buckets.
 fn books_of(group: u8) -> core::ops::Range<u16> {
     const BOOKS: u16 = PRINCIPALS / GROUPS as u16;
     let first = u16::from(group) * BOOKS;

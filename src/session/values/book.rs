@@ -1,4 +1,4 @@
-//! What principals hold, as bytes.
+//! The books of principals, as bytes.
 //!
 //! ```text
 //! books   = version:u8 used:u32 book* padding
@@ -6,7 +6,8 @@
 //! place   = until:5 count:u32
 //! ```
 //!
-//! A malformed book ends the value: what follows it is forgotten.
+//! A `place` is a number of reservations with one deadline. A malformed book ends the value: the books after it are
+//! lost.
 
 use super::codec::{Reader, timestamp_bytes};
 use super::record::{Owner, ShortKey};
@@ -27,21 +28,21 @@ pub(in crate::session) struct BookOwner {
 }
 
 impl BookOwner {
-    /// Which value the book stands in. The owner is a keyed hash already, so nobody can choose it.
+    /// The index of the value that holds the book. The owner is a keyed hash already, so a client cannot choose it.
     pub(in crate::session) fn index(self) -> u16 {
         let [low, high, ..] = self.owner.0.to_le_bytes();
         u16::from_le_bytes([low, high]) % PRINCIPALS
     }
 }
 
-/// What one principal holds at one endpoint: places kept for initializations, and sessions.
+/// The reservations and sessions of one principal at one endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::session) struct Book {
     pub(in crate::session) book_owner: BookOwner,
-    /// When sessions of it were last compared with the table.
+    /// When its sessions were last compared with the table.
     pub(in crate::session) checked: Timestamp,
     reservations: Vec<(Timestamp, u32)>,
-    /// Those compared longest ago go first.
+    /// The sessions; those that were compared longest ago come first.
     pub(in crate::session) sessions: Vec<ShortKey>,
 }
 
@@ -55,14 +56,14 @@ impl Book {
         }
     }
 
-    /// Places and sessions.
+    /// The number of reservations and sessions.
     pub(in crate::session) fn count(&self) -> u32 {
         let sessions = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
         let reservations = self.reservations.iter().map(|(_, count)| *count);
         reservations.fold(sessions, u32::saturating_add)
     }
 
-    /// Keeps a place until `until`.
+    /// Adds a reservation with the deadline `until`.
     pub(in crate::session) fn add_reservation(&mut self, until: Timestamp) {
         match self.reservations.iter_mut().find(|(at, _)| *at == until) {
             Some((_, count)) => *count = count.saturating_add(1),
@@ -70,7 +71,7 @@ impl Book {
         }
     }
 
-    /// Gives back a place kept until `until`; false if none is there any more.
+    /// Gives back a reservation with the deadline `until`. Returns false if there is none any more.
     pub(in crate::session) fn take_reservation(&mut self, until: Timestamp) -> bool {
         let Some((_, count)) = self.reservations.iter_mut().find(|(at, _)| *at == until) else {
             return false;
@@ -80,7 +81,7 @@ impl Book {
         true
     }
 
-    /// Drops places that have passed their deadline; true if there was any.
+    /// Drops reservations that have passed their deadline. Returns true if there were any.
     pub(in crate::session) fn reap(&mut self, now: Timestamp) -> bool {
         let before = self.reservations.len();
         self.reservations.retain(|(until, _)| now < *until);
@@ -92,7 +93,7 @@ impl Book {
         self.sessions.contains(&key)
     }
 
-    /// Takes the session off.
+    /// Takes the session off the list.
     pub(in crate::session) fn strike(&mut self, key: ShortKey) {
         self.sessions.retain(|listed| *listed != key);
     }
@@ -141,7 +142,7 @@ const PLACE_LEN: usize = 5 + 4;
 pub(in crate::session) struct Books(Vec<u8>);
 
 impl Books {
-    /// Takes the books from their value; absent or empty bytes hold none, as does a header cut short.
+    /// Takes the books from their value. Absent or empty bytes hold none, and so does a header cut short.
     pub(in crate::session) fn from_value(mut bytes: Vec<u8>) -> Result<Self, StoreError> {
         let mut header = Reader::new(&bytes);
         match (header.u8(), header.u32()) {
@@ -161,7 +162,7 @@ impl Books {
         Self(vec![LAYOUT, 0, 0, 0, 0])
     }
 
-    /// The bytes to store: length filled in, padded.
+    /// The bytes to store, padded, with the length filled in.
     pub(in crate::session) fn into_value(mut self) -> Vec<u8> {
         let used = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
         if let Some(field) = self.0.get_mut(1..HEADER_LEN) {
@@ -179,7 +180,7 @@ impl Books {
             .unwrap_or_else(|| Book::new(book_owner))
     }
 
-    /// Puts a book in the place of the one there is; an empty one goes.
+    /// Replaces the principal's book. An empty book is removed.
     pub(in crate::session) fn put(&mut self, book: &Book) {
         if let Some(at) = self.at(book.book_owner) {
             self.0.drain(at);
@@ -200,7 +201,7 @@ impl Books {
         core::iter::from_fn(|| Book::read(&mut reader)).collect()
     }
 
-    /// Where the book of `book_owner` stands.
+    /// The position of the book of `book_owner`.
     fn at(&self, book_owner: BookOwner) -> Option<core::ops::Range<usize>> {
         let mut start = HEADER_LEN;
         loop {
@@ -212,7 +213,8 @@ impl Books {
         }
     }
 
-    /// Whose book begins at `start`, and where it ends; `None` at the end or where it is malformed.
+    /// The owner of the book that begins at `start`, and where the book ends; `None` at the end or if the book is
+    /// malformed.
     fn book_at(&self, start: usize) -> Option<(BookOwner, usize)> {
         let mut reader = Reader::new(self.0.get(start..)?);
         let before = reader.remaining();
@@ -230,7 +232,7 @@ impl Books {
         Some((book_owner, start + before - reader.remaining()))
     }
 
-    /// Cuts off what cannot be read, so that what is added can.
+    /// Cuts off unreadable bytes, so that a book added later can be read.
     fn cut_to_readable(&mut self) {
         let mut end = HEADER_LEN;
         while let Some((_, next)) = self.book_at(end) {

@@ -1,5 +1,5 @@
-//! One bucket: a version byte, the length in use, the mark of the last recount that kept writers out, then
-//! packed records, then padding.
+//! One bucket: a version byte, the length in use, the mark of the last recount that kept writers out, then packed
+//! records, then padding.
 //!
 //! ```text
 //! bucket    = version:u8 used:u16 mark:5 record* padding
@@ -12,14 +12,16 @@
 //! pending   = key:16 until:5 endpoint:4 flags:u8 due:5 owner:8 id delete
 //! delete    = len:u16 version:10 path
 //! ```
-//! A session's `parts` has a bit for each that follows: 1 owner, 2 leaseholders, 4 id, 8 delete. A tombstone that is
-//! owned is a session that the server no longer knew, and that only its owner may take up again. Of the flags of a
-//! pending DELETE, the lower four bits count the attempts, 0x80 says that the last one is not answered yet, 0x40 that
-//! the id is answered as an ended one, and 0x20 that only the owner may take it up again.
 //!
-//! Values are padded to a few sizes, so that the host's allocator can reuse the memory of one bucket for
-//! another as they grow and shrink. A malformed record ends the bucket: what follows it is forgotten, and
-//! the next recount puts the counts right.
+//! A session's `parts` has a bit for each optional part: 1 owner, 2 leaseholders, 4 id, 8 delete. An owned tombstone
+//! stands for a session that the server no longer knew, and whose id only its owner may adopt. Of the flags of a
+//! pending DELETE, the lower four bits count the attempts; 0x80 means that the last attempt has no answer yet, 0x40
+//! that requests with the id are answered as those of an ended session, and 0x20 that only the owner may adopt the
+//! id.
+//!
+//! Values are padded to a few sizes, so that the host's allocator can reuse the memory of one bucket for another as
+//! they grow and shrink. A malformed record ends the bucket: the records after it are lost, and the next recount puts
+//! the counts right.
 
 mod sweeping;
 
@@ -39,32 +41,32 @@ const TOMBSTONE: u8 = 2;
 const PENDING_DELETE: u8 = 3;
 const OWNED: u8 = 4;
 
-/// Values are padded to one byte less than this, twice or three times it, four or six times, and so on; the host's
-/// strings add that byte. So few sizes let the host's allocator use again what a growing bucket has left,
+/// Values are padded to one byte less than this, twice or three times this, four or six times, and so on; the host's
+/// strings add that byte. With so few sizes the host's allocator can reuse the memory that a growing bucket leaves,
 /// and no bucket takes more than half as much again as it needs.
 const MIN_PADDED: usize = 256;
 
-/// No bucket grows beyond this: over 1,000 sessions where about 61 are expected at a million in all.
+/// Most bytes of a bucket: over 1,000 sessions, where about 61 are expected at a million in all.
 pub(in crate::session) const MAX_BUCKET_BYTES: usize = 60 * 1024;
 
-/// Ended sessions that one bucket remembers; the oldest give way. Eight fit into an empty bucket's
+/// Most ended sessions that one bucket remembers; the oldest are dropped first. Eight fit into an empty bucket's
 /// padding, so remembering them costs no memory: 131,072 in all.
 const MAX_TOMBSTONES: usize = 8;
 
-/// What a bucket knows of a session key.
+/// A bucket's knowledge of a session key.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::session) enum Entry {
     Session {
         session: Session,
         offset: usize,
     },
-    /// The filter itself has ended it.
+    /// The session has ended.
     Ended,
-    /// The server no longer knew it.
+    /// The server no longer knew the session.
     Gone {
-        /// Who alone may take it up again.
+        /// The only principal that may adopt the id; `None` if any may.
         owner: Option<Owner>,
-        /// A DELETE is on its way to the server.
+        /// A DELETE for it is in flight to the server.
         delete_sent: bool,
     },
 }
@@ -87,16 +89,16 @@ enum Record {
     PendingDelete(PendingDelete),
 }
 
-/// What one pass of the sweep found in a bucket and left of it.
+/// The results of one pass of the sweep over a bucket.
 #[derive(Debug)]
 pub(in crate::session) struct Swept {
     pub(in crate::session) ended: Vec<EndedSession>,
     pub(in crate::session) alive: Vec<EndpointTag>,
     /// Pending DELETEs that can be sent now.
     pub(in crate::session) ready: Vec<(EndpointTag, SessionKey)>,
-    /// Pending DELETEs that never will be.
+    /// Pending DELETEs that were given up.
     pub(in crate::session) given_up: u32,
-    /// When something in the bucket is next due; [`Timestamp::NEVER`] if nothing is.
+    /// When the next record in the bucket is due; [`Timestamp::NEVER`] if none is.
     pub(in crate::session) next_due: Timestamp,
     pub(in crate::session) changed: bool,
 }
@@ -120,7 +122,7 @@ pub(in crate::session) struct Bucket {
 }
 
 impl Bucket {
-    /// Takes a bucket from its value; absent or empty bytes are an empty bucket, as is a header cut short.
+    /// Takes a bucket from its value. Absent or empty bytes are an empty bucket, and so is a header cut short.
     pub(in crate::session) fn from_value(mut bytes: Vec<u8>) -> Result<Self, StoreError> {
         let mut header = Reader::new(&bytes);
         let used = match (header.u8(), header.u16()) {
@@ -139,7 +141,7 @@ impl Bucket {
         }
     }
 
-    /// The bytes to store: length filled in, padded.
+    /// The bytes to store, padded, with the length filled in.
     pub(in crate::session) fn into_value(mut self) -> Vec<u8> {
         let used = u16::try_from(self.bytes.len()).unwrap_or(u16::MAX);
         if let Some(field) = self.bytes.get_mut(1..MARK_OFFSET) {
@@ -150,7 +152,7 @@ impl Bucket {
         self.bytes
     }
 
-    /// The mark of the last recount that has been here.
+    /// The mark of the last recount of the bucket.
     pub(in crate::session) fn mark(&self) -> Timestamp {
         let mark = self
             .bytes
@@ -159,7 +161,7 @@ impl Bucket {
         mark.unwrap_or_default()
     }
 
-    /// Leaves the mark of a recount, unless that of a later one is there.
+    /// Writes the mark of a recount, unless the bucket has the mark of a later one.
     pub(in crate::session) fn leave_mark(&mut self, mark: Timestamp) {
         let mark = mark.max(self.mark());
         if let Some(field) = self.bytes.get_mut(MARK_OFFSET..HEADER_LEN) {
@@ -180,7 +182,7 @@ impl Bucket {
         }
     }
 
-    /// Adds a session; a tombstone of the same key goes.
+    /// Adds a session, and removes a tombstone with the same key.
     pub(in crate::session) fn insert(&mut self, session: &Session) -> Result<(), StoreError> {
         self.remove(&session.key);
         self.truncate_to_readable();
@@ -199,7 +201,7 @@ impl Bucket {
         self.fits()
     }
 
-    /// Removes whatever there is of `key`, and leaves `tombstone` in its place.
+    /// Replaces any record of `key` by `tombstone`.
     pub(in crate::session) fn bury(&mut self, key: &SessionKey, tombstone: Option<Tombstone>) {
         self.remove(key);
         self.truncate_to_readable();
@@ -263,7 +265,7 @@ impl Bucket {
         swept
     }
 
-    /// The session of `owner` at `endpoint` whose key begins so.
+    /// The session of `owner` at `endpoint` whose key begins with these bytes.
     pub(in crate::session) fn session_of(
         &self,
         owner: Owner,
@@ -283,7 +285,7 @@ impl Bucket {
         })
     }
 
-    /// What has grown too big must not be stored.
+    /// A bucket that has grown too large must not be stored.
     fn fits(&self) -> Result<(), StoreError> {
         if self.bytes.len() > MAX_BUCKET_BYTES {
             return Err(StoreError::BucketFull);
@@ -338,7 +340,7 @@ impl Bucket {
         })
     }
 
-    /// Cuts the record of `key` out, whatever it is.
+    /// Removes the record of `key`, of any kind.
     fn remove(&mut self, key: &SessionKey) {
         let mut offset = HEADER_LEN;
         while let Some((record, next)) = self.read_at(offset) {
@@ -404,7 +406,7 @@ fn padded(len: usize) -> usize {
     (if len <= less { less } else { power }).max(MIN_PADDED)
 }
 
-/// The bytes of a record of `kind`, which `rest` follows. Every request walks through half a bucket so.
+/// The length of a record of `kind`, with `rest` behind it. Every request skips through half a bucket with this.
 fn record_len(kind: u8, rest: &[u8]) -> Option<usize> {
     match kind {
         SESSION => Some(1 + Session::encoded_len(rest)?),

@@ -10,14 +10,14 @@ use crate::session::time::Timestamp;
 
 /// The 128-bit SipHash-2-4 of an endpoint and a session id, under a key that only the workers know.
 ///
-/// Keyed, so that nobody outside can choose ids that fall into one bucket.
+/// The key keeps clients from choosing ids that fall into one bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionKey([u8; 16]);
 
 impl SessionKey {
     pub(in crate::session) const LEN: usize = 16;
 
-    /// The key of `id` at `endpoint`. Ids of different endpoints never meet.
+    /// The key of `id` at `endpoint`. The same id at two endpoints has two keys.
     #[inline(never)]
     pub(in crate::session) fn new(secret: &[u8; 16], endpoint: EndpointTag, id: &[u8]) -> Self {
         let mut hasher = SipHasher24::new_with_key(secret);
@@ -30,12 +30,12 @@ impl SessionKey {
         Self(bytes)
     }
 
-    /// The hash, as records in shared data begin with it.
+    /// The hash, with which records in shared data begin.
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 
-    /// The bucket this session lives in.
+    /// The bucket of this session.
     pub(in crate::session) fn bucket(self) -> u16 {
         self.short().bucket()
     }
@@ -57,7 +57,7 @@ impl ShortKey {
         u64::from_le_bytes(self.0)
     }
 
-    /// The bucket the session lives in.
+    /// The bucket of the session.
     pub(in crate::session) fn bucket(self) -> u16 {
         let [low, high, ..] = self.0;
         u16::from_le_bytes([low, high]) % BUCKETS
@@ -69,10 +69,10 @@ impl ShortKey {
 pub struct Owner(pub u64);
 
 impl Owner {
-    /// Of sessions that were opened where no principal was asked for. No caller ever is this.
+    /// The owner of sessions for which no principal was asked. No caller has this owner.
     pub const UNKNOWN: Self = Self(0);
 
-    /// The principal of every caller whom no source names. No name hashes to it.
+    /// The principal of every caller that no source names. No name hashes to it.
     pub const NOBODY: Self = Self(1);
 
     /// The principal whose name has this keyed hash.
@@ -81,7 +81,7 @@ impl Owner {
     }
 }
 
-/// The first eight bytes of the SHA-256 of a session id: how logs name it (`log_session_id: hash`).
+/// The first eight bytes of the SHA-256 of a session id, by which logs name it (`log_session_id: hash`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IdDigest(pub [u8; 8]);
 
@@ -103,7 +103,7 @@ impl IdDigest {
     }
 }
 
-/// Tells one root context of one worker from every other; random, never zero.
+/// Identifies one root context of one worker; random, never zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RootTag(u32);
 
@@ -124,16 +124,16 @@ impl RootTag {
 
 /// The roots that have promised to keep a session's stamp ahead of the clock while they use it.
 ///
-/// While there are any, the stamp is the end of the lease they share. It ends early when the last of them
-/// leaves; what a dead root holds runs out.
+/// While there are any, the stamp is the end of the lease that they share. It ends early when the last of them
+/// leaves. The lease of a dead root runs out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::session) struct Leaseholders(Vec<RootTag>);
 
 impl Leaseholders {
-    /// More roots than this that use one session at a time are counted as [`Leaseholders::CROWD`].
+    /// If more roots than this use one session at a time, [`Leaseholders::CROWD`] stands for the others.
     const MOST: usize = 8;
 
-    /// Stands for roots beyond [`Leaseholders::MOST`]. It never leaves: their lease runs out.
+    /// Stands for roots beyond [`Leaseholders::MOST`]. It never leaves, so their lease runs out.
     const CROWD: RootTag = RootTag(u32::MAX);
 
     pub(in crate::session) fn is_empty(&self) -> bool {
@@ -159,7 +159,7 @@ impl Leaseholders {
         self
     }
 
-    /// Bytes of one of them.
+    /// Bytes of one root.
     const EACH_LEN: usize = 4;
 
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
@@ -180,20 +180,20 @@ impl Leaseholders {
     }
 }
 
-/// Why a session ended (CONTRACT: the `reason` of `ended`).
+/// Why a session ended: the `reason` in the metric `ended` and in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EndReason {
-    /// DELETE was answered 2xx.
+    /// The server answered a DELETE 2xx.
     ClientDelete,
     /// The server answered 404 to a request with the id.
     UpstreamGone,
-    /// Not in use for `idle_timeout`.
+    /// No request used it for `idle_timeout`.
     Idle,
     /// Older than `max_lifetime`.
     Lifetime,
     /// HTTP+SSE: its stream closed.
     StreamClosed,
-    /// The longest idle where a newcomer needed the place (`on_full: evict_idle`).
+    /// It had been idle longest when a newcomer needed its place (`on_full: evict_idle`).
     Evicted,
 }
 
@@ -220,8 +220,8 @@ impl EndReason {
         }
     }
 
-    /// Whether the server is told, where that is configured: the filter itself has ended the session, or the server
-    /// has answered 404, which may have been one replica of several.
+    /// Whether the server gets a DELETE, where that is configured: the filter itself has ended the session, or the
+    /// server has answered 404, which may have come from one replica of several.
     pub const fn is_told_to_the_server(self) -> bool {
         match self {
             Self::ClientDelete | Self::StreamClosed => false,
@@ -229,36 +229,35 @@ impl EndReason {
         }
     }
 
-    /// The place of the reason in [`Self::ALL`].
+    /// The index of the reason in [`Self::ALL`].
     pub const fn index(self) -> usize {
         self as usize
     }
 }
 
-/// A session, as its record in a bucket says.
+/// A session, as its record in a bucket holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// The hash of its endpoint and id.
     pub key: SessionKey,
-    /// Where it was opened.
+    /// The endpoint at which it was opened.
     pub endpoint: EndpointTag,
-    /// Who opened it.
+    /// The principal that opened it.
     pub owner: Owner,
-    /// How logs name it.
+    /// Its name in logs.
     pub digest: IdDigest,
-    /// When the server's answer to `initialize` passed, or when it was adopted.
+    /// When the server's answer to `initialize` passed, or when the session was adopted.
     pub opened: Timestamp,
     /// The last use, or the end of the lease while there are leaseholders.
     pub(in crate::session) stamp: Timestamp,
     pub(in crate::session) leaseholders: Leaseholders,
-    /// The id itself, where something will need it; else empty.
+    /// The id itself, if the DELETE or logs need it; otherwise empty.
     pub id: Vec<u8>,
-    /// What the server is owed when the filter ends the session, where that is configured.
+    /// The DELETE for the server, sent if the filter ends the session; `None` if that is not configured.
     pub delete_request: Option<DeleteRequest>,
 }
 
-/// What a record of a session has besides what all have: a bit for each, in the order in which they follow. Most
-/// sessions have none of it most of the time.
+/// Bit set of the optional parts of a record, in the order in which they are stored. Most records have none of them.
 #[derive(Clone, Copy)]
 struct Parts(u8);
 
@@ -274,10 +273,10 @@ impl Parts {
 }
 
 impl Session {
-    /// Bytes of what every record has: with [`Parts`], which ends it, all that most have.
+    /// Bytes of the parts that every record has, with [`Parts`] at the end. Most records have no other parts.
     const FIXED_LEN: usize = SessionKey::LEN + 4 + 8 + 5 + 5 + 1;
 
-    /// How many of `bytes` the session takes that they begin with.
+    /// How many bytes the session at the beginning of `bytes` takes.
     pub(in crate::session) fn encoded_len(bytes: &[u8]) -> Option<usize> {
         let parts = Parts(*bytes.get(Self::FIXED_LEN - 1)?);
         let mut len = Self::FIXED_LEN;
@@ -358,14 +357,14 @@ impl Session {
         )
     }
 
-    /// The session, used at `stamp` or, where there are leaseholders, leased until then.
+    /// The session with a new stamp: its last use or, if there are leaseholders, the end of their lease.
     pub(in crate::session) fn stamped(mut self, stamp: Timestamp, leaseholders: Leaseholders) -> Self {
         self.stamp = stamp;
         self.leaseholders = leaseholders;
         self
     }
 
-    /// The stamp and leaseholders that a lease of `root` from `now` on leaves.
+    /// The stamp and leaseholders after `root` has taken a lease at `now`.
     pub(in crate::session) fn leased_by(
         &self,
         root: RootTag,
@@ -383,7 +382,7 @@ impl Session {
         )
     }
 
-    /// When the session is to end if nothing more is heard of it, and why then.
+    /// When the session ends if no further request uses it, and why.
     pub(in crate::session) fn due(&self, lifespans: Lifespans) -> (Timestamp, EndReason) {
         self.due_after(self.stamp, lifespans)
     }
@@ -406,8 +405,8 @@ impl Session {
         }
     }
 
-    /// The earliest moment at which the session may be due, seen at `now`: whoever holds a lease may give
-    /// it back at any time.
+    /// The earliest time at which the session may be due, seen at `now`: a leaseholder may give its lease back at any
+    /// time.
     pub(in crate::session) fn earliest_due(&self, lifespans: Lifespans, now: Timestamp) -> Timestamp {
         self.due_after(self.last_use(now), lifespans).0
     }
@@ -418,22 +417,22 @@ impl Session {
         (due <= now).then_some(reason)
     }
 
-    /// Whether the server can be told of its end, where that is configured: the id is kept.
+    /// Whether a DELETE for the session is possible: the record keeps the id.
     pub(in crate::session) fn can_be_told(&self) -> bool {
         !self.id.is_empty()
     }
 
-    /// The last use, or the end of a lease: past the present while somebody holds one.
+    /// The last use, or the end of a lease. It lies in the future while a root has a lease.
     pub fn stamp(&self) -> Timestamp {
         self.stamp
     }
 
-    /// When the session was last used, as far as its record tells, seen at `now`.
+    /// When the session was last used, by its record, seen at `now`.
     pub fn last_use(&self, now: Timestamp) -> Timestamp {
         self.stamp.min(now)
     }
 
-    /// Whether somebody holds a lease on the session at `now`.
+    /// Whether a root has a lease on the session at `now`.
     pub fn in_use(&self, now: Timestamp) -> bool {
         !self.leaseholders.is_empty() && self.stamp > now
     }
@@ -442,7 +441,7 @@ impl Session {
 /// A session that has just ended, for the counters and the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedSession {
-    /// What was known of it.
+    /// Its last record.
     pub session: Session,
     /// Why it ended.
     pub reason: EndReason,
@@ -451,12 +450,12 @@ pub struct EndedSession {
 }
 
 impl EndedSession {
-    /// Whether the server is owed a pending DELETE now.
+    /// Whether a pending DELETE for the server is left.
     pub fn leaves_pending_delete(&self) -> bool {
         self.is_to_be_told() && self.session.can_be_told()
     }
 
-    /// Whether the server should be told and never will be: the id was too long to be kept.
+    /// Whether the server should get a DELETE and never will, because the id was too long to be kept.
     pub fn is_never_told(&self) -> bool {
         self.is_to_be_told() && !self.session.can_be_told()
     }

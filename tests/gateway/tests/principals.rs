@@ -167,7 +167,7 @@ async fn verified_claims_name_the_caller_whatever_its_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_lacks_a_claim_or_has_it_twice_is_nobody() {
+async fn a_caller_that_lacks_a_claim_or_has_it_twice_is_nobody() {
     let issuer = Issuer::new();
     let server = OddServer::polite().await;
     let lenient = json!({"rules": [{"match": {"prefix": "/"}, "requires": {"requires_any": {"requirements": [

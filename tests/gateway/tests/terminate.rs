@@ -141,7 +141,7 @@ async fn without_it_the_server_hears_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_nobody_can_use_ends_at_once() {
+async fn a_session_that_no_client_can_use_ends_at_once() {
     let server = OddServer::start(Reply::as_told).await;
     let gateway = telling(&server, json!({})).start().await;
     let client = gateway.client(Http::One);
@@ -155,7 +155,7 @@ async fn a_session_that_nobody_can_use_ends_at_once() {
     assert_eq!(deleted(&server), every_id_once(&["unwanted".to_owned()]));
 }
 
-/// What a DELETE with this answer is counted as, and how often the server gets it.
+/// How a DELETE with this answer is counted, and how often the server gets it.
 async fn answered(reply: fn() -> Reply, expected: [u64; 6], times: usize) {
     let server = OddServer::start(move |request| match request.method.as_str() {
         "DELETE" => reply(),

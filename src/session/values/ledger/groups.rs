@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_lost_the_claim_replaces_nothing_and_frees_nothing() {
+    fn a_sweep_without_its_claim_replaces_nothing_and_frees_nothing() {
         let mut ledger = ledger();
         ledger.suspect(&[0]);
         let slow = ledger.claim(at(100)).unwrap();
