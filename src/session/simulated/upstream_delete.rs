@@ -43,8 +43,8 @@ fn settle(world: &World, worker: &Worker, id: &Id, outcome: DeleteOutcome) {
 }
 
 #[test]
-fn the_write_that_ends_a_session_leaves_its_pending_delete() {
-    let (world, worker, id) = just_idle();
+fn the_write_that_ends_a_session_leaves_what_the_server_is_owed() {
+    let (world, worker, id) = owing();
     assert_eq!(world.counts().active, 0);
     assert_eq!(world.use_session(&worker, id), Ok(Standing::Ended));
     let pending = take(&world, &worker, id).unwrap();
@@ -72,7 +72,7 @@ fn so_does_a_request_that_finds_its_session_overdue() {
 }
 
 #[test]
-fn no_delete_is_pending_for_an_end_that_the_server_knows_of() {
+fn nothing_is_owed_for_an_end_that_the_server_knows_of() {
     let (world, id) = (world(), &ids(1)[0]);
     let worker = world.worker(2);
     open(&world, &worker, id);
@@ -126,7 +126,7 @@ fn its_owner_is_remembered_while_the_delete_is_pending_and_after_it() {
 }
 
 #[test]
-fn adopting_a_lost_session_calls_its_delete_off_unless_it_is_sent() {
+fn who_takes_a_lost_session_up_again_calls_its_delete_off_unless_it_is_sent() {
     let (world, worker, id) = lost(false);
     let adopt = || world.open(&worker, id, Origin::Adopted(None));
     let sent = take(&world, &worker, id).unwrap();
@@ -151,8 +151,8 @@ fn a_sweep_gives_the_delete_of_a_lost_session_up_and_leaves_its_owner() {
 }
 
 #[test]
-fn one_root_takes_it_and_no_root_after_an_answer() {
-    let (world, worker, id) = just_idle();
+fn one_root_takes_it_and_nobody_after_an_answer() {
+    let (world, worker, id) = owing();
     let other = world.worker(3);
     assert!(take(&world, &worker, id).is_some());
     assert_eq!(take(&world, &other, id), None);
@@ -165,7 +165,7 @@ fn one_root_takes_it_and_no_root_after_an_answer() {
 
 #[test]
 fn after_a_failure_it_waits_and_after_three_it_is_over() {
-    let (world, worker, id) = just_idle();
+    let (world, worker, id) = owing();
     for wait in [5, 10] {
         assert!(take(&world, &worker, id).is_some());
         settle(&world, &worker, id, DeleteOutcome::Failed);
@@ -183,7 +183,7 @@ fn after_a_failure_it_waits_and_after_three_it_is_over() {
 
 #[test]
 fn what_was_not_sent_can_be_taken_at_once_and_as_often_as_before() {
-    let (world, worker, id) = just_idle();
+    let (world, worker, id) = owing();
     for _ in 0..5 {
         assert!(take(&world, &worker, id).is_some());
         settle(&world, &worker, id, DeleteOutcome::Unsent);
@@ -193,7 +193,7 @@ fn what_was_not_sent_can_be_taken_at_once_and_as_often_as_before() {
 
 #[test]
 fn what_a_dead_root_has_taken_is_given_up_and_what_it_has_not_is_found() {
-    let (world, worker, id) = just_idle();
+    let (world, worker, id) = owing();
     let other = world.worker(3);
     world.advance(secs(5));
     assert_eq!(world.sweep(&other).ready, [(id.tag(), id.key)]);
@@ -206,7 +206,7 @@ fn what_a_dead_root_has_taken_is_given_up_and_what_it_has_not_is_found() {
 
 /// The end of a session and its pending DELETE are one write, so a worker cannot die between the two.
 #[test]
-fn a_worker_that_ends_a_session_may_die_between_any_two_calls() {
+fn who_ends_a_session_may_die_between_any_two_calls() {
     for calls in 0..600 {
         let (world, id) = (world(), &ids(1)[0]);
         let (worker, other) = (world.worker(2), world.worker(3));
@@ -221,7 +221,7 @@ fn a_worker_that_ends_a_session_may_die_between_any_two_calls() {
 
 #[test]
 fn nothing_waits_for_ever() {
-    let (world, worker, id) = just_idle();
+    let (world, worker, id) = owing();
     world.advance(secs(60 + 600));
     assert_eq!(world.sweep(&worker).given_up, 1);
     assert_eq!(take(&world, &worker, id), None);
@@ -229,7 +229,7 @@ fn nothing_waits_for_ever() {
 
 #[test]
 fn an_id_minted_again_is_not_deleted() {
-    let (world, worker, id) = just_idle();
+    let (world, worker, id) = owing();
     open(&world, &worker, id);
     assert_eq!(take(&world, &worker, id), None);
     settle(&world, &worker, id, DeleteOutcome::Answered);
@@ -238,7 +238,7 @@ fn an_id_minted_again_is_not_deleted() {
 }
 
 #[test]
-fn an_id_that_is_no_session_can_have_a_pending_delete_and_a_session_cannot() {
+fn an_id_that_is_no_session_can_be_owed_and_one_that_is_cannot() {
     let world = world();
     let worker = world.worker(2);
     let (stray, alive) = (&ids(1)[1], &ids(1)[2]);
@@ -331,7 +331,7 @@ fn those_that_have_waited_longest_are_dropped() {
 /// Roots open, end, take, settle and die at random. No id gets two DELETEs. An id gets none only if a root died after
 /// it had taken the DELETE.
 #[test]
-fn each_is_sent_once_whichever_root_dies() {
+fn each_is_sent_once_whoever_dies() {
     let mut random = seed();
     let mut below = move |most: usize| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -391,8 +391,8 @@ fn each_is_sent_once_whichever_root_dies() {
 }
 
 #[test]
-fn a_bucket_with_pending_deletes_survives_the_round_trip_and_any_cut() {
-    let (world, worker, id) = just_idle();
+fn a_bucket_with_farewells_survives_the_round_trip_and_any_cut() {
+    let (world, worker, id) = owing();
     open(&world, &worker, &ids(1)[1]);
     let whole = world.shared.memory.value(Key::Bucket(id.key.bucket())).unwrap();
     let bucket = Bucket::from_value(whole.clone()).unwrap();
