@@ -447,12 +447,10 @@ impl<S: Store> Table<S> {
         self.create(keys, Key::LAST, &Bucket::empty().into_value())
     }
 
-    /// Creates the ledger's key, if it is missing. An empty value is an empty ledger.
+    /// Creates the ledger's key, if it is missing. An empty value is an empty ledger. The key is read first: a write that
+    /// expects no value replaces one whose number happens to be the greatest there is.
     fn create_ledger(&self) -> Result<(), StoreError> {
-        match self.store.set(Key::Ledger, &[], Version::Absent) {
-            Ok(()) | Err(SetError::Stale) => Ok(()),
-            Err(SetError::Unavailable) => Err(StoreError::Unavailable),
-        }
+        self.create(core::iter::once(Key::Ledger), Key::Ledger, &[])
     }
 
     /// Creates the missing keys. If the `last` one exists, all do.

@@ -9,13 +9,24 @@ fn as_shipped(setup: Setup) -> Setup {
 }
 
 /// Sends a request that the filter must refuse in this way. The server must not get it.
-async fn refused(stage: &Stage, call: Call, (status, code, text): (u16, i64, &str), reason: &str) {
+async fn refused(stage: &Stage, call: Call, answer: (u16, i64, &str), reason: &str) {
+    refused_with(stage, call, answer, None, reason).await;
+}
+
+/// The same, where the answer echoes the request's id.
+async fn refused_with(
+    stage: &Stage,
+    call: Call,
+    (status, code, text): (u16, i64, &str),
+    id: Option<Value>,
+    reason: &str,
+) {
     let name = format!("rejected.reason.{reason}");
     let (before, reached) = (stage.stat(&name), stage.server.count(stage.path));
     let answer = stage.client.send(call.clone()).await;
     assert_eq!(answer.status, status, "{call:?}: {answer:?}");
     assert_eq!(answer.json()["error"]["code"], code, "{call:?}: {answer:?}");
-    expect_refused(&answer, status, code, text, None);
+    expect_refused(&answer, status, code, text, id);
     stage.expect(&name, before + 1).await;
     assert_eq!(
         stage.server.count(stage.path),
@@ -193,8 +204,9 @@ async fn bodies_over_the_limit() {
     everywhere(small, Reply::as_told, |stage| async move {
         for length in [4097, 100_000] {
             let call = Call::post_bytes(padded_to(length));
-            refused(&stage, call.clone(), TOO_LARGE, "too_large").await;
-            refused(&stage, call.cut_at(&[10, 4096]), TOO_LARGE, "too_large").await;
+            for call in [call.clone(), call.cut_at(&[10, 4096])] {
+                refused_with(&stage, call, TOO_LARGE, Some(json!(1)), "too_large").await;
+            }
         }
         for length in [4095, 4096] {
             let call = Call::post_bytes(padded_to(length)).reply("202");
