@@ -331,7 +331,7 @@ fn those_that_have_waited_longest_are_dropped() {
 /// Roots open, end, take, settle and die at random. No id gets two DELETEs. An id gets none only if a root died after
 /// it had taken the DELETE.
 #[test]
-fn each_is_sent_once_whoever_dies() {
+fn each_is_sent_once_whichever_root_dies() {
     let mut random = seed();
     let mut below = move |most: usize| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
