@@ -122,8 +122,8 @@ impl Hostile {
                 before.was_there || endpoint.adopts,
                 "an unknown id was let in: {request:?}"
             );
-            let is_anothers = before.was_there && !self.may_use(site, own, open.user);
-            assert!(!is_anothers, "another's id was let in: {request:?}");
+            let is_foreign = before.was_there && !self.may_use(site, own, open.user);
+            assert!(!is_foreign, "another's id was let in: {request:?}");
             let remembered = self.books.remembered.get(&(site, own));
             let has_ended = remembered.is_some_and(|until| self.now < *until) && !before.was_there;
             assert!(!has_ended, "the id of an ended session was let in: {request:?}");
