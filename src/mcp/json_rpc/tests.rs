@@ -768,7 +768,7 @@ fn a_glimpse_excludes_an_initialize_only_at_the_end_of_a_body() {
     assert_eq!(may_initialize(&format!("[{whole}]")), MayInitialize::No);
     for end in 0..whole.len() {
         assert_eq!(
-            may_initialize(&whole[..end]),
+            may_initialize(whole.get(..end).unwrap()),
             MayInitialize::Unknown,
             "cut at {end}"
         );
