@@ -32,7 +32,7 @@ pub(super) struct Root {
     shared: Option<Rc<Shared>>,
     next_sweep: Timestamp,
     sweep: Sweep,
-    /// While streams remain to be closed, the timer fires for them alone until this moment.
+    /// While there are streams to close, the timer fires only for them, until this time.
     closes_until: Option<Timestamp>,
 }
 
@@ -86,11 +86,11 @@ impl Root {
         }
     }
 
-    /// What a root does once in each period of its timer.
+    /// The work of a root, once in each period of its timer.
     fn work(&mut self, shared: Rc<Shared>, now: Timestamp) {
         let shared = self.restore(shared, now);
-        // Before the sweep: after a pause of the whole process, leases that this root should have renewed
-        // may have run out.
+        // The renewal comes before the sweep: after a pause of the whole process, leases that this root should have
+        // renewed may have run out.
         let created = shared
             .in_use
             .borrow_mut()
@@ -103,7 +103,7 @@ impl Root {
         shared.show_counts();
     }
 
-    /// Closes the streams of sessions that have reached their lifetime, a few at a time. As long as there may be more, the
+    /// Closes the streams of sessions that have reached their lifetime, a few at a time. While there may be more, the
     /// timer fires faster.
     fn close_streams(&mut self, now: Timestamp) {
         let Some(shared) = &self.shared else { return };

@@ -1,14 +1,14 @@
-//! A hostile world: any client puts any id, or none, on any message of any method, and the server mints, repeats and
+//! A hostile world: any client puts any id, or none, on any message of any method. The server mints, repeats and
 //! echoes ids on any answer, with any status.
 //!
-//! The world keeps books of its own, from what can be seen from outside: an id is *usable* from the moment a client is
-//! given it in a 2xx answer that passed with the id on it, until the filter answers 404 to it or says that the session has
-//! ended, or the server says so (a DELETE answered 2xx, a 404). After every step the usable ids are at most the caps of the
-//! VM, the endpoint and the principal, and each of them has a place. What was taken up without a place, which only `adopt`
-//! allows, is kept apart.
+//! The world keeps its own books, from what can be seen from outside. An id is *usable* from the moment when a client
+//! is given it in a 2xx answer that passed with the id on it. It stays usable until the filter answers 404 to it or
+//! reports the session's end, or the server ends it (a DELETE answered 2xx, a 404). After every step the usable ids
+//! are at most the caps of the VM, the endpoint and the principal, and each of them has a place. Ids that were
+//! adopted without a place, which only `adopt` allows, are kept apart.
 //!
-//! Faults are those of [`world`](super::world): light ones must not be seen; after the loss of the ledger, or of
-//! everything, the caps hold again after a round of sweeps, and then once what is too many has ended.
+//! The faults are those of [`world`](super::world). Light faults must leave no trace. After the loss of the ledger,
+//! or of everything, the caps hold again after a round of sweeps, once enough sessions have ended.
 
 mod audit;
 mod books;
@@ -39,7 +39,7 @@ const WORKERS: usize = 3;
 /// No worker lets more than this pass between two ticks.
 const TICK_MS: u64 = 5_000;
 
-/// A round of sweeps: every group is looked at within 30 s, and again 2 s after it was found wrong.
+/// A round of sweeps: every group is swept within 30 s, and again 2 s after a sweep found it wrong.
 const ROUND_MS: u64 = 35_000;
 
 /// What a world has seen.
@@ -76,19 +76,19 @@ impl Tally {
     }
 }
 
-/// A request that is open, and what the world knows of it.
+/// An open request, and the world's knowledge of it.
 struct Open {
     core: Rc<Core>,
     context: u32,
-    /// `None` where the filter has no business with it.
+    /// `None` if no endpoint governs it.
     exchange: Option<Exchange>,
     site: usize,
     verb: &'static str,
-    /// Who sent it, by number.
+    /// The user that sent it, by number.
     user: Option<usize>,
     /// The one valid id that it carried to the server.
     own: Option<Id>,
-    /// That was the id of a session when it passed.
+    /// Its id was that of a session when it passed.
     was_alive: bool,
     /// It passed while the table could not be read.
     is_unread: bool,
@@ -120,22 +120,22 @@ pub struct Hostile {
     configured: Configured,
     shared: Shared,
     ids: Ids,
-    /// `None`: its VM is dead, and the next request brings a new one.
+    /// `None`: the worker's VM is dead, and the next request starts a new one.
     workers: Vec<Option<Worker<Open>>>,
     roots: u32,
     now: u64,
-    /// The latest the clock has ever said.
+    /// The latest time that the clock has shown.
     latest: u64,
     /// Whether heavy faults happen.
     heavy: bool,
     books: Books,
     pub tally: Tally,
-    /// Whether every event is told (`MSF_TRACE`).
+    /// Whether every event is printed (`MSF_TRACE`).
     is_traced: bool,
 }
 
 impl Hostile {
-    /// A world with its workers. `heavy`: with heavy faults, too.
+    /// A world with its workers; `heavy` adds heavy faults.
     pub fn new(mut choices: Choices, heavy: bool) -> Self {
         let setting = Setting::any(&mut choices);
         let configured = setting.configured();
@@ -162,7 +162,7 @@ impl Hostile {
         world
     }
 
-    /// The next thing that happens, and a look at everything that must hold.
+    /// Does the next thing, and checks everything that must hold.
     pub fn step(&mut self) {
         self.tally.steps += 1;
         match self.choices.below(256) {
@@ -180,7 +180,7 @@ impl Hostile {
         self.audit();
     }
 
-    /// Everybody leaves, and time passes: no place is kept, and no session is left.
+    /// Ends all streams and lets time pass. Then no reservation and no session must be left.
     pub fn finish(mut self) -> Tally {
         self.heal();
         for number in 0..WORKERS {
@@ -209,7 +209,7 @@ impl Hostile {
         self.workers[number] = Worker::start(&self.shared, &self.configured, self.roots, self.timestamp());
     }
 
-    /// A worker that lives; a dead one is started anew by the request it gets.
+    /// A worker that lives. The request starts a dead one anew.
     fn woken(&mut self, wanted: Option<usize>) -> Option<usize> {
         let number = wanted.unwrap_or_else(|| self.choices.below(WORKERS));
         if self.workers[number].is_none() {
@@ -243,7 +243,7 @@ impl Hostile {
         self.pass(span);
     }
 
-    /// Time passes, and the workers tick.
+    /// Lets time pass, with the workers' ticks.
     fn pass(&mut self, mut span: u64) {
         while span > 0 {
             let part = span.min(TICK_MS);
@@ -268,7 +268,7 @@ impl Hostile {
         self.after_tick(number, ticked);
     }
 
-    /// Where the workers keep the session of this id.
+    /// The keys under which the workers keep the session of this id.
     fn keys_of(&self, site: usize, id: Id) -> Vec<SessionKey> {
         let Some(worker) = self.workers.iter().flatten().next() else {
             return Vec::new();
@@ -282,7 +282,7 @@ impl Hostile {
         self.opening_of(site, id).is_some()
     }
 
-    /// When the session of this id that the table holds was opened, if it holds one.
+    /// When the session of this id was opened, if the table holds one.
     fn opening_of(&self, site: usize, id: Id) -> Option<[u8; 5]> {
         let keys = self.keys_of(site, id);
         let records = self.shared.records();

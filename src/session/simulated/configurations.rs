@@ -8,13 +8,14 @@ struct Thread {
     roots: Vec<Configuration>,
 }
 
-/// A process: what Envoy does to the roots of the filter. The first thread is the main one, which serves nothing.
+/// A process, with what Envoy does to the roots of the filter. The first thread is the main one, which serves no
+/// requests.
 struct Process {
     world: World,
     threads: Vec<Thread>,
 }
 
-/// What a configuration with this text says: the VM's cap, and the endpoints with a cap each.
+/// The text of a configuration: the VM's cap, and the endpoints with their caps.
 #[derive(Clone, Copy, Debug)]
 struct Text {
     vm: Option<u32>,
@@ -64,7 +65,7 @@ impl Process {
         process
     }
 
-    /// Envoy takes a listener: a canary first, then a root on every thread.
+    /// Loads a listener as Envoy does: a canary first, then a root on every thread.
     fn load(&mut self, text: Text) {
         self.load_on(0, text);
         self.threads[0].roots.pop();
@@ -82,21 +83,21 @@ impl Process {
         self.world.advance(Duration::from_millis(3));
     }
 
-    /// A request comes to a listener with this text, on this thread.
+    /// Sends a request to a listener with this text, on this thread.
     fn request(&mut self, thread: usize, text: Text) -> Kept {
         let now = self.world.now();
         let Thread { table, roots } = &mut self.threads[thread];
         table.serve(find(roots, text), now).unwrap()
     }
 
-    /// The VM of this thread fails, and the listener with this text gets the request that brings a new one.
+    /// Makes the VM of this thread fail. The next request to the listener with this text starts a new one.
     fn fail_and_reload(&mut self, thread: usize, text: Text) -> Kept {
         self.threads[thread].roots.clear();
         self.load_on(thread, text);
         self.request(thread, text)
     }
 
-    /// The listener with this text has drained, or was refused.
+    /// Removes the listener with this text: it has drained, or Envoy has refused it.
     fn remove(&mut self, text: Text) {
         let now = self.world.now();
         for Thread { table, roots } in &mut self.threads {

@@ -1,4 +1,4 @@
-//! What a sweep takes of one tick, at a million sessions that end together.
+//! What a sweep takes of one tick, if a million sessions end together.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ fn owner_of(number: u32) -> Owner {
     Owner::of_hash(principal.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
-/// Every 64th bucket group holds its share of a million sessions, which have all been idle for too long; with books.
+/// A table in which every 64th group holds its share of a million sessions, all idle for too long, with books.
 fn ending_together() -> (World, Table<Handle>) {
     let mut all = settings(SESSIONS, SESSIONS, SESSIONS);
     all.endpoints[0].quota = Some(2_000);
@@ -127,7 +127,7 @@ fn sessions_are_struck_from_their_books_book_by_book() {
         "a group of {ended} sessions: {calls} calls for books, {:?}",
         began.elapsed()
     );
-    // Two reads and a write for each, and what the sweep of the group's own 64 costs.
+    // Two reads and a write for each value, and the cost of the sweep of the group's own 64.
     assert!(calls <= 3 * PRINCIPALS as usize + 2 * 64, "{calls} calls");
 }
 

@@ -25,7 +25,7 @@ fn open(world: &World, worker: &Worker, id: &Id) {
 }
 
 /// A world with one session of `b` that has just become idle.
-fn owing() -> (World, Worker, &'static Id) {
+fn just_idle() -> (World, Worker, &'static Id) {
     let (world, id) = (world(), &ids(1)[0]);
     let worker = world.worker(2);
     open(&world, &worker, id);
@@ -44,7 +44,7 @@ fn settle(world: &World, worker: &Worker, id: &Id, outcome: DeleteOutcome) {
 
 #[test]
 fn the_write_that_ends_a_session_leaves_what_the_server_is_owed() {
-    let (world, worker, id) = owing();
+    let (world, worker, id) = just_idle();
     assert_eq!(world.counts().active, 0);
     assert_eq!(world.use_session(&worker, id), Ok(Standing::Ended));
     let pending = take(&world, &worker, id).unwrap();
@@ -152,7 +152,7 @@ fn a_sweep_gives_the_delete_of_a_lost_session_up_and_leaves_its_owner() {
 
 #[test]
 fn one_root_takes_it_and_nobody_after_an_answer() {
-    let (world, worker, id) = owing();
+    let (world, worker, id) = just_idle();
     let other = world.worker(3);
     assert!(take(&world, &worker, id).is_some());
     assert_eq!(take(&world, &other, id), None);
@@ -165,7 +165,7 @@ fn one_root_takes_it_and_nobody_after_an_answer() {
 
 #[test]
 fn after_a_failure_it_waits_and_after_three_it_is_over() {
-    let (world, worker, id) = owing();
+    let (world, worker, id) = just_idle();
     for wait in [5, 10] {
         assert!(take(&world, &worker, id).is_some());
         settle(&world, &worker, id, DeleteOutcome::Failed);
@@ -183,7 +183,7 @@ fn after_a_failure_it_waits_and_after_three_it_is_over() {
 
 #[test]
 fn what_was_not_sent_can_be_taken_at_once_and_as_often_as_before() {
-    let (world, worker, id) = owing();
+    let (world, worker, id) = just_idle();
     for _ in 0..5 {
         assert!(take(&world, &worker, id).is_some());
         settle(&world, &worker, id, DeleteOutcome::Unsent);
@@ -193,7 +193,7 @@ fn what_was_not_sent_can_be_taken_at_once_and_as_often_as_before() {
 
 #[test]
 fn what_a_dead_root_has_taken_is_given_up_and_what_it_has_not_is_found() {
-    let (world, worker, id) = owing();
+    let (world, worker, id) = just_idle();
     let other = world.worker(3);
     world.advance(secs(5));
     assert_eq!(world.sweep(&other).ready, [(id.tag(), id.key)]);
@@ -221,7 +221,7 @@ fn who_ends_a_session_may_die_between_any_two_calls() {
 
 #[test]
 fn nothing_waits_for_ever() {
-    let (world, worker, id) = owing();
+    let (world, worker, id) = just_idle();
     world.advance(secs(60 + 600));
     assert_eq!(world.sweep(&worker).given_up, 1);
     assert_eq!(take(&world, &worker, id), None);
@@ -229,7 +229,7 @@ fn nothing_waits_for_ever() {
 
 #[test]
 fn an_id_minted_again_is_not_deleted() {
-    let (world, worker, id) = owing();
+    let (world, worker, id) = just_idle();
     open(&world, &worker, id);
     assert_eq!(take(&world, &worker, id), None);
     settle(&world, &worker, id, DeleteOutcome::Answered);
@@ -331,7 +331,7 @@ fn those_that_have_waited_longest_are_dropped() {
 /// Roots open, end, take, settle and die at random. No id gets two DELETEs. An id gets none only if a root died after
 /// it had taken the DELETE.
 #[test]
-fn each_is_sent_once_whoever_dies() {
+fn each_is_sent_once_whichever_root_dies() {
     let mut random = seed();
     let mut below = move |most: usize| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -392,7 +392,7 @@ fn each_is_sent_once_whoever_dies() {
 
 #[test]
 fn a_bucket_with_farewells_survives_the_round_trip_and_any_cut() {
-    let (world, worker, id) = owing();
+    let (world, worker, id) = just_idle();
     open(&world, &worker, &ids(1)[1]);
     let whole = world.shared.memory.value(Key::Bucket(id.key.bucket())).unwrap();
     let bucket = Bucket::from_value(whole.clone()).unwrap();

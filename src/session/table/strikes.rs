@@ -1,10 +1,10 @@
-//! Sessions that a sweep has ended are struck from the books of principals book by book, not one by one.
+//! Takes the sessions that a sweep has ended off the books of principals, book by book and not one by one.
 //!
-//! As [`super::quota`] says, who strikes a session off has to know that nobody is just entering it. For many sessions at
-//! once: the versions of the books are noted; then every bucket of the sessions is rewritten, so that whoever had listed
-//! a session by then fails to write it, unless it is in its bucket already; then each book is written if its version is
-//! still the one that was noted. Whoever enters a session later has listed it in the book and has moved the version;
-//! those books are left to the check of [`super::quota`].
+//! As [`super::quota`] says, removing an entry races with a worker that is inserting the same session. For many
+//! sessions this takes three steps. First the versions of the books are noted. Then every bucket of the sessions is
+//! rewritten: a worker that has listed a session before fails to write its bucket, unless the session is in the
+//! bucket already. Then each book is written, if its version is still the noted one. A worker that inserts a session
+//! later has listed it in the book, which changes the version; such a book is left to the check of [`super::quota`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,10 +14,10 @@ use crate::session::values::book::{BookOwner, Books};
 use crate::session::values::bucket::Bucket;
 use crate::session::values::record::{Owner, Session, ShortKey};
 
-/// Values with books that are struck from at a time. The clock is looked at after that.
+/// Values with books that one step handles. The clock is read after each step.
 const AT_ONCE: usize = 64;
 
-/// Sessions that are to be struck from the books, by the value their book stands in.
+/// Sessions to take off the books, by the value that holds their book.
 #[derive(Debug, Default)]
 pub(super) struct Strikes(BTreeMap<u16, Vec<Strike>>);
 
@@ -40,7 +40,7 @@ impl Strikes {
         of_value.push(Strike { book_owner, key });
     }
 
-    /// Takes out as many as are struck at a time.
+    /// Takes out as many as one step handles.
     fn take_some(&mut self) -> BTreeMap<u16, Vec<Strike>> {
         let later = self.0.keys().nth(AT_ONCE).copied();
         let later = later.map(|first| self.0.split_off(&first)).unwrap_or_default();
@@ -49,8 +49,8 @@ impl Strikes {
 }
 
 impl<S: Store> Table<S> {
-    /// Strikes the next of them off, as far as the store lets: what stays listed is found when somebody is about to be
-    /// refused for it. False if none is left.
+    /// Takes the next of them off, if the store allows. A session that stays listed is found before a principal is
+    /// refused for it. Returns false if none is left.
     pub(super) fn strike_next(&self, strikes: &mut Strikes) -> bool {
         let mut some = strikes.take_some();
         let mut versions = BTreeMap::new();
@@ -69,7 +69,7 @@ impl<S: Store> Table<S> {
         !strikes.0.is_empty()
     }
 
-    /// Keeps those whose principals have a book, and notes the version of the books.
+    /// Keeps the strikes whose principals have a book, and returns the version of the books.
     fn keep_listed(&self, index: u16, strikes: &mut Vec<Strike>) -> Result<Version, StoreError> {
         let Value { bytes, version } = self.store.get(Key::Principals(index))?;
         let books = Books::from_value(bytes)?;
@@ -78,7 +78,7 @@ impl<S: Store> Table<S> {
         Ok(version)
     }
 
-    /// Keeps those whose buckets do not have them, each bucket rewritten once.
+    /// Keeps the strikes whose sessions are not in their buckets. Rewrites each bucket once.
     fn keep_those_that_left(&self, some: &mut BTreeMap<u16, Vec<Strike>>) {
         let mut by_bucket: Vec<_> = some.values().flatten().copied().collect();
         by_bucket.sort_unstable_by_key(|strike| strike.key.bucket());
@@ -97,7 +97,8 @@ impl<S: Store> Table<S> {
         }
     }
 
-    /// Rewrites a bucket, so that whoever has read it before can no longer write it. Those that are in it.
+    /// Rewrites a bucket, so that a worker that has read it before can no longer write it. Returns the sessions that
+    /// are in it.
     fn shut_out(&self, strikes: &[Strike]) -> Result<Vec<ShortKey>, StoreError> {
         let Some(index) = strikes.first().map(|strike| strike.key.bucket()) else {
             return Ok(Vec::new());
@@ -120,7 +121,7 @@ impl<S: Store> Table<S> {
         Err(StoreError::Contended)
     }
 
-    /// Strikes sessions from the books of one value, if it is still as it was.
+    /// Takes sessions off the books of one value, if it still has this version.
     fn strike_all(&self, index: u16, strikes: &[Strike], as_it_was: Version) {
         let Ok(Value { bytes, version }) = self.store.get(Key::Principals(index)) else {
             return;

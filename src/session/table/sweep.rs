@@ -1,6 +1,6 @@
-//! The sweep: any root may do it, none has to. A root claims a group of buckets that is due, ends what has
-//! outlived its time, and counts what is left. It does so bucket by bucket, and goes on at its next tick when the time is
-//! up; should it die meanwhile, its claim lapses and another root sweeps the group.
+//! The sweep. Any root may do it, and none must. A root claims a group of buckets that is due, ends the sessions that
+//! have outlived their time, and counts the rest. It works bucket by bucket, and goes on at its next tick when its
+//! time is up. If the root dies meanwhile, its claim lapses and another root sweeps the group.
 
 use core::time::Duration;
 
@@ -29,7 +29,7 @@ pub struct SweepReport {
     pub given_up: u32,
 }
 
-/// A sweep that goes on from tick to tick: a group may take longer than requests can wait.
+/// A sweep that goes on from tick to tick, since a group may take longer than requests can wait.
 #[derive(Debug, Default)]
 pub struct Sweep(Stage);
 
@@ -40,7 +40,7 @@ enum Stage {
     Idle,
     /// The buckets of a group, one after another.
     Buckets(Box<GroupSweep>),
-    /// The group is counted; what has ended is still to be struck from the books of principals.
+    /// The group is counted. Its ended sessions must still be taken off the books of principals.
     Strikes(Strikes),
 }
 
@@ -61,7 +61,7 @@ struct GroupSweep {
     tally: GroupTally,
     report: SweepReport,
     strikes: Strikes,
-    /// The bucket that is next.
+    /// The next bucket.
     next: u16,
 }
 
@@ -86,19 +86,19 @@ impl GroupSweep {
     }
 }
 
-/// How far a sweep has come.
+/// The progress of a sweep.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SweepProgress {
-    /// A group is counted. This is what became of it, but for what was reported before.
+    /// A group is counted. The report has what was not reported before.
     Counted(SweepReport),
-    /// The time is up. This is what has become of a group so far.
+    /// The time is up. The report has the results so far.
     Cut(SweepReport),
     /// No group is due.
     NothingDue,
 }
 
 impl<S: Store> Table<S> {
-    /// Sweeps the group of buckets that has been due longest, whatever time it takes; `None` if none is due.
+    /// Sweeps the group of buckets that has been due longest, for as long as it takes; `None` if none is due.
     ///
     /// # Errors
     /// [`StoreError`] if the ledger cannot be read or written.
@@ -113,9 +113,9 @@ impl<S: Store> Table<S> {
         Ok(Some(report))
     }
 
-    /// Goes on with `sweep` until a group is counted or `is_time_up`, which is asked after every bucket: 61 sessions at a
-    /// million. A group costs one read per bucket (256) and a write for each that changes; then two reads and a write
-    /// for each value with books of principals whose sessions have ended.
+    /// Goes on with `sweep` until a group is counted or `is_time_up` says so. It is called after every bucket, which
+    /// holds 61 sessions at a million. A group costs one read per bucket (256) and a write for each that changes;
+    /// then two reads and a write for each value with books of principals whose sessions have ended.
     ///
     /// # Errors
     /// [`StoreError`] if the ledger cannot be read or written.
@@ -168,7 +168,7 @@ impl<S: Store> Table<S> {
         group.next += 1;
     }
 
-    /// All buckets of the group are swept: enters what they hold into the ledger.
+    /// Enters the results into the ledger, once all buckets of the group are swept.
     fn count_group(
         &self,
         sweep: &mut Sweep,

@@ -20,7 +20,7 @@ const HEADER_LEN: usize = 5;
 /// Values are padded to one byte less than a multiple of this; the host's strings add that byte.
 const PADDING_STEP: usize = 256;
 
-/// Whose book it is: a principal's at one endpoint.
+/// The owner of a book: a principal at one endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::session) struct BookOwner {
     pub(in crate::session) owner: Owner,
@@ -195,7 +195,7 @@ impl Books {
         self.at(book_owner).is_some()
     }
 
-    /// Every book there is.
+    /// All books.
     pub(in crate::session) fn all(&self) -> Vec<Book> {
         let mut reader = Reader::new(self.0.get(HEADER_LEN..).unwrap_or_default());
         core::iter::from_fn(|| Book::read(&mut reader)).collect()

@@ -211,9 +211,9 @@ impl Bucket {
         }
     }
 
-    /// Ends what is due at `now`, forgets what was remembered long enough, and counts the rest.
-    /// Of what servers are owed, no more than `max_pending_deletes` stay, and nothing of an endpoint that no configuration
-    /// names: whether its sessions are used is not seen any more.
+    /// Ends the sessions that are due at `now`, drops the tombstones that are old enough, and counts the rest. Keeps no more
+    /// than `max_pending_deletes` pending DELETEs, and none of an endpoint that no configuration names: no root sees whether
+    /// its sessions are used.
     pub(in crate::session) fn sweep(
         &mut self,
         now: Timestamp,

@@ -1,5 +1,5 @@
-//! The bytes of every value, checked by hand against the layouts in the files beside. A release writes into the table of
-//! another that has the same number of the layout: bytes change together with [`LAYOUT`], or not at all.
+//! The bytes of every value, checked by hand against the layouts in the other files here. A release writes into the
+//! table of another release with the same layout number, so bytes may change only together with [`LAYOUT`].
 
 use core::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::session::settings::EndpointTag;
 use crate::session::store::{LAYOUT, Version};
 use crate::session::time::Timestamp;
 
-/// The number that these bytes belong to. Who changes bytes below changes this and [`LAYOUT`].
+/// The layout number of these bytes. A change of the bytes below must change this and [`LAYOUT`].
 const NUMBER: u8 = 2;
 
 fn at(millis: u64) -> Timestamp {
@@ -25,7 +25,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The bytes without padding, given as fields, and nothing but zeros after them.
+/// The bytes without padding, given as fields, and only zeros after them.
 #[track_caller]
 fn assert_bytes(value: &[u8], fields: &[&str]) {
     let expected = fields.concat();
@@ -206,7 +206,7 @@ fn a_ledger() {
         at(0x01_0203_0405),
     );
     let (mut group, row) = ("00".repeat(22 * 64), "00000000".repeat(63));
-    // The first group: its change is counted; it is due already.
+    // The first group: its change is counted, and it is due already.
     group.replace_range(22..26, "0100");
     let idle = "40771b0000000000";
     let lifetime = "005c260500000000";

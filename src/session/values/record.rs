@@ -64,7 +64,7 @@ impl ShortKey {
     }
 }
 
-/// Who opened a session: a keyed hash of the principal.
+/// The owner of a session: a keyed hash of the principal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Owner(pub u64);
 

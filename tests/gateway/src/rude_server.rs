@@ -1,5 +1,5 @@
-//! A server that is rude in one way: it gives ids where no good server would, reads messages as no good server would,
-//! or takes paths that it never named. It knows what it holds, and so what the filter must know of.
+//! A server that is rude in one way: it gives ids, reads messages or takes paths as no good server would. It knows
+//! its own sessions, and so what the filter must know of.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,31 +10,32 @@ use serde_json::{Value, json};
 use crate::odd_server::{OddServer, Request};
 use crate::reply::Reply;
 
-/// On an answer: the ids that the server put on it, with commas between them. What the filter takes off stays here.
+/// On an answer: the ids that the server put on it, joined by commas. They stay here even if the filter takes them
+/// off.
 pub const PUT: &str = "x-put";
-/// On a request: it is one of the filter's own, by `terminate_upstream.headers`.
+/// On a request: the filter itself sent it, by `terminate_upstream.headers`.
 pub const BY_FILTER: &str = "x-by-filter";
 
 /// Which answers carry an `Mcp-Session-Id`, and which id that is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ids {
-    /// A fresh one to an `initialize` without an id, as most servers have it.
+    /// A fresh id to an `initialize` without one, as most servers do.
     Politely,
-    /// A fresh one on every answer, whatever was asked.
+    /// A fresh id on every answer to any request.
     OnAnything,
-    /// A fresh one to every `initialize`, whatever id that carries: the Java SDK and mcp-go.
+    /// A fresh id to every `initialize`, even one with an id: the Java SDK and mcp-go.
     ToAnyInitialize,
-    /// One id for all that ask for a session.
+    /// The same id to every request for a session.
     Shared,
-    /// A fresh one on each answer, in place of the request's, which is gone from then on.
+    /// A fresh id on each answer, in place of the request's, which ends.
     Rotated,
-    /// The request's own on each answer, and a fresh one where it has none.
+    /// The request's own id on each answer, and a fresh one if it has none.
     Echoed,
     /// Two fresh ones on the answer to an `initialize`.
     Two,
     /// An empty one on the answer to an `initialize`.
     Empty,
-    /// A fresh one on refusals too, and it works: the Python SDK, but for the last part.
+    /// A fresh id on refusals too, and the id works. The Python SDK does this, but its id does not work.
     OnRefusals,
 }
 
@@ -45,23 +46,23 @@ pub enum Reading {
     Strict,
     /// Any content type, and the same of a message.
     AnyContentType,
-    /// As Go's `encoding/json`: names in any spelling that folds to theirs, the last of two wins, and an `initialize`
-    /// opens a session with an `id` or without, and with a `result` beside it.
+    /// As Go's `encoding/json`: names in any spelling that folds to the specification's; of two the last counts; an
+    /// `initialize` opens a session with or without an `id`, and with a `result` beside it.
     Folded,
 }
 
-/// What the server is like.
+/// The manners of the server.
 #[derive(Debug, Clone, Copy)]
 pub struct Manners {
     pub ids: Ids,
     pub reading: Reading,
-    /// An id that it never gave is a session all the same: mcp-go.
+    /// The server takes an id that it never gave for a session: mcp-go.
     pub takes_any_id: bool,
     /// All spellings of a path are one: `/a`, `/A/`, `//a`, `/a;b=c`, `/%61`.
     pub takes_any_path: bool,
 }
 
-/// Polite in all but what is set.
+/// Polite, except in what is set.
 impl Default for Manners {
     fn default() -> Self {
         Self {
@@ -168,7 +169,7 @@ fn delete(held: &mut Held, request: &Request, known: bool) -> Reply {
     Reply::status(if known { 200 } else { 404 })
 }
 
-/// The ids for an answer. `asked` is whether a session was asked for, and whether the answer is a good one.
+/// The ids for an answer. `asked` says whether a session was asked for, and whether the answer is a good one.
 fn ids(how: Ids, held: &mut Held, request: &Request, asked: (bool, bool), path: &str) -> Vec<String> {
     let own = request.session();
     match (how, asked) {
@@ -233,7 +234,7 @@ fn fold(name: &str) -> String {
     name.to_uppercase().to_lowercase()
 }
 
-/// The one path that all of its spellings are.
+/// The one path that stands for all of its spellings.
 fn plain(path: &str) -> String {
     let path = decoded(path);
     let mut segments = Vec::new();

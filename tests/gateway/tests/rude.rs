@@ -1,7 +1,7 @@
 //! Servers that give ids where no good server would, and clients that put any id, or none, on any message.
 //!
-//! Whatever they do, the ids that clients were given and that work are at most the cap, the gauge says as many, and what
-//! the server holds beside them is ended there.
+//! In every case the ids that clients were given and that work are at most the cap, the gauge agrees, and the server
+//! is told to end its other sessions.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use gateway::rude_server::{BY_FILTER, PUT};
 use gateway::{Answer, Call, Client, Gateway, Http, Ids, Manners, RudeServer, Setup, message, poll};
 use serde_json::{Value, json};
 
-/// A request of a play: what it is in words, and how it is sent. The id is one of a session that lives.
+/// A request of a play: its description, and how to build it from the id of a live session.
 pub type Sent = (&'static str, fn(&str) -> Call);
 
 /// One endpoint for each way to let newcomers in, each way to treat unknown ids, and each cap.
@@ -21,7 +21,7 @@ struct Place {
     adopts: bool,
 }
 
-/// A client at one place, and what it has been given.
+/// A client at one place, and what it was given.
 struct Play {
     place: Place,
     gateway: Arc<Gateway>,
@@ -29,9 +29,9 @@ struct Play {
     client: Client,
     /// Ids on 2xx answers that were not the request's own.
     given: BTreeSet<String>,
-    /// Answers that the server put an id on and the filter took it off.
+    /// Answers whose id the filter took off.
     taken_off: u64,
-    /// Good answers to POSTs and GETs with an id that nobody gave, which name no other.
+    /// Good answers to POSTs and GETs with an id that no server gave, if the answer names no other id.
     taken_up: u64,
     /// How often there was no session to ask in.
     asked: u64,
@@ -64,7 +64,7 @@ fn endpoint(place: &Place) -> Value {
     })
 }
 
-/// Plays what is sent at every place at once.
+/// Sends these requests at every place at once.
 pub async fn play(manners: Manners, sent: &'static [Sent]) {
     let server = Arc::new(RudeServer::start(manners).await);
     let endpoints: Vec<Value> = places().iter().map(endpoint).collect();
@@ -105,13 +105,13 @@ impl Play {
             self.judge(what).await?;
         }
         let usable = self.usable().await;
-        // A server that gives a new id with each answer makes of each look another session.
+        // If a server gives a new id with each answer, each look opens another session.
         if !self.place.adopts && manners.ids != Ids::Rotated {
             self.expect("active", usable).await?;
         }
         self.expect("reserved", 0).await?;
         self.expect_counted().await?;
-        // Of several ids in one answer the filter reads none, and so the server hears of none.
+        // If an answer has several ids, the filter reads none of them, so the server gets no DELETE.
         match manners.ids {
             Ids::Two => Ok(()),
             _ => self.expect_told().await,
@@ -131,7 +131,7 @@ impl Play {
         came.ok_or_else(|| self.failed(&format!("{name} is {}, not {value}", self.stat(name))))
     }
 
-    /// An id that works, if there is one; else one that never did.
+    /// An id that works, if there is one; otherwise one that never worked.
     async fn live(&mut self) -> String {
         for id in self.given.clone() {
             if self.ping(&id).await {
@@ -198,7 +198,7 @@ impl Play {
         }
     }
 
-    /// Each answer whose id was taken off is counted once, and each id that was taken up is, too.
+    /// Each answer whose id was taken off is counted once, and so is each id that was adopted.
     async fn expect_counted(&self) -> Played {
         let expected = match self.place.adopts {
             true => self.taken_off + self.taken_up,
@@ -219,7 +219,7 @@ impl Play {
         })
     }
 
-    /// What no client was given ends at the server.
+    /// A session whose id no client was given ends at the server.
     async fn expect_told(&self) -> Played {
         let path = format!("/{}", self.place.name);
         let left = || {

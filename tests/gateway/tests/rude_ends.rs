@@ -1,4 +1,4 @@
-//! Servers that answer 404: of a session that is gone, of a method they do not have, or once and never again.
+//! Servers that answer 404: for a session that is gone, for a method that they do not have, or once and never again.
 
 use gateway::stage::expect_refused;
 use gateway::{Call, Reply, Request, Setup, Stage, everywhere, message};
@@ -13,7 +13,8 @@ fn one_place(change: Change, unknown: &'static str) -> impl Fn(Setup) -> Setup {
     move |setup| change(setup).endpoint(json!({"max_sessions": 1, "unknown_session": unknown}))
 }
 
-/// The place of a session whose server answered this with 404 is free, and nobody remembers that it had one.
+/// Checks that the place of a session is free after the server answered 404 to this request, and that nothing of it
+/// is remembered.
 async fn lose(stage: &Stage, call: Call) -> String {
     let session = stage.client.open_session().await;
     let answer = stage.client.send(call.session(&session).reply("404")).await;

@@ -1,4 +1,4 @@
-//! Servers that read more messages, content types and paths for an `initialize` than the specification has.
+//! Servers that take more messages, content types and paths for an `initialize` than the specification does.
 
 use gateway::{Call, Http, Ids, Manners, Reading, RudeServer, Setup, message};
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ fn message_of(number: usize) -> Call {
     Call::post_bytes(INITIALIZE[number])
 }
 
-/// With no id, a live one, a made-up one.
+/// Without an id, with a live one, with a made-up one.
 macro_rules! any_id {
     ($($number:literal)*) => {
         &[
@@ -129,7 +129,7 @@ async fn any_spelling_of_the_path() {
             }
             assert_eq!(server.held("/mcp"), given);
             gateway.expect("endpoint.mcp.active", 1).await;
-            // A session is one at all of them.
+            // The session is the same at all of them.
             let delete = Call::delete().session(&given[0]).path("/MCP/");
             assert_eq!(client.send(delete).await.status, 200);
             gateway.expect("endpoint.mcp.active", 0).await;
@@ -137,7 +137,7 @@ async fn any_spelling_of_the_path() {
     }
 }
 
-/// Each calls a tool that the name the specification has for it does not tell.
+/// Each calls another tool than the specification's name says.
 fn two_tools() -> [Value; 4] {
     let call = |params: Value| message::request(3, "tools/call", params);
     [

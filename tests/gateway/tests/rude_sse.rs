@@ -1,5 +1,5 @@
-//! HTTP+SSE as no client expects it: ids in several spellings, in the path, under another name or not at all; streams
-//! that a HEAD or a POST opens.
+//! HTTP+SSE as no client expects it: ids in several spellings, in the path, under another name or absent; streams
+//! opened by HEAD or POST.
 
 use gateway::stage::expect_refused;
 use gateway::{Call, Gateway, Http, OddServer, Reply, Request, Setup, poll};
@@ -19,7 +19,7 @@ async fn start(server: &OddServer, fields: Value) -> Gateway {
     setup.start().await
 }
 
-/// A stream whose first event is this one; a POST that the server takes, whatever it says.
+/// A stream whose first event is this one. A POST is always accepted.
 fn serving(event: &'static str) -> impl Fn(&Request) -> Reply + Send + Sync + 'static {
     move |request| match request.method.as_str() {
         "GET" | "HEAD" => Reply::sse().chunk(event).left_open(),
@@ -27,7 +27,7 @@ fn serving(event: &'static str) -> impl Fn(&Request) -> Reply + Send + Sync + 's
     }
 }
 
-/// As the Python SDK reads an id.
+/// Spellings that the Python SDK takes for one id.
 fn spellings() -> [String; 5] {
     let dashed = |id: &str| format!("{}-{}", &id[..8], &id[8..]);
     [
@@ -83,7 +83,7 @@ async fn a_head_never_reaches_the_server() {
     assert_eq!((gateway.stat("vm.active"), gateway.stat("vm.reserved")), (0, 0));
 }
 
-/// Events that name no session the filter knows.
+/// Events that name no session known to the filter.
 const NAMELESS: [&str; 4] = [
     "event: endpoint\ndata: /message/0af3b1c2\n\n",
     "event: endpoint\ndata: /message?token=0af3b1c2\n\n",
@@ -112,7 +112,7 @@ async fn a_stream_that_names_no_session_is_one() {
             }
             let answer = client.send(Call::get().path("/sse")).await;
             expect_refused(&answer, 429, -32603, "Too many open sessions", None);
-            // Past the time in which an event should have come it counts all the same.
+            // The stream counts even if the event did not come in time.
             let refused = || gateway.stat("endpoint.sse.active") == 1;
             poll::throughout(std::time::Duration::from_millis(1500), "it is counted", refused).await;
             drop(stream);
@@ -144,7 +144,7 @@ async fn a_post_answered_with_an_endpoint_event_is_a_stream() {
     let mut stream = client.open(Call::initialize()).await;
     assert!(stream.next().await.is_some());
     gateway.expect("endpoint.sse.active", 1).await;
-    // There is no room for a second one: it is refused, or closed as soon as it is known for what it is.
+    // There is no room for a second stream: it is refused, or closed as soon as the filter knows that it is one.
     let second = client.open(Call::initialize()).await;
     if second.status == 200 {
         let cut = tokio::time::timeout(poll::SOON, second.ended()).await;

@@ -1,4 +1,4 @@
-//! A gateway as it ships in front of one of the servers, and what a play finds there.
+//! A gateway as it ships in front of one of the servers, and the findings of a play.
 
 use std::collections::BTreeSet;
 
@@ -12,13 +12,13 @@ use crate::report::Row;
 /// Which paths reach the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Routes {
-    /// The governed one alone.
+    /// Only the governed path.
     Shipped,
-    /// All, as in many an operator's own file.
+    /// All paths, as in many an operator's own file.
     All,
 }
 
-/// The gateway, with a cap of one session, which tells the server what the filter ends.
+/// The gateway, with a cap of one session. It tells the server of the sessions that the filter ends.
 pub struct Bed {
     pub gateway: Gateway,
     pub running: Running,
@@ -28,12 +28,12 @@ pub struct Bed {
     seen: Vec<String>,
     /// Ids on 2xx answers that were not the request's own.
     given: BTreeSet<String>,
-    /// Sessions that the server keeps and named to nobody.
+    /// Sessions that the server keeps without having named them to a client.
     untold: u64,
 }
 
 impl Bed {
-    /// Starts the server and the gateway, with these `fields` of the endpoint more.
+    /// Starts the server and the gateway, with these further `fields` of the endpoint.
     pub async fn start(party: &Party, play: &str, routes: Routes, fields: Value) -> Fallible<Self> {
         let running = party.start().await?;
         let upstream =
@@ -67,7 +67,7 @@ impl Bed {
     /// Sends a request, and remembers what came.
     pub async fn send(&mut self, call: Call) -> Fallible<Answer> {
         let own = call.session_sent().map(str::to_owned);
-        // A stream to the client stays open: its head says what a play wants to know.
+        // A stream to the client stays open, and its head is enough for a play.
         let answer = match call.method_sent() {
             "GET" => head(self.client.try_open(call).await?),
             _ => self.client.try_send(call).await?,
@@ -85,14 +85,14 @@ impl Bed {
         self.given.extend(new.map(str::to_owned));
     }
 
-    /// As [`Bed::send`], for what may open a session at a server that says nothing of it.
+    /// As [`Bed::send`], for a request that may open a session at the server without an id in the answer.
     pub async fn send_unanswered(&mut self, call: Call, party: &Party) -> Fallible<()> {
         let answer = self.send(call).await?;
         self.untold += u64::from(party.keeps_untold && answer.status == 202);
         Ok(())
     }
 
-    /// Says what a client saw that is no answer to [`Bed::send`].
+    /// Writes down what a client saw, if it is no answer to [`Bed::send`].
     pub fn saw(&mut self, what: String) {
         self.seen.push(what);
     }
@@ -110,13 +110,13 @@ impl Bed {
         Ok(usable)
     }
 
-    /// Whether one session has begun by now, or soon: counters come a tick late.
+    /// Whether one session has begun, now or soon: counters come a tick late.
     pub async fn has_counted_one(&self) -> bool {
         let is_one = || (self.gateway.stat("endpoint.mcp.created") == 1).then_some(());
         poll::until(poll::SOON, is_one).await.is_some()
     }
 
-    /// Waits for the server and the gauge to come to what the client has.
+    /// Waits until the server and the gauge agree with the client.
     pub async fn row(self, wrong: String) -> Row {
         match self.usable().await {
             Ok(usable) => self.agreed(usable.len() as u64, wrong).await,
@@ -124,7 +124,7 @@ impl Bed {
         }
     }
 
-    /// A row for a client of its own, which has left `usable` sessions.
+    /// A row for a separate client, which has left `usable` sessions.
     pub async fn agreed(self, usable: u64, wrong: String) -> Row {
         let end = std::time::Instant::now() + poll::SOON;
         loop {

@@ -1,4 +1,4 @@
-//! HTTP/3, by a client that speaks it: every place comes back, whoever leaves, and at whatever stage.
+//! HTTP/3, by a client that speaks it. Every place comes back, whichever side leaves, and at whatever stage.
 
 use conformance::Fallible;
 use conformance::outcome::Outcome;
@@ -58,7 +58,7 @@ async fn play_all(admission: &str) -> Fallible<(String, String)> {
     Ok((seen, format!("{missing}{}", wrong.join("; "))))
 }
 
-/// As [`Reply::as_told`], and a session whose first answer stays open.
+/// As [`Reply::as_told`], but the first answer of a session stays open.
 fn reply(request: &Request) -> Reply {
     match request.header("x-reply") {
         Some("open") => Reply::initialized_by_sse(request)
@@ -68,7 +68,7 @@ fn reply(request: &Request) -> Reply {
     }
 }
 
-/// Beside the listener that ships one that speaks QUIC.
+/// Adds a listener that speaks QUIC to the one that ships.
 fn listen(config: &mut Value, identity: &Identity) {
     let mut listener = config["static_resources"]["listeners"][0].clone();
     listener["name"] = json!(LISTENER);

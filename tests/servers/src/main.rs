@@ -1,7 +1,7 @@
-//! `make test-servers`: programs that nobody here wrote, behind the filter in a real Envoy.
+//! `make test-servers`: servers by others, behind the filter in a real Envoy.
 //!
-//! Each row is one play against one server: what the client saw, what the server holds, what the gauge says. The three
-//! must agree. A table of them is printed at the end and written to `target/servers/report.md`.
+//! Each row is one play against one server: what the client saw, what the server holds, what the gauge says. The
+//! three must agree. The table is printed at the end and written to `target/servers/report.md`.
 
 mod bed;
 mod http3;

@@ -6,17 +6,17 @@ use conformance::process::{Program, Server};
 use gateway::envoy::root;
 use gateway::{Call, Client, Http};
 
-/// Where `make test-servers` has put what it builds.
+/// The path under which `make test-servers` has put a program.
 fn built(path: &str) -> String {
     root().join(".cache/servers").join(path).display().to_string()
 }
 
-/// How a server tells what it holds.
+/// How a server tells its number of sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Telling {
     /// At `/held`.
     Held,
-    /// In what it prints: each session as it begins and as it ends.
+    /// In its output: each session as it begins and as it ends.
     Log,
 }
 
@@ -26,8 +26,8 @@ pub struct Party {
     pub name: &'static str,
     /// Where it answers without a redirect.
     pub path: &'static str,
-    /// It keeps a session, and names it to nobody, for each `initialize` that it answers 202: only a filter that lets
-    /// nothing but well-formed ones through could bound these.
+    /// It keeps a session for each `initialize` that it answers 202, and names it to no client. Only a filter that
+    /// lets nothing but well-formed messages through could bound these.
     pub keeps_untold: bool,
     program: Program,
     telling: Telling,
@@ -53,7 +53,7 @@ pub fn everything() -> Party {
     }
 }
 
-/// The Python SDK of this version, in one of the ways of `python/server.py`.
+/// The Python SDK of this version, in one of the modes of `python/server.py`.
 pub fn python_server(name: &'static str, version: &str, way: &str) -> Party {
     let file = root()
         .join("tests/servers/python/server.py")

@@ -1,4 +1,4 @@
-//! What is played against each server.
+//! The plays against each server.
 
 use conformance::Fallible;
 use conformance::outcome::Outcome;
@@ -10,12 +10,12 @@ use crate::bed::{Bed, Routes};
 use crate::parties::{self, Party};
 use crate::report::Row;
 
-/// One path in spellings that some servers take for it.
+/// Spellings of one path that some servers take for the same.
 const SPELLINGS: [&str; 9] = [
     "/mcp/", "/MCP", "/Mcp/", "/mcp;a=b", "/mcp%2f", "//mcp", "/./mcp", "/%6dcp", "/mcp",
 ];
 
-/// Other paths, at which servers of Go and Java are reached when they are mounted everywhere.
+/// Other paths at which servers of Go and Java answer when they are mounted everywhere.
 const ELSEWHERE: [&str; 5] = ["/x/mcp", "/;a/mcp", "/anything", "/MCP", "/mcp"];
 
 /// Each is an `initialize` to a server that folds names, takes the last of two, or takes a notification for a request.
@@ -30,7 +30,7 @@ const FOLDED: [&str; 6] = [
 
 const MADE_UP: &str = "mcp-session-00000000-0000-4000-8000-000000000000";
 
-/// A play that goes wrong with the machine is a row, too.
+/// If a play fails because of the machine, its row says so.
 async fn row(party: &Party, play: &str, played: impl Future<Output = Fallible<Row>>) -> Row {
     match played.await {
         Ok(row) => row,
@@ -50,7 +50,7 @@ async fn paths(party: &Party, play: &str, routes: Routes, paths: &[&str]) -> Row
     row(party, play, played).await
 }
 
-/// Ids that live, that have ended, and that nobody gave, on `initialize`.
+/// Ids that are alive, that have ended, and that no server gave, on an `initialize`.
 async fn ids(party: &Party, unknown: &str) -> Row {
     let play = format!("ids on initialize, {unknown}");
     let played = async {
@@ -73,7 +73,8 @@ async fn ids(party: &Party, unknown: &str) -> Row {
     row(party, &play, played).await
 }
 
-/// Messages that only some servers take for an `initialize`, with no id, a live one, one that nobody gave.
+/// Messages that only some servers take for an `initialize`: without an id, with a live one, with one that no server
+/// gave.
 async fn folded(party: &Party) -> Row {
     let play = "names that fold";
     let played = async {
@@ -97,7 +98,8 @@ async fn folded(party: &Party) -> Row {
     row(party, play, played).await
 }
 
-/// A whole session of a client of this server, which leaves `left` sessions: nothing is worse than without the filter.
+/// A whole session of a client of this server, which leaves `left` sessions. Nothing may be worse than without the
+/// filter.
 async fn session(
     party: &Party,
     client: (&str, u64),
@@ -159,7 +161,7 @@ pub async fn python() -> Vec<Row> {
     rows
 }
 
-/// What a server that makes a session for each request without an id is asked so.
+/// Requests for a server that makes a session for each request without an id.
 fn nameless() -> [(&'static str, Call); 7] {
     let ping: Value = message::request(7, "ping", json!({}));
     [
@@ -173,7 +175,7 @@ fn nameless() -> [(&'static str, Call); 7] {
     ]
 }
 
-/// A session, then many requests without an id: what the server keeps for them is ended there.
+/// A session, then many requests without an id. The server is told to end what it keeps for them.
 async fn without_ids(party: &Party) -> Row {
     let play = "requests without ids";
     let played = async {

@@ -2,7 +2,7 @@
 
 use gateway::envoy::root;
 
-/// How much of what was wrong the table shows, in characters: a gateway that does not start has a log.
+/// How many characters of an error the table shows: a gateway that does not start has a long log.
 const SHOWN: usize = 300;
 
 /// One play against one server.
@@ -16,11 +16,11 @@ pub struct Row {
     pub usable: u64,
     /// Sessions that the server holds.
     pub held: u64,
-    /// Those among them that it named to nobody.
+    /// Those of them that it named to no client.
     pub untold: u64,
     /// What `active` says.
     pub active: u64,
-    /// What was wrong beside numbers that differ, or empty.
+    /// What was wrong besides numbers that differ; may be empty.
     pub wrong: String,
 }
 

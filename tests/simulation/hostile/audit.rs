@@ -1,4 +1,4 @@
-//! What must hold in a hostile world after every step.
+//! Checks what must hold in a hostile world after every step.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use super::Hostile;
 use super::books::Capped;
 
 impl Hostile {
-    /// What must hold after every step.
+    /// Checks what must hold after every step.
     pub(super) fn audit(&mut self) {
         let records = self.shared.records();
         let keys: HashSet<_> = records.iter().map(|record| record.key).collect();
@@ -58,7 +58,7 @@ impl Hostile {
         (count, cap as usize)
     }
 
-    /// Places under a cap that are kept for sure.
+    /// Places under a cap that are certainly taken.
     fn places_under(&self, capped: Capped) -> usize {
         let kept = self.all_open().filter(|open| match capped {
             Capped::Vm => true,
@@ -95,7 +95,7 @@ impl Hostile {
         self.tally.full += u64::from(is_full);
     }
 
-    /// Each place is kept once, and no place is kept that nobody has.
+    /// Each reservation of a request is counted once, and no other is counted.
     fn audit_reservations(&self, counts: &Counts) {
         if self.now < self.books.strange_places_until {
             return;

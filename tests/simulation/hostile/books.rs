@@ -1,4 +1,4 @@
-//! What a hostile world remembers, from the outside only.
+//! The memory of a hostile world, from outside only.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,41 +7,41 @@ use mcp_session_filter::session::Key;
 use super::Id;
 use super::Place;
 
-/// Whoever opened a session: a user by number, or somebody without a name.
+/// The opener of a session: a user by number, or `None` for a caller without a name.
 pub(super) type User = Option<usize>;
 
-/// What the world remembers.
+/// The memory of the world.
 #[derive(Debug)]
 pub(super) struct Books {
-    /// By endpoint: the ids that clients can use, and who was given each first.
+    /// By endpoint: the ids that clients can use, and the first user that was given each.
     pub(super) usable: Vec<BTreeMap<Id, User>>,
-    /// What each key stands for that a session may have.
+    /// The session that each possible key stands for.
     pub(super) names: BTreeMap<[u8; 16], (usize, Id)>,
-    /// Who opened the sessions that are in the table, whoever was given their ids.
+    /// The openers of the sessions in the table, even if another user was given the id.
     pub(super) owners: BTreeMap<(usize, Id), User>,
-    /// Ids that were taken up without a place.
+    /// Ids that were adopted without a place.
     pub(super) apart: BTreeSet<(usize, Id)>,
     /// Until when requests with the id of a session that the filter has ended get 404.
     pub(super) remembered: BTreeMap<(usize, Id), u64>,
-    /// Sessions opened less sessions ended, by what was reported; `None` where a report may have been lost.
+    /// Sessions opened less sessions ended, by the reports; `None` if a report may have been lost.
     pub(super) reported: Option<i64>,
-    /// Places whose requests are gone and that nobody has given back.
+    /// Reservations whose requests are gone without giving them back.
     pub(super) orphans: Vec<Place>,
-    /// When a worker last dropped places that had run out.
+    /// When a worker last dropped reservations that had run out.
     pub(super) last_reap: u64,
-    /// Until then places may be kept that the world does not know.
+    /// Until then there may be reservations that the world does not know.
     pub(super) strange_places_until: u64,
-    /// Values that another version has written, and what was there before.
+    /// Values that another version has written, and the values before.
     pub(super) foreign: Vec<(Key, Vec<u8>)>,
     /// A heavy fault has happened since the last round of sweeps.
     pub(super) disturbed: bool,
-    /// The ledger, or everything, was lost: nobody knows how many there are until a round of sweeps is over.
+    /// The ledger, or everything, was lost, so the counts are unknown until a round of sweeps is over.
     pub(super) uncounted: bool,
-    /// After that there may be more than a cap allows, until enough have ended; by what is capped.
+    /// By cap: how many sessions more than the cap there may be after that, until enough have ended.
     pub(super) excess: BTreeMap<Capped, usize>,
 }
 
-/// What has a cap.
+/// Something with a cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Capped {
     Vm,
@@ -68,7 +68,7 @@ impl Books {
         }
     }
 
-    /// A client can use the id from now on. Whether that is new.
+    /// Makes the id usable. Returns whether that is new.
     pub(super) fn give(&mut self, site: usize, id: Id, user: User) -> bool {
         self.apart.remove(&(site, id));
         self.remembered.remove(&(site, id));
@@ -76,7 +76,7 @@ impl Books {
         self.usable[site].insert(id, owner).is_none()
     }
 
-    /// No client can use the id any more.
+    /// Makes the id unusable.
     pub(super) fn end(&mut self, site: usize, id: Id) {
         self.usable[site].remove(&id);
         self.apart.remove(&(site, id));
@@ -90,12 +90,12 @@ impl Books {
         self.usable.iter().map(BTreeMap::len).sum()
     }
 
-    /// What this user has of an endpoint.
+    /// The number of usable ids of this user at an endpoint.
     pub(super) fn usable_of(&self, site: usize, user: User) -> usize {
         self.usable[site].values().filter(|owner| **owner == user).count()
     }
 
-    /// A heavy fault: what was reported may be wrong, until a round of sweeps is over.
+    /// Notes a heavy fault: the reports may be wrong until a round of sweeps is over.
     pub(super) fn disturb(&mut self) {
         self.disturbed = true;
         self.reported = None;

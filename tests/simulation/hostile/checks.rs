@@ -1,4 +1,4 @@
-//! What must hold in a hostile world.
+//! Checks each event of a hostile world.
 
 use mcp_session_filter::session::{
     Counts, EndReason, EndedSession, EndpointCounts, IdDigest, RootTag, Table,
@@ -11,10 +11,10 @@ use super::filter::Letting;
 use super::servers::Answer;
 use super::{Heard, Hostile, Id, Open, Place};
 
-/// How long the id of an ended session is remembered at least.
+/// The table remembers the id of an ended session for at least this time.
 const REMEMBERED_MS: u64 = 60_000;
 
-/// How things were before an event.
+/// The state before an event.
 pub(super) struct Before {
     counts: Option<Counts>,
     /// The id of the request, or of the answer, was that of a session.
@@ -34,13 +34,13 @@ impl Hostile {
         }
     }
 
-    /// The counts, read by somebody whom no fault waits for.
+    /// The counts, read through a handle without faults.
     pub(super) fn counts(&self) -> Option<Counts> {
         let table = Table::attach(self.shared.memory.clone(), RootTag::from_random(0), [0; 16]);
         table.ok()?.counts().ok().map(|(counts, _)| counts)
     }
 
-    /// The ledger's row of each endpoint, which come in the order in which the ledger learnt of them.
+    /// The ledger's row of each endpoint, in the ledger's order.
     pub(super) fn rows(&self, counts: &Counts) -> Vec<(usize, EndpointCounts)> {
         let sites = self.configured.sites.iter().enumerate();
         sites
@@ -59,7 +59,7 @@ impl Hostile {
         [a, b, c, d]
     }
 
-    /// A request has been judged, by its head or by its message; false if it is refused.
+    /// Checks the verdict on a request, by its head or by its message. Returns false if the request is refused.
     pub(super) fn judged(
         &mut self,
         open: &mut Open,
@@ -100,7 +100,7 @@ impl Hostile {
         !matches!(letting, Letting::Refused { .. })
     }
 
-    /// The place that a request has taken. Its deadline is rounded down by up to a sixteenth of the timeout.
+    /// The reservation of a request. Its deadline is rounded down by up to a sixteenth of the timeout.
     fn new_place(&self, site: usize) -> Place {
         Place {
             site,
@@ -122,8 +122,8 @@ impl Hostile {
                 before.was_there || endpoint.adopts,
                 "an unknown id was let in: {request:?}"
             );
-            let is_anothers = before.was_there && !self.may_use(site, own, open.user);
-            assert!(!is_anothers, "another's id was let in: {request:?}");
+            let is_foreign = before.was_there && !self.may_use(site, own, open.user);
+            assert!(!is_foreign, "another's id was let in: {request:?}");
             let remembered = self.books.remembered.get(&(site, own));
             let has_ended = remembered.is_some_and(|until| self.now < *until) && !before.was_there;
             assert!(!has_ended, "the id of an ended session was let in: {request:?}");
@@ -140,7 +140,7 @@ impl Hostile {
         assert!(!must_have_a_place, "let in without a place: {request:?}");
     }
 
-    /// Whether a newcomer finds room without an eviction; false if that is not sure.
+    /// Whether a newcomer finds room without an eviction; false if that is uncertain.
     fn has_room(&self, site: usize, user: User, before: &Before) -> bool {
         let Some(counts) = &before.counts else {
             return false;
@@ -148,7 +148,7 @@ impl Hostile {
         self.is_sure(site) && self.has_free_places(site, counts) && self.is_under_quota(site, user)
     }
 
-    /// Whether the books and the table know of the same sessions and places.
+    /// Whether the books and the table agree on sessions and reservations.
     fn is_sure(&self, site: usize) -> bool {
         let there = self.shared.count(self.tag_bytes(site));
         self.books.reported.is_some()
@@ -215,7 +215,7 @@ impl Hostile {
         );
     }
 
-    /// An answer has been followed, and passes with its ids or without.
+    /// Checks an answer, which passes with its ids or without.
     pub(super) fn check_answer(
         &self,
         open: &Open,
@@ -244,7 +244,7 @@ impl Hostile {
         }
     }
 
-    /// What an answer is counted as, where nothing disturbs the worker.
+    /// Checks the counters of an answer, if nothing disturbs the worker.
     fn check_counters(
         &self,
         open: &Open,
@@ -254,7 +254,7 @@ impl Hostile {
         own_was_there: bool,
     ) {
         let is_own = answer.named.is_some() && answer.named == open.own;
-        // Where the secret may be lost, it may have become another session meanwhile.
+        // If the secret was lost, the id may belong to another session now.
         let ended = open
             .own
             .filter(|_| !self.heavy && open.was_alive && answer.ends(open.verb));
@@ -265,7 +265,7 @@ impl Hostile {
         );
         let endpoint = &self.setting.endpoints[open.site];
         let is_minted = passes && answer.is_success() && answer.named.is_some() && !is_own;
-        // Meanwhile it may have become another's.
+        // The id may belong to another user now.
         let is_theirs = own_was_there
             && open
                 .own
@@ -339,7 +339,7 @@ impl Hostile {
         }
     }
 
-    /// Enters what was reported.
+    /// Writes down what was reported.
     pub(super) fn note(&mut self, heard: &Heard) {
         if let Some(reported) = &mut self.books.reported {
             *reported += i64::from(heard.created + heard.adopted);
@@ -371,7 +371,7 @@ impl Hostile {
         let Some((site, id)) = self.books.names.get(key.as_bytes()).copied() else {
             return;
         };
-        // Under a secret that is lost it is nobody's.
+        // Under a lost secret the session belongs to no id.
         let is_known = self.keys_of(site, id).contains(&key);
         self.trace(&("ended", site, id, ended.reason));
         self.books.end(site, id);

@@ -1,4 +1,4 @@
-//! Clients, who write whatever they like.
+//! Clients that write whatever they like.
 
 use std::fmt;
 use std::rc::Rc;
@@ -9,12 +9,12 @@ use super::books::User;
 use super::filter::{self, Fields};
 use super::{Choices, Hostile, Id, Ids, Open};
 
-/// A message, and what is known of it.
+/// A message, and the world's knowledge of it.
 struct Message {
     bytes: &'static [u8],
     /// Some server may take it for an `initialize`.
     may_open: bool,
-    /// It is refused whatever happens, or a refusal of it would say nothing.
+    /// It is refused in any case, or its refusal would prove nothing.
     is_odd: bool,
 }
 
@@ -115,7 +115,7 @@ impl Request {
         }
     }
 
-    /// Whether its message can be held until it is known.
+    /// Whether the filter can hold its message until it knows it.
     pub(super) fn is_held_by(&self, holds: bool) -> bool {
         holds && self.verb == "POST" && self.types.iter().any(|one| is_json(one))
     }
@@ -146,7 +146,7 @@ fn is_json(media_type: &str) -> bool {
 }
 
 impl Hostile {
-    /// A client sends a request.
+    /// Sends a client's request.
     pub(super) fn request(&mut self, wanted: Option<usize>) {
         let Some(number) = self.woken(wanted) else { return };
         self.tally.requests += 1;
@@ -189,12 +189,12 @@ impl Hostile {
         }
     }
 
-    /// Sends the body in pieces, or only some of them; false if the request came to its end over it.
+    /// Sends the body in pieces, or only some of them. Returns false if the request ended meanwhile.
     fn send_body(&mut self, number: usize, open: &mut Open, request: &Request) -> bool {
         let mut rest = request.body();
         let mut held = Vec::new();
         while !rest.is_empty() {
-            // A client that leaves in the middle: what is held never reaches the server.
+            // A client leaves in the middle. A held request then never reaches the server.
             if self.choices.once_in(60) {
                 return false;
             }
@@ -299,7 +299,7 @@ impl Hostile {
         Fields(fields)
     }
 
-    /// No id, one, or more, and the id if it is one and valid.
+    /// No id, one, or more; and the id, if it is one and valid.
     fn any_ids(&mut self, site: usize) -> (Vec<Vec<u8>>, Option<Id>) {
         let usable: Vec<_> = self.books.usable[site].keys().copied().collect();
         let id = match usable.is_empty() || self.choices.below(2) == 0 {

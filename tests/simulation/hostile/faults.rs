@@ -1,11 +1,11 @@
-//! What goes wrong in a hostile world.
+//! The faults of a hostile world.
 
 use mcp_session_filter::session::Key;
 
 use super::super::world::store::LAYOUT;
 use super::{Hostile, Place, WORKERS};
 
-/// No place is kept longer than `initialize_timeout`.
+/// No reservation lasts longer than `initialize_timeout`.
 const LONGEST_PLACE_MS: u64 = 16_000;
 
 impl Hostile {
@@ -74,7 +74,7 @@ impl Hostile {
         self.shared.inhabited(|count| choices.below(count.min(256)))
     }
 
-    /// Another version of the filter has written the value.
+    /// Writes the value as another version of the filter would.
     fn become_foreign(&mut self, key: Key) {
         let Some(ours) = self
             .shared
@@ -90,7 +90,7 @@ impl Hostile {
         self.books.foreign.push((key, ours));
     }
 
-    /// The worker's VM is gone, and with it all it knew: whoever waits for its answers gets none.
+    /// Kills the worker's VM, with all that it knew. Clients that wait for its answers get none.
     fn kill(&mut self, number: usize) {
         let Some(worker) = self.workers[number].take() else {
             return;
@@ -100,14 +100,14 @@ impl Hostile {
             .extend(worker.streams.iter().filter_map(|open| open.place));
     }
 
-    /// The worker dies between two of its calls, in the middle of whatever comes next.
+    /// Kills the worker between two of its calls, in the middle of the next event.
     fn die_within_an_event(&mut self, number: usize) {
         let calls = u64::try_from(self.choices.below(12)).unwrap();
         let Some(worker) = &self.workers[number] else {
             return;
         };
         worker.handle.die_after(calls);
-        // What it did last, nobody has told.
+        // The last reports of the worker are lost.
         self.books.reported = None;
         self.books.remembered.clear();
         let place = |site| Place {
@@ -127,14 +127,14 @@ impl Hostile {
         self.forget_what_is_not_there();
     }
 
-    /// Whether the worker has died within what it was doing: nothing of that reaches anybody.
+    /// Whether the worker has died during this event, so that its result reaches no client.
     pub(super) fn has_died(&self, number: usize) -> bool {
         self.workers[number]
             .as_ref()
             .is_some_and(|worker| worker.handle.is_dead())
     }
 
-    /// After a fault, the sessions that are gone are not usable, whoever has not been told.
+    /// After a fault, sessions that are gone are not usable, even if no client was told.
     pub(super) fn forget_what_is_not_there(&mut self) {
         if self.books.uncounted {
             return;
@@ -146,7 +146,7 @@ impl Hostile {
         self.books.usable = usable;
     }
 
-    /// A round of sweeps after whatever has happened: everything is as it should be.
+    /// Lets a round of sweeps pass after the faults. Then everything must be right.
     pub(super) fn heal(&mut self) {
         self.trace(&"heal");
         for (key, ours) in core::mem::take(&mut self.books.foreign) {
@@ -189,7 +189,7 @@ impl Hostile {
         self.books.reported = Some(i64::try_from(self.shared.records().len()).unwrap());
     }
 
-    /// What the caps could not prevent while nobody counted.
+    /// Allows for the sessions that the caps could not prevent while the counts were unknown.
     fn allow_for_what_is_there(&mut self) {
         for capped in self.all_capped() {
             let (count, cap) = self.usable_under(capped);

@@ -1,4 +1,4 @@
-//! The filter, as its host calls it.
+//! Calls the filter as its host does.
 
 use std::fmt;
 
@@ -23,7 +23,7 @@ impl fmt::Debug for Fields {
     }
 }
 
-/// What a request came to.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Letting {
     In { with_id: bool },
@@ -45,7 +45,7 @@ impl Letting {
     }
 }
 
-/// Who sends a request.
+/// The sender of a request.
 #[derive(Debug)]
 struct Sender(HeaderMap);
 
@@ -59,7 +59,7 @@ impl Caller for Sender {
     }
 }
 
-/// A request begins; `None` if the filter has no business with it.
+/// Begins a request; `None` if no endpoint governs it.
 pub(super) fn begin(
     core: &Core,
     configured: &Configured,
@@ -77,12 +77,12 @@ pub(super) fn begin(
     })
 }
 
-/// Which part of a request's body the filter wants.
+/// The part of a request's body that the filter wants.
 pub(super) fn interest(exchange: &Exchange) -> Interest {
     exchange.wants().request_body
 }
 
-/// A whole message is judged.
+/// Judges a whole message.
 pub(super) fn judge(
     exchange: &mut Exchange,
     core: &Core,
@@ -95,7 +95,7 @@ pub(super) fn judge(
     })
 }
 
-/// A request is answered; false if its ids are taken off.
+/// Answers a request. Returns false if the filter takes the ids off.
 pub(super) fn answer(
     exchange: &mut Exchange,
     core: &Core,
@@ -117,7 +117,7 @@ pub(super) fn answer(
     })
 }
 
-/// A request is over.
+/// Ends a request.
 pub(super) fn end(exchange: &mut Exchange, core: &Core, configured: &Configured, now: Timestamp) -> Heard {
     let ((), heard) = core.run(configured, now, |gate, heard| {
         if !exchange.end_locally(gate.in_use) {
@@ -134,7 +134,7 @@ fn borrowed(fields: &Fields) -> impl Iterator<Item = (&[u8], &[u8])> {
         .map(|(name, value)| (name.as_bytes(), value.as_slice()))
 }
 
-/// The fields as the host hands them over.
+/// The fields in the bytes of a host.
 fn header_map(fields: &Fields) -> HeaderMap {
     let size = |len: usize| u32::try_from(len).unwrap().to_le_bytes();
     let mut bytes = size(fields.0.len()).to_vec();

@@ -1,14 +1,15 @@
-//! The ids of a hostile world, and how they are spelled.
+//! The ids of a hostile world, and their spellings.
 
 use mcp_session_filter::session::SessionKey;
 
 use super::Choices;
 
-/// Ids with a name of their own; few, so that they meet again and again.
+/// Ids without an envelope; few, so that requests meet the same id again and again.
 const PLAIN: usize = 9;
-/// One of 8,000 bytes.
+/// An id of 8,000 bytes.
 const LONG: usize = PLAIN;
-/// Ids that also come in the envelope of Envoy's `stateful_session`: what stands before `;UV:` is the host, which may change.
+/// Ids that also come in the envelope of Envoy's `stateful_session`. The part before `;UV:` is the host, which may
+/// change.
 const ENVELOPED: std::ops::Range<usize> = LONG + 1..LONG + 3;
 
 /// Hosts that an envelope may name, in base64.
@@ -45,14 +46,14 @@ impl Ids {
         ways[choices.below(ways.len())].clone()
     }
 
-    /// Where a table keeps the id, by whichever of its spellings.
+    /// The keys under which a table may keep the id, one for each spelling.
     pub(super) fn keys(&self, id: Id, key: impl Fn(&[u8]) -> SessionKey) -> Vec<SessionKey> {
         self.0[id.0].iter().map(|text| key(text)).collect()
     }
 }
 
 impl Id {
-    /// Whether its bytes can be kept, to be told to the server.
+    /// Whether a record can keep its bytes for the DELETE.
     pub(super) fn can_be_told(self) -> bool {
         self.0 != LONG
     }

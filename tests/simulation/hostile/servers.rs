@@ -1,4 +1,4 @@
-//! Servers, which answer whatever they like, and Envoy, which answers in their place at times.
+//! Servers that answer whatever they like, and Envoy, which sometimes answers in their place.
 
 use std::rc::Rc;
 
@@ -22,7 +22,7 @@ impl Answer {
         self.status.len() == 3 && self.status.starts_with('2')
     }
 
-    /// Whether the server says by it that the session of the request's id has ended.
+    /// Whether the answer means that the server has ended the session of the request's id.
     pub(super) fn ends(&self, verb: &str) -> bool {
         let gone = self.status == "404" && matches!(verb, "POST" | "DELETE");
         self.from_server && (gone || verb == "DELETE" && self.is_success())
@@ -30,7 +30,7 @@ impl Answer {
 }
 
 impl Hostile {
-    /// A request is answered.
+    /// Answers a request.
     pub(super) fn answer(&mut self, wanted: Option<usize>) {
         let Some((number, mut open)) = self.take_open(wanted) else {
             return;
@@ -79,7 +79,7 @@ impl Hostile {
         self.follow(open, &answer, passes, &heard);
     }
 
-    /// Notes under which keys the sessions may come that an answer opens.
+    /// Notes the keys of the sessions that an answer may open.
     fn name_keys(&mut self, open: &Open, named: Option<Id>) {
         let (tag, table) = (self.configured.sites[open.site].tag, &open.core.table);
         for id in [named, open.own].into_iter().flatten() {
@@ -129,7 +129,7 @@ impl Hostile {
         }
     }
 
-    /// Enters what the client has been given, and what the server has ended.
+    /// Writes down what the client was given, and what the server has ended.
     fn follow(&mut self, open: &Open, answer: &Answer, passes: bool, heard: &super::Heard) {
         let site = open.site;
         if let Some(own) = open.own.filter(|_| answer.ends(open.verb)) {
@@ -152,7 +152,7 @@ impl Hostile {
         }
     }
 
-    /// A request is over, however it came to that.
+    /// Ends a request, for any reason.
     pub(super) fn leave(&mut self, wanted: Option<usize>) {
         let Some((number, mut open)) = self.take_open(wanted) else {
             return;

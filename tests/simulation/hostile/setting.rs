@@ -6,14 +6,14 @@ use mcp_session_filter::exchange::Site;
 use super::super::world::worker::Configured;
 use super::Choices;
 
-/// What a world's endpoints are allowed.
+/// The caps and rules of a world's endpoints.
 #[derive(Debug)]
 pub(super) struct Setting {
     pub(super) vm_cap: u32,
     pub(super) endpoints: Vec<Endpoint>,
 }
 
-/// One of them.
+/// One endpoint.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     name: &'static str,
@@ -30,7 +30,7 @@ pub(super) struct Endpoint {
 }
 
 impl Setting {
-    /// Three endpoints, of which each wants something else.
+    /// Three endpoints with different rules.
     pub(super) fn any(choices: &mut Choices) -> Self {
         Self {
             vm_cap: choices.one_of(&[4, 5, 6]),
