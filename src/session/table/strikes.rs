@@ -19,7 +19,7 @@ const AT_ONCE: usize = 64;
 
 /// Sessions to take off the books, by the value that holds their book.
 #[derive(Debug, Default)]
-pub(super) struct Strikes(BTreeMap<u16, Vec<Strike>>);
+pub(super) struct Strikes(BTreeMap<u16, BTreeSet<Strike>>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Strike {
@@ -37,11 +37,11 @@ impl Strikes {
         let book_owner = BookOwner { owner, endpoint };
         let key = session.key.short();
         let of_value = self.0.entry(book_owner.index()).or_default();
-        of_value.push(Strike { book_owner, key });
+        of_value.insert(Strike { book_owner, key });
     }
 
     /// Takes out as many as one step handles.
-    fn take_some(&mut self) -> BTreeMap<u16, Vec<Strike>> {
+    fn take_some(&mut self) -> BTreeMap<u16, BTreeSet<Strike>> {
         let later = self.0.keys().nth(AT_ONCE).copied();
         let later = later.map(|first| self.0.split_off(&first)).unwrap_or_default();
         core::mem::replace(&mut self.0, later)
@@ -70,21 +70,22 @@ impl<S: Store> Table<S> {
     }
 
     /// Keeps the strikes whose principals have a book, and returns the version of the books.
-    fn keep_listed(&self, index: u16, strikes: &mut Vec<Strike>) -> Result<Version, StoreError> {
+    fn keep_listed(&self, index: u16, strikes: &mut BTreeSet<Strike>) -> Result<Version, StoreError> {
         let Value { bytes, version } = self.store.get(Key::Principals(index))?;
         let books = Books::from_value(bytes)?;
-        strikes.sort_unstable();
         strikes.retain(|strike| books.has(strike.book_owner));
         Ok(version)
     }
 
     /// Keeps the strikes whose sessions are not in their buckets. Rewrites each bucket once.
-    fn keep_those_that_left(&self, some: &mut BTreeMap<u16, Vec<Strike>>) {
-        let mut by_bucket: Vec<_> = some.values().flatten().copied().collect();
-        by_bucket.sort_unstable_by_key(|strike| strike.key.bucket());
+    fn keep_those_that_left(&self, some: &mut BTreeMap<u16, BTreeSet<Strike>>) {
+        let mut by_bucket: BTreeMap<u16, Vec<Strike>> = BTreeMap::new();
+        for strike in some.values().flatten() {
+            by_bucket.entry(strike.key.bucket()).or_default().push(*strike);
+        }
         let mut stay = BTreeSet::new();
-        for strikes in by_bucket.chunk_by(|one, next| one.key.bucket() == next.key.bucket()) {
-            match self.shut_out(strikes) {
+        for (index, strikes) in &by_bucket {
+            match self.shut_out(*index, strikes) {
                 Ok(alive) => stay.extend(alive),
                 Err(_) => stay.extend(strikes.iter().map(|strike| strike.key)),
             }
@@ -99,10 +100,7 @@ impl<S: Store> Table<S> {
 
     /// Rewrites a bucket, so that a worker that has read it before can no longer write it. Returns the sessions that
     /// are in it.
-    fn shut_out(&self, strikes: &[Strike]) -> Result<Vec<ShortKey>, StoreError> {
-        let Some(index) = strikes.first().map(|strike| strike.key.bucket()) else {
-            return Ok(Vec::new());
-        };
+    fn shut_out(&self, index: u16, strikes: &[Strike]) -> Result<Vec<ShortKey>, StoreError> {
         for _ in 0..MAX_ATTEMPTS {
             let Value { bytes, version } = self.store.get(Key::Bucket(index))?;
             let bucket = Bucket::from_value(bytes)?;
@@ -122,7 +120,7 @@ impl<S: Store> Table<S> {
     }
 
     /// Takes sessions off the books of one value, if it still has this version.
-    fn strike_all(&self, index: u16, strikes: &[Strike], as_it_was: Version) {
+    fn strike_all(&self, index: u16, strikes: &BTreeSet<Strike>, as_it_was: Version) {
         let Ok(Value { bytes, version }) = self.store.get(Key::Principals(index)) else {
             return;
         };
@@ -132,6 +130,7 @@ impl<S: Store> Table<S> {
         if version != as_it_was {
             return;
         }
+        let strikes: Vec<Strike> = strikes.iter().copied().collect();
         for of_book in strikes.chunk_by(|one, next| one.book_owner == next.book_owner) {
             let Some(book_owner) = of_book.first().map(|strike| strike.book_owner) else {
                 continue;
