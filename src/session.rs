@@ -27,6 +27,7 @@ pub use table::upstream_delete::{DeleteEntry, DeleteOutcome};
 pub use table::{Standing, Table};
 pub use time::Timestamp;
 pub use tracked_id::TrackedId;
+pub use values::delete_request::DeleteRequest;
 pub use values::ledger::{Counts, DEFAULT_VM_LIMIT, EndpointCounts, Kept, Refusal, Reservation};
 pub use values::record::{EndReason, EndedSession, IdDigest, Owner, RootTag, Session, SessionKey};
-pub use values::upstream_delete::{DeleteRequest, PendingDelete};
+pub use values::upstream_delete::PendingDelete;

@@ -11,15 +11,7 @@ use crate::endpoint::TerminateUpstream;
 use crate::exchange::{Site, parse_status};
 use crate::session::{EndpointTag, PendingDelete, SessionKey, Timestamp};
 use crate::telemetry::Delete;
-use crate::worker::delete_queue::DeleteReply;
-
-/// A DELETE that Envoy has sent.
-#[derive(Debug)]
-pub(super) struct Callout {
-    token: u32,
-    site: usize,
-    key: SessionKey,
-}
+use crate::worker::delete_queue::{DeleteInFlight, DeleteReply};
 
 impl Shared {
     /// Queues a pending DELETE, if this configuration has a `terminate_upstream` for the endpoint.
@@ -62,7 +54,9 @@ impl Shared {
                 if pending.is_first_attempt() {
                     self.metrics.delete(Delete::Sent, 1);
                 }
-                self.callouts.borrow_mut().push(Callout { token, site, key });
+                self.callouts
+                    .borrow_mut()
+                    .push(DeleteInFlight { token, site, key });
             }
             Err(status) => {
                 log::warn!(
@@ -80,7 +74,7 @@ impl Shared {
         let Some(index) = callouts.iter().position(|callout| callout.token == token) else {
             return;
         };
-        let Callout { site, key, .. } = callouts.swap_remove(index);
+        let DeleteInFlight { site, key, .. } = callouts.swap_remove(index);
         drop(callouts);
         let status = match has_head {
             true => parse_status(&abi::value(Headers::CallResponse, ":status")),

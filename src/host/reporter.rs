@@ -1,7 +1,8 @@
-use super::abi;
 use super::shared::Shared;
+use super::shared_data::SharedData;
+use super::{abi, clock};
 use crate::config::FilterState;
-use crate::exchange::Effects;
+use crate::exchange::{Effects, Gate};
 use crate::session::{EndedSession, SessionKey, StoreError};
 use crate::telemetry::{Delete, Event, Fact};
 
@@ -9,12 +10,34 @@ use crate::telemetry::{Delete, Event, Fact};
 pub(super) struct Reporter<'a> {
     shared: &'a Shared,
     /// The site whose counts changed.
-    pub(super) moved: Option<usize>,
+    moved: Option<usize>,
 }
 
 impl<'a> Reporter<'a> {
     pub(super) fn new(shared: &'a Shared) -> Self {
         Self { shared, moved: None }
+    }
+}
+
+impl Shared {
+    /// Runs an event of the core, then brings the gauges up to date if it moved any count.
+    pub(super) fn run<T>(&self, event: impl FnOnce(&mut Gate<'_, SharedData>, &mut Reporter<'_>) -> T) -> T {
+        let mut reporter = Reporter::new(self);
+        let result = {
+            let mut in_use = self.in_use.borrow_mut();
+            let mut gate = Gate {
+                config: &self.config,
+                sites: &self.sites,
+                table: &self.table,
+                in_use: &mut in_use,
+                now: clock::now(),
+            };
+            event(&mut gate, &mut reporter)
+        };
+        if let Some(site) = reporter.moved.and_then(|index| self.sites.get(index)) {
+            self.show(Some(site.rules.name.as_str()));
+        }
+        result
     }
 }
 

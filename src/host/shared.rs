@@ -2,20 +2,18 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::abi;
-use super::callouts::Callout;
 use super::clock;
 use super::failure_log::FailureLog;
 use super::metrics::Metrics;
-use super::reporter::Reporter;
 use super::shared_data::SharedData;
 use crate::config::Config;
-use crate::exchange::{Gate, Site, have_quotas, vm_settings};
+use crate::exchange::{Site, have_quotas, vm_settings};
 use crate::session::{
     Configuration, ConfigurationId, Counts, EndedSession, EndpointCounts, EndpointTag, Kept, RootTag,
     Session, StoreError, Table, Timestamp, Version,
 };
 use crate::telemetry::{Delete, Event, SessionName};
-use crate::worker::delete_queue::DeleteQueue;
+use crate::worker::delete_queue::{DeleteInFlight, DeleteQueue};
 use crate::worker::in_use::InUse;
 
 /// Most times that one call writes the gauges, if others change the counts meanwhile.
@@ -30,7 +28,7 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
     pub(super) in_use: RefCell<InUse>,
     pub(super) delete_queue: RefCell<DeleteQueue>,
-    pub(super) callouts: RefCell<Vec<Callout>>,
+    pub(super) callouts: RefCell<Vec<DeleteInFlight>>,
     configuration: RefCell<Configuration>,
     failures: FailureLog,
 }
@@ -122,26 +120,6 @@ impl Shared {
         }
     }
 
-    /// Runs an event of the core, then brings the gauges up to date if it moved any count.
-    pub(super) fn run<T>(&self, event: impl FnOnce(&mut Gate<'_, SharedData>, &mut Reporter<'_>) -> T) -> T {
-        let mut reporter = Reporter::new(self);
-        let result = {
-            let mut in_use = self.in_use.borrow_mut();
-            let mut gate = Gate {
-                config: &self.config,
-                sites: &self.sites,
-                table: &self.table,
-                in_use: &mut in_use,
-                now: clock::now(),
-            };
-            event(&mut gate, &mut reporter)
-        };
-        if let Some(site) = reporter.moved.and_then(|index| self.sites.get(index)) {
-            self.show(Some(site.rules.name.as_str()));
-        }
-        result
-    }
-
     /// Writes all gauges. Each tick calls this, so that no gauge stays wrong for longer.
     pub(super) fn show_counts(&self) {
         self.show(None);
@@ -149,7 +127,7 @@ impl Shared {
 
     /// Writes the gauges of the VM and of this endpoint, or of all. Another worker may change the counts and write
     /// its gauges between our read and our write. Then ours are old, and we write them anew.
-    fn show(&self, endpoint: Option<&str>) {
+    pub(super) fn show(&self, endpoint: Option<&str>) {
         let mut shown: Option<Version> = None;
         for _ in 0..MAX_SHOWS {
             match self.table.counts() {

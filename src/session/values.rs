@@ -4,6 +4,7 @@
 pub(super) mod book;
 pub(super) mod bucket;
 mod codec;
+pub(super) mod delete_request;
 #[cfg(test)]
 mod golden;
 pub(super) mod ledger;

@@ -45,6 +45,17 @@ pub enum DeleteReply {
     Unsent,
 }
 
+/// A DELETE that was sent and has no answer yet.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteInFlight {
+    /// The number under which the host tells of its answer.
+    pub token: u32,
+    /// The index of its site.
+    pub site: usize,
+    /// The session.
+    pub key: SessionKey,
+}
+
 impl DeleteReply {
     /// The meaning of an answer; status 0 stands for no answer.
     pub fn of_status(status: u16) -> Self {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::values::bucket::Bucket;
-use super::super::values::upstream_delete::DeleteRequest;
+use super::super::values::delete_request::DeleteRequest;
 use super::*;
 use crate::mcp::revision::Revision;
 

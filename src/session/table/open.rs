@@ -6,9 +6,9 @@ use crate::session::settings::{EndpointTag, Lifespans};
 use crate::session::store::{Key, SetError, Store, StoreError, Value};
 use crate::session::time::Timestamp;
 use crate::session::values::bucket::{Bucket, Entry};
+use crate::session::values::delete_request::DeleteRequest;
 use crate::session::values::ledger::{Leased, Reservation};
 use crate::session::values::record::{IdDigest, Leaseholders, Owner, Session, SessionKey};
-use crate::session::values::upstream_delete::DeleteRequest;
 
 /// A session to enter.
 #[derive(Clone, Copy, Debug)]

@@ -9,8 +9,9 @@ use crate::session::settings::{EndpointTag, Lifespans};
 use crate::session::store::{Store, StoreError};
 use crate::session::time::Timestamp;
 use crate::session::values::bucket::{Bucket, Entry};
+use crate::session::values::delete_request::DeleteRequest;
 use crate::session::values::record::SessionKey;
-use crate::session::values::upstream_delete::{DeleteRequest, NextStep, PendingDelete};
+use crate::session::values::upstream_delete::{NextStep, PendingDelete};
 
 /// The result of entering a DELETE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,10 +5,11 @@ use core::time::Duration;
 
 use super::book::{BookOwner, Books};
 use super::bucket::Bucket;
+use super::delete_request::DeleteRequest;
 use super::ledger::{Leased, Ledger};
 use super::record::{IdDigest, Leaseholders, Owner, RootTag, Session, SessionKey, ShortKey};
 use super::tombstone::{Remembered, Tombstone};
-use super::upstream_delete::{DeleteRequest, PendingDelete};
+use super::upstream_delete::PendingDelete;
 use crate::mcp::revision::Revision;
 use crate::session::settings::EndpointTag;
 use crate::session::store::{LAYOUT, Version};

@@ -3,7 +3,7 @@
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::codec::{Reader, put_long, timestamp_bytes};
-use super::upstream_delete::DeleteRequest;
+use super::delete_request::DeleteRequest;
 use crate::session::settings::{EndpointTag, Lifespans};
 use crate::session::store::BUCKETS;
 use crate::session::time::Timestamp;
