@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use gateway::stage::Stage;
-use gateway::{Call, Gate, OddServer, Reply, Setup, everywhere, poll};
+use gateway::{Call, Gate, Http, OddServer, Reply, Setup, everywhere, poll};
 use serde_json::json;
 
 /// The shortest idle timeout.
@@ -129,6 +129,33 @@ async fn a_lifetime_closes_streams_of_every_worker() {
         gateway.expect("endpoint.mcp.streams", 0).await;
     }
     gateway.expect("endpoint.mcp.ended.reason.lifetime", 2).await;
+}
+
+/// Envoy executes what one callback asks of other streams one inside the other: to close them all at once would overflow
+/// a worker's stack.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_streams_of_one_age_are_closed_within_seconds() {
+    const STREAMS: u64 = 2_000;
+    let server = OddServer::polite().await;
+    let setup = Setup::new(server.address())
+        .workers(2)
+        .endpoint(json!({"idle_timeout": "0s", "max_lifetime": "30s"}));
+    let gateway = setup.start().await;
+    let session = gateway.client(Http::One).open_session().await;
+    let mut streams = Vec::new();
+    for _ in 0..STREAMS {
+        streams.push(gateway.client(Http::One).open_stream(&session).await);
+    }
+    gateway.expect("endpoint.mcp.streams", STREAMS).await;
+    gateway
+        .expect_within(Duration::from_secs(60), "endpoint.mcp.ended.reason.lifetime", 1)
+        .await;
+    gateway
+        .expect_within(Duration::from_secs(10), "endpoint.mcp.streams", 0)
+        .await;
+    gateway.expect("vm.active", 0).await;
+    let next = gateway.client(Http::One).open_session().await;
+    assert_eq!(gateway.client(Http::One).ping(&next).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
