@@ -17,13 +17,18 @@ struct Replica {
 }
 
 impl Replica {
-    async fn start() -> Self {
+    /// Its ids begin with its name, as no two servers mint the same ones.
+    async fn start(name: &'static str) -> Self {
         let live = Arc::new(Mutex::new(BTreeSet::new()));
         let sessions = live.clone();
         let server = OddServer::start(move |request| {
             let mut live = sessions.lock().expect("no panic");
             match (request.method.as_str(), request.session()) {
-                ("POST", None) => drop(live.insert(format!("session-{}", request.number))),
+                ("POST", None) => {
+                    let id = format!("{name}-{}", request.number);
+                    live.insert(id.clone());
+                    return Reply::initialized(request).session(&id);
+                }
                 ("DELETE", Some(id)) if live.remove(id) => {}
                 (_, Some(id)) if live.contains(id) => {}
                 _ => return Reply::status(404),
@@ -89,9 +94,9 @@ async fn open(client: &Client, number: usize) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_delete_reaches_the_replica_that_has_the_session() {
     let replicas = [
-        Replica::start().await,
-        Replica::start().await,
-        Replica::start().await,
+        Replica::start("one").await,
+        Replica::start("two").await,
+        Replica::start("three").await,
     ];
     let mut config = anywhere(yaml("replicas.yaml"));
     set_module(wasm(&mut config), &gateway::setup::module());
@@ -128,7 +133,7 @@ async fn gateway_before(server: &OddServer) -> Gateway {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_keeps_a_session_on_one_gateway_as_long_as_that_is_there() {
-    let replica = Replica::start().await;
+    let replica = Replica::start("one").await;
     let first = gateway_before(&replica.server).await;
     let second = gateway_before(&replica.server).await;
     let mut config = anywhere(yaml("edge.yaml"));
