@@ -68,7 +68,7 @@ impl Load {
         let new_client = || gateway.client(BOTH[number % 2]).at("/busy");
         let mut client = new_client();
         while !self.is_over.load(Ordering::Relaxed) {
-            if number / 2 % 2 == 0 {
+            if (number / 2).is_multiple_of(2) {
                 client = new_client();
             }
             let counter = match self.session(&client).await {
