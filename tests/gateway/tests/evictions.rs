@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use gateway::client::BOTH;
 use gateway::stage::{Stage, expect_refused};
-use gateway::{Call, Gateway, Http, OddServer, Reply, Setup, everywhere, poll};
+use gateway::{Answer, Call, Gateway, Http, OddServer, Reply, Setup, everywhere, poll};
 use serde_json::json;
 
 fn evicting(setup: Setup) -> Setup {
@@ -89,6 +89,102 @@ async fn what_is_in_use_stays_and_the_newcomer_is_refused_when_all_are() {
     })
     .await;
 }
+
+/// Sends an `initialize` over a connection of its own, so that either worker may get it.
+async fn newcomer(gateway: &Gateway, number: usize) -> Answer {
+    gateway.client(BOTH[number % 2]).initialize().await
+}
+
+/// How many connections each of two workers has had.
+fn connections_of_workers(gateway: &Gateway) -> [u64; 2] {
+    let all = gateway::stats::read(&gateway.envoy().admin("/stats?format=json&filter=worker_"));
+    [0, 1].map(|worker| {
+        let name = format!(".worker_{worker}.downstream_cx_total");
+        let is_ours = |stat: &&String| stat.starts_with("listener.127.0.0.1") && stat.ends_with(&name);
+        all.iter()
+            .filter(|(stat, _)| is_ours(stat))
+            .map(|(_, value)| value)
+            .sum()
+    })
+}
+
+/// A gateway of two workers with room for one session.
+async fn with_room_for_one(server: &OddServer, fields: serde_json::Value) -> Gateway {
+    Setup::new(server.address())
+        .workers(2)
+        .endpoint(json!({"max_sessions": 1, "on_full": "evict_idle", "unknown_session": "reject"}))
+        .endpoint(fields)
+        .start()
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_newcomer_is_refused_while_the_session_is_idle_on_the_other_worker() {
+    let server = OddServer::polite().await;
+    let gateway = with_room_for_one(&server, json!({})).await;
+    let mut sessions = Vec::new();
+    let mut refused = 0;
+    for number in 0..40 {
+        let answer = newcomer(&gateway, number).await;
+        sessions.extend(answer.session().map(str::to_owned));
+        refused += usize::from(answer.status != 200);
+        // The pace of the newcomers: each session is idle when the next one comes.
+        let span = Duration::from_millis(30);
+        poll::throughout(span, "one session lives", || gateway.stat("vm.active") <= 1).await;
+    }
+    println!(
+        "connections of the workers: {:?}",
+        connections_of_workers(&gateway)
+    );
+    assert_eq!((refused, sessions.len()), (0, 40));
+    assert!(connections_of_workers(&gateway).iter().all(|count| *count >= 5));
+    gateway.expect("endpoint.mcp.ended.reason.evicted", 39).await;
+    gateway.expect("vm.active", 1).await;
+    assert_eq!(gateway.stat("endpoint.mcp.rejected.reason.capacity"), 0);
+    let last = sessions.pop().expect("40 sessions");
+    assert_eq!(gateway.client(Http::One).ping(&last).await.status, 200);
+    for session in &sessions {
+        assert_eq!(gateway.client(Http::One).ping(session).await.status, 404);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_keeps_its_place_until_it_was_idle_for_evict_after() {
+    let server = OddServer::polite().await;
+    let gateway = with_room_for_one(&server, json!({"evict_after": "2s"})).await;
+    let mut session = gateway.client(Http::One).open_session().await;
+    for number in 0..4 {
+        // The use is over at the latest when its answer has come, and was not over before it was sent.
+        let sent = Instant::now();
+        assert_eq!(gateway.client(BOTH[number % 2]).ping(&session).await.status, 200);
+        let answered = Instant::now();
+        let mut refused = 0;
+        session = loop {
+            let asked = Instant::now();
+            let answer = newcomer(&gateway, refused).await;
+            if answer.status == 200 {
+                assert!(sent.elapsed() >= EVICT_AFTER, "let in after {:?}", sent.elapsed());
+                break answer.session().expect("an id").to_owned();
+            }
+            expect_refused(&answer, 429, -32603, "Too many open sessions", Some(json!(1)));
+            let idle = asked.saturating_duration_since(answered);
+            assert!(idle < EVICT_AFTER + STAMP, "refused after {idle:?}");
+            refused += 1;
+            let span = Duration::from_millis(20);
+            poll::throughout(span, "the session lives", || gateway.stat("vm.active") == 1).await;
+        };
+        println!("let in after {:?}, {refused} refused before", answered.elapsed());
+        assert!(refused > 0, "nobody came within the time");
+    }
+    assert_eq!(gateway.stat("endpoint.mcp.ended.reason.evicted"), 4);
+    assert!(connections_of_workers(&gateway).iter().all(|count| *count >= 5));
+}
+
+/// `evict_after` of the test above.
+const EVICT_AFTER: Duration = Duration::from_secs(2);
+
+/// How exact the time is at which a session was used last.
+const STAMP: Duration = Duration::from_secs(1);
 
 fn by_user(setup: Setup) -> Setup {
     setup.endpoint(

@@ -13,6 +13,7 @@ mod departures;
 mod ends;
 mod eras;
 mod evictions;
+mod from_0_1_0;
 mod harness;
 mod header_mismatch;
 mod hostile;
