@@ -16,6 +16,11 @@ use crate::session::values::record::{EndedSession, SessionKey};
 /// Every group is counted at least this often, even if nothing in it is due.
 const RECOUNT_EVERY: Duration = Duration::from_secs(30);
 
+/// Buckets that are swept between two looks at the clock: about a thousand sessions at a million in all. A group is a
+/// multiple of them.
+const AT_ONCE: u16 = 16;
+const _: () = assert!(GROUP_LEN.is_multiple_of(AT_ONCE));
+
 /// The results of one sweep of one group.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct SweepReport {
@@ -113,8 +118,8 @@ impl<S: Store> Table<S> {
         Ok(Some(report))
     }
 
-    /// Goes on with `sweep` until a group is counted or `is_time_up` says so. It is called after every bucket, which
-    /// holds 61 sessions at a million. A group costs one read per bucket (256) and a write for each that changes;
+    /// Goes on with `sweep` until a group is counted or `is_time_up` says so. It is called after every
+    /// [`AT_ONCE`] buckets. A group costs one read per bucket (256) and a write for each that changes;
     /// then two reads and a write for each value with books of principals whose sessions have ended.
     ///
     /// # Errors
@@ -133,7 +138,9 @@ impl<S: Store> Table<S> {
                 },
                 Stage::Buckets(group) if group.is_over() => return self.count_group(sweep, *group, now),
                 Stage::Buckets(mut group) => {
-                    self.sweep_next_bucket(&mut group, now);
+                    for _ in 0..AT_ONCE {
+                        self.sweep_next_bucket(&mut group, now);
+                    }
                     sweep.0 = Stage::Buckets(group);
                 }
                 Stage::Strikes(mut strikes) => {
