@@ -12,6 +12,7 @@ mod books;
 pub mod choices;
 mod faults;
 pub mod heard;
+mod reports;
 pub mod store;
 mod traffic;
 pub mod worker;
