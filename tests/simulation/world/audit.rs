@@ -8,7 +8,8 @@ use mcp_session_filter::session::{Counts, EndpointCounts, RootTag, Table};
 use super::books::{Before, Letting, Outcome};
 use super::faults::LONGEST_PLACE_MS;
 use super::heard::Heard;
-use super::worker::Stream;
+use super::traffic::Request;
+use super::worker::{Core, Stream};
 use super::{IDS, SSE, World, tag_bytes};
 
 /// Most calls of the store for a request, an answer or an end without interference, however many sessions there are.
@@ -30,7 +31,7 @@ impl World {
         } else {
             self.ledger_counts()
         };
-        let disturbed = |worker: &super::Worker| worker.handle.is_disturbed();
+        let disturbed = |worker: &super::Worker| worker.handle.is_disturbed() || worker.handle.is_dead();
         Before {
             is_calm: !self.books.disturbed && !self.workers[number].as_ref().is_some_and(disturbed),
             counts,
@@ -66,11 +67,14 @@ impl World {
     }
 
     fn is_there(&self, site: usize, id: usize) -> bool {
-        let Some(worker) = self.workers.iter().flatten().next() else {
-            return false;
-        };
+        let worker = self.workers.iter().flatten().next();
+        worker.is_some_and(|worker| self.is_there_for(&worker.core, site, id))
+    }
+
+    /// The same as a stream of `core` sees it: if everything was lost, a stream that began before has another secret.
+    pub(super) fn is_there_for(&self, core: &Core, site: usize, id: usize) -> bool {
         let tag = self.configured.sites[site].tag;
-        let key = worker.core.table.key(tag, super::id_text(id).as_bytes());
+        let key = core.table.key(tag, super::id_text(id).as_bytes());
         self.shared
             .records()
             .iter()
@@ -82,76 +86,83 @@ impl World {
         &mut self,
         number: usize,
         stream: &mut Stream,
-        id: Option<usize>,
+        request: &Request,
         before: Before,
         outcome: Outcome,
     ) {
-        let Outcome { heard, letting } = outcome;
+        let Outcome {
+            heard,
+            letting,
+            is_read,
+        } = outcome;
+        stream.takes_no_id = request.takes_no_id(is_read);
         self.note(number, &heard);
         let calm = before.is_calm && heard.failed.is_empty();
         self.assert_few_calls(calm, before.calls);
-        let waits = stream.exchange.wants().answer_head;
-        match (letting, id) {
+        match (letting, request.expected(is_read)) {
             (Letting::Held, None) => {}
-            // A request with an id is judged before its message is read.
+            // A request with an id is judged before its message is read, and again with it if the id is unknown.
             (Letting::In | Letting::Held, Some(id)) if before.is_there => {
-                let is_in_use = if stream.site == SSE {
-                    heard.failed.is_empty()
-                } else {
-                    waits
-                };
-                stream.uses = is_in_use.then_some(id);
+                stream.uses = self.session_of(stream);
+                let is_its_own = stream.uses == Some(id);
+                // If the table could not be read, the id may be unknown.
+                stream.unknown = Some(id).filter(|_| !is_its_own && stream.is_adoptable());
+                assert!(!calm || is_its_own, "{:?} is in use, and not {id}", stream.uses);
                 // If the worker died during the event, it has not used the session.
-                if calm || stream.uses.is_some() {
+                if calm || is_its_own {
                     self.books.last_used.insert((stream.site, id), self.now);
                 }
             }
             (Letting::In | Letting::Held, Some(id)) => {
-                stream.unknown = (waits).then_some(id);
-                let rule = self.configured.sites[stream.site].rules.unknown_session;
-                assert!(!calm || rule == UnknownSession::Adopt, "an unknown id was let in");
+                let rules = &self.configured.sites[stream.site].rules;
+                let adopts = rules.unknown_session == UnknownSession::Adopt;
+                assert!(!calm || adopts, "an unknown id was let in: {request:?}");
+                let remembered = self.books.remembered.get(&(stream.site, id));
+                let has_ended = remembered.is_some_and(|until| self.now < *until);
+                assert!(
+                    !(calm && has_ended),
+                    "the id of an ended session was let in: {request:?}"
+                );
+                stream.unknown = stream.is_adoptable().then_some(id);
+                self.enter_place(stream, &heard);
             }
             (Letting::In, None) => {
-                stream.place = heard.counts_moved.then(|| self.new_reservation(stream.site));
+                self.enter_place(stream, &heard);
+                assert!(!request.is_head_of_stream(), "HEAD was let in: {request:?}");
+                let is_without = request.needs_a_place(is_read) && stream.place.is_none();
+                assert!(!(calm && is_without), "let in without a place: {request:?}");
             }
             (Letting::Refused(429), _) => {
                 let counts = before.counts.filter(|_| calm);
                 let had_room = counts.is_some_and(|counts| self.has_room(&counts, stream.site));
                 assert!(!had_room, "refused although there was room");
             }
-            (Letting::Refused(status), id) => {
-                let is_lost = status == 404 && before.is_there && heard.ended.is_empty();
-                assert!(!(calm && is_lost), "session {id:?} is alive and was answered 404");
+            (Letting::Refused(404), Some(id)) if calm => {
+                self.check_not_found(stream.site, id, &before, &heard)
             }
+            (Letting::Refused(_), _) => {}
         }
     }
 
-    /// Checks the state after an answer; `opened` is the session that the stream uses now.
-    pub(super) fn opened(
-        &mut self,
-        number: usize,
-        stream: &mut Stream,
-        opened: Option<usize>,
-        before: Before,
-        heard: Heard,
-    ) {
-        self.note(number, &heard);
-        self.assert_few_calls(before.is_calm, before.calls);
-        if stream.exchange.wants().answer_body > 0 {
-            // The reservation waits for the `endpoint` event.
-            return;
-        }
-        let place = stream.place.take();
-        if !heard.failed.is_empty() {
-            self.books.orphans.extend(place);
-        }
-        if let Some(id) = opened {
-            stream.uses = Some(id);
-            self.books.last_used.insert((stream.site, id), self.now);
-        }
-        stream.unknown = None;
-        if !heard.ended.is_empty() {
-            stream.uses = None;
+    /// Checks that an id that gets 404 belongs to no session. Under `adopt` it must have belonged to one.
+    fn check_not_found(&self, site: usize, id: usize, before: &Before, heard: &Heard) {
+        let is_lost = before.is_there && heard.ended.is_empty();
+        assert!(
+            !is_lost,
+            "session {id} of endpoint {site} is alive and was answered 404"
+        );
+        let rules = &self.configured.sites[site].rules;
+        let is_remembered = self.books.remembered.contains_key(&(site, id));
+        assert!(
+            is_remembered || rules.unknown_session == UnknownSession::Reject,
+            "{id} of endpoint {site} is unknown and was answered 404"
+        );
+    }
+
+    /// Enters the reservation of a request that was let in, if it has made one.
+    fn enter_place(&self, stream: &mut Stream, heard: &Heard) {
+        if heard.counts_moved {
+            stream.place = Some(self.new_reservation(stream.site));
         }
     }
 
@@ -173,7 +184,13 @@ impl World {
         if !heard.failed.is_empty() {
             self.books.orphans.extend(place);
         }
-        let opened = id.filter(|_| heard.untracked == 0);
+        let was_itself = stream.itself.take().is_some();
+        self.tally.named_late += u64::from(was_itself && id.is_some());
+        let is_placed = heard.untracked == 0;
+        if id.is_none() && is_placed {
+            stream.itself = stream.exchange.session();
+        }
+        let opened = id.filter(|_| is_placed);
         if let Some(id) = opened {
             self.tally.streams += 1;
             // The stream that named the id last is the session.
@@ -196,13 +213,15 @@ impl World {
     /// Checks the state after a stream's end; its session ends too, if the stream is one.
     pub(super) fn left(&mut self, number: usize, stream: &mut Stream, before: &Before, heard: &Heard) {
         let is_calm = before.is_calm && heard.failed.is_empty();
-        if let Some(id) = stream.is.take().filter(|_| is_calm) {
+        let (named, itself) = (stream.is.take(), stream.itself.take());
+        if is_calm && (named.is_some() || itself.is_some()) {
             assert_eq!(
                 heard.ended.len(),
                 1,
                 "the session of a stream has not ended with it"
             );
-            assert!(!self.is_there(stream.site, id), "it has ended and is there");
+            let is_there = named.is_some_and(|id| self.is_there_for(&stream.core, stream.site, id));
+            assert!(!is_there, "it has ended and is there");
         }
         self.note(number, heard);
         let place = stream.place.take();
@@ -221,7 +240,7 @@ impl World {
         MAX_CALLS + if looks { MAX_LOOK_CALLS } else { 0 }
     }
 
-    fn assert_few_calls(&self, calm: bool, before: u64) {
+    pub(super) fn assert_few_calls(&self, calm: bool, before: u64) {
         let calls = self.shared.calls() - before;
         assert!(!calm || calls <= self.most_calls(), "{calls} calls for one event");
     }
@@ -247,7 +266,12 @@ impl World {
                 "reports do not add up"
             );
         }
-        assert!(records.len() <= (SSE + 1) * IDS);
+        let sites = self.configured.sites[..SSE].iter();
+        let named: usize = sites.map(|site| self.shared.count(tag_bytes(site))).sum();
+        assert!(
+            named <= SSE * IDS,
+            "{named} sessions have {IDS} ids at each endpoint"
+        );
     }
 
     fn audit_caps(&mut self, counts: &Counts) {
@@ -309,6 +333,7 @@ impl World {
             self.books.strange_places_until = self.now + LONGEST_PLACE_MS;
             self.books.over_the_cap = true;
             self.books.last_used.clear();
+            self.books.doubt_memory();
             for stream in self
                 .workers
                 .iter_mut()
@@ -318,6 +343,7 @@ impl World {
                 stream.place = None;
                 stream.uses = None;
                 stream.is = None;
+                stream.itself = None;
             }
         }
         let last_reap = self.books.last_reap;
@@ -325,7 +351,7 @@ impl World {
         self.books.reported = Some(i64::try_from(self.shared.records().len()).unwrap());
     }
 
-    fn has_room(&self, counts: &Counts, site: usize) -> bool {
+    pub(super) fn has_room(&self, counts: &Counts, site: usize) -> bool {
         let rows = self.rows(counts);
         let of_endpoint =
             |endpoint: &EndpointCounts| endpoint.active + endpoint.reserved < endpoint.settings.max_sessions;
