@@ -12,7 +12,9 @@ use crate::mcp::occurs::Occurs;
 use crate::mcp::query;
 use crate::mcp::session_id::SessionId;
 use crate::mcp::sse::{EndpointFinder, Search};
-use crate::session::{Opened, Origin, Reservation, SessionKey, Store, Timestamp, TrackedId};
+use crate::session::{
+    EndedSession, Opened, Origin, Reservation, SessionKey, Store, StoreError, Timestamp, TrackedId,
+};
 use crate::telemetry::Event;
 use crate::worker::unnamed_streams::{Place, UnnamedStream};
 
@@ -244,10 +246,11 @@ impl Exchange {
         id: &TrackedId<'_>,
         announcement: &Announcement,
     ) -> Edit {
-        let (reservation, was_counted) = self.take_place(gate, effects, announcement);
+        let (reservation, itself) = self.take_place(gate, effects, announcement);
         self.note_session(gate, effects, id);
-        match self.open(gate, effects, id, Origin::Announced(reservation)) {
-            Ok(Opened::Created) if !was_counted => effects.count(self.site.index, Event::Created),
+        let opened = self.open(gate, effects, id, Origin::Announced(reservation));
+        self.report_named(effects, opened, itself);
+        match opened {
             Ok(Opened::Created | Opened::Renewed | Opened::Alive { .. }) => {}
             Ok(Opened::Full | Opened::Foreign | Opened::Ended) => {
                 effects.count(self.site.index, Event::Untracked);
@@ -263,24 +266,39 @@ impl Exchange {
         Edit::Keep
     }
 
-    /// Takes the reservation of a stream. If the stream has already become a session by itself, ends that session;
-    /// the second value is then true, since the stream was counted.
+    /// Reports the session that a stream has named. `itself` is the session that the stream was before and that has
+    /// ended for the named one. A new session takes over its count; otherwise its end is reported, or sessions begun
+    /// and sessions ended would not add up.
+    fn report_named(
+        &self,
+        effects: &mut impl Effects,
+        opened: Result<Opened, StoreError>,
+        itself: Option<EndedSession>,
+    ) {
+        match (opened, itself) {
+            (Ok(Opened::Created), None) => effects.count(self.site.index, Event::Created),
+            (Ok(Opened::Created), Some(_)) | (_, None) => {}
+            (_, Some(ended)) => effects.ended(&ended),
+        }
+    }
+
+    /// Takes the reservation of a stream. If the stream has already become a session by itself, ends that session
+    /// and returns it.
     fn take_place<S: Store>(
         &self,
         gate: &mut Gate<'_, S>,
         effects: &mut impl Effects,
         announcement: &Announcement,
-    ) -> (Option<Reservation>, bool) {
+    ) -> (Option<Reservation>, Option<EndedSession>) {
         match &mut *announcement.stream.place.borrow_mut() {
-            Place::Reserved(reservation) => (reservation.take(), false),
+            Place::Reserved(reservation) => (reservation.take(), None),
             Place::Session(key, opened) => {
                 let (key, opened) = (*key, *opened);
                 gate.in_use.leave(key, self.context, gate.now);
                 let lifespans = self.site.lifespans();
-                if let Err(error) = gate.table.end_with_stream(key, opened, lifespans, gate.now) {
-                    effects.failed("end_with_stream", error);
-                }
-                (None, true)
+                let ended = gate.table.end_with_stream(key, opened, lifespans, gate.now);
+                let ended = ended.inspect_err(|error| effects.failed("end_with_stream", *error));
+                (None, ended.unwrap_or_default())
             }
         }
     }

@@ -282,6 +282,16 @@ impl Hostile {
         self.opening_of(site, id).is_some()
     }
 
+    /// Whether the table holds a session of this id as the request's worker sees it: where everything was lost, a request
+    /// that began before has another secret.
+    fn is_there_for(&self, open: &Open, id: Id) -> bool {
+        let tag = self.configured.sites[open.site].tag;
+        let keys = self.ids.keys(id, |text| open.core.table.track(tag, text).key());
+        let records = self.shared.records();
+        let is_its = |key: &SessionKey| records.iter().any(|record| record.key == *key.as_bytes());
+        keys.iter().any(is_its)
+    }
+
     /// When the session of this id was opened, if the table holds one.
     fn opening_of(&self, site: usize, id: Id) -> Option<[u8; 5]> {
         let keys = self.keys_of(site, id);

@@ -79,7 +79,7 @@ fn play_many<T: Debug + Default>(test: &str, worlds: u64, play: fn(u64) -> T, ad
 fn assert_much_has_happened(all: &Tally) {
     let worlds = all.steps / STEPS;
     assert!(
-        all.sessions > worlds && all.streams > worlds,
+        all.sessions > worlds && all.streams > worlds && all.unnamed > 0 && all.named_late > 0,
         "too little has happened"
     );
 }

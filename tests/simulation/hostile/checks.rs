@@ -23,6 +23,13 @@ pub(super) struct Before {
     is_calm: bool,
 }
 
+impl Before {
+    /// The same, where the id was that of a session, or was not, as the worker sees it.
+    pub(super) fn seen_as_there(self, was_there: bool) -> Self {
+        Self { was_there, ..self }
+    }
+}
+
 impl Hostile {
     pub(super) fn before(&self, number: usize, site: usize, id: Option<Id>) -> Before {
         let worker = self.workers[number].as_ref();

@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 
 use mcp_session_filter::endpoint::UnknownSession;
-use mcp_session_filter::session::{Counts, EndReason, EndedSession, EndpointCounts, RootTag, Table};
+use mcp_session_filter::session::{Counts, EndpointCounts, RootTag, Table};
 
 use super::books::{Before, Letting, Outcome};
 use super::faults::LONGEST_PLACE_MS;
 use super::heard::Heard;
-use super::worker::{Stream, Ticked};
+use super::traffic::Request;
+use super::worker::{Core, Stream};
 use super::{IDS, SSE, World, tag_bytes};
 
 /// Most calls of the store for a request, an answer or an end without interference, however many sessions there are.
@@ -30,7 +31,7 @@ impl World {
         } else {
             self.ledger_counts()
         };
-        let disturbed = |worker: &super::Worker| worker.handle.is_disturbed();
+        let disturbed = |worker: &super::Worker| worker.handle.is_disturbed() || worker.handle.is_dead();
         Before {
             is_calm: !self.books.disturbed && !self.workers[number].as_ref().is_some_and(disturbed),
             counts,
@@ -66,11 +67,14 @@ impl World {
     }
 
     fn is_there(&self, site: usize, id: usize) -> bool {
-        let Some(worker) = self.workers.iter().flatten().next() else {
-            return false;
-        };
+        let worker = self.workers.iter().flatten().next();
+        worker.is_some_and(|worker| self.is_there_for(&worker.core, site, id))
+    }
+
+    /// The same as a stream of `core` sees it: if everything was lost, a stream that began before has another secret.
+    pub(super) fn is_there_for(&self, core: &Core, site: usize, id: usize) -> bool {
         let tag = self.configured.sites[site].tag;
-        let key = worker.core.table.key(tag, super::id_text(id).as_bytes());
+        let key = core.table.key(tag, super::id_text(id).as_bytes());
         self.shared
             .records()
             .iter()
@@ -82,76 +86,83 @@ impl World {
         &mut self,
         number: usize,
         stream: &mut Stream,
-        id: Option<usize>,
+        request: &Request,
         before: Before,
         outcome: Outcome,
     ) {
-        let Outcome { heard, letting } = outcome;
+        let Outcome {
+            heard,
+            letting,
+            is_read,
+        } = outcome;
+        stream.takes_no_id = request.takes_no_id(is_read);
         self.note(number, &heard);
         let calm = before.is_calm && heard.failed.is_empty();
         self.assert_few_calls(calm, before.calls);
-        let waits = stream.exchange.wants().answer_head;
-        match (letting, id) {
+        match (letting, request.expected(is_read)) {
             (Letting::Held, None) => {}
-            // A request with an id is judged before its message is read.
+            // A request with an id is judged before its message is read, and again with it if the id is unknown.
             (Letting::In | Letting::Held, Some(id)) if before.is_there => {
-                let is_in_use = if stream.site == SSE {
-                    heard.failed.is_empty()
-                } else {
-                    waits
-                };
-                stream.uses = is_in_use.then_some(id);
+                stream.uses = self.session_of(stream);
+                let is_its_own = stream.uses == Some(id);
+                // If the table could not be read, the id may be unknown.
+                stream.unknown = Some(id).filter(|_| !is_its_own && stream.is_adoptable());
+                assert!(!calm || is_its_own, "{:?} is in use, and not {id}", stream.uses);
                 // If the worker died during the event, it has not used the session.
-                if calm || stream.uses.is_some() {
+                if calm || is_its_own {
                     self.books.last_used.insert((stream.site, id), self.now);
                 }
             }
             (Letting::In | Letting::Held, Some(id)) => {
-                stream.unknown = (waits).then_some(id);
-                let rule = self.configured.sites[stream.site].rules.unknown_session;
-                assert!(!calm || rule == UnknownSession::Adopt, "an unknown id was let in");
+                let rules = &self.configured.sites[stream.site].rules;
+                let adopts = rules.unknown_session == UnknownSession::Adopt;
+                assert!(!calm || adopts, "an unknown id was let in: {request:?}");
+                let remembered = self.books.remembered.get(&(stream.site, id));
+                let has_ended = remembered.is_some_and(|until| self.now < *until);
+                assert!(
+                    !(calm && has_ended),
+                    "the id of an ended session was let in: {request:?}"
+                );
+                stream.unknown = stream.is_adoptable().then_some(id);
+                self.enter_place(stream, &heard);
             }
             (Letting::In, None) => {
-                stream.place = heard.counts_moved.then(|| self.new_reservation(stream.site));
+                self.enter_place(stream, &heard);
+                assert!(!request.is_head_of_stream(), "HEAD was let in: {request:?}");
+                let is_without = request.needs_a_place(is_read) && stream.place.is_none();
+                assert!(!(calm && is_without), "let in without a place: {request:?}");
             }
             (Letting::Refused(429), _) => {
                 let counts = before.counts.filter(|_| calm);
                 let had_room = counts.is_some_and(|counts| self.has_room(&counts, stream.site));
                 assert!(!had_room, "refused although there was room");
             }
-            (Letting::Refused(status), id) => {
-                let is_lost = status == 404 && before.is_there && heard.ended.is_empty();
-                assert!(!(calm && is_lost), "session {id:?} is alive and was answered 404");
+            (Letting::Refused(404), Some(id)) if calm => {
+                self.check_not_found(stream.site, id, &before, &heard)
             }
+            (Letting::Refused(_), _) => {}
         }
     }
 
-    /// Checks the state after an answer; `opened` is the session that the stream uses now.
-    pub(super) fn opened(
-        &mut self,
-        number: usize,
-        stream: &mut Stream,
-        opened: Option<usize>,
-        before: Before,
-        heard: Heard,
-    ) {
-        self.note(number, &heard);
-        self.assert_few_calls(before.is_calm, before.calls);
-        if stream.exchange.wants().answer_body > 0 {
-            // The reservation waits for the `endpoint` event.
-            return;
-        }
-        let place = stream.place.take();
-        if !heard.failed.is_empty() {
-            self.books.orphans.extend(place);
-        }
-        if let Some(id) = opened {
-            stream.uses = Some(id);
-            self.books.last_used.insert((stream.site, id), self.now);
-        }
-        stream.unknown = None;
-        if !heard.ended.is_empty() {
-            stream.uses = None;
+    /// Checks that an id that gets 404 belongs to no session. Under `adopt` it must have belonged to one.
+    fn check_not_found(&self, site: usize, id: usize, before: &Before, heard: &Heard) {
+        let is_lost = before.is_there && heard.ended.is_empty();
+        assert!(
+            !is_lost,
+            "session {id} of endpoint {site} is alive and was answered 404"
+        );
+        let rules = &self.configured.sites[site].rules;
+        let is_remembered = self.books.remembered.contains_key(&(site, id));
+        assert!(
+            is_remembered || rules.unknown_session == UnknownSession::Reject,
+            "{id} of endpoint {site} is unknown and was answered 404"
+        );
+    }
+
+    /// Enters the reservation of a request that was let in, if it has made one.
+    fn enter_place(&self, stream: &mut Stream, heard: &Heard) {
+        if heard.counts_moved {
+            stream.place = Some(self.new_reservation(stream.site));
         }
     }
 
@@ -173,7 +184,13 @@ impl World {
         if !heard.failed.is_empty() {
             self.books.orphans.extend(place);
         }
-        let opened = id.filter(|_| heard.untracked == 0);
+        let was_itself = stream.itself.take().is_some();
+        self.tally.named_late += u64::from(was_itself && id.is_some());
+        let is_placed = heard.untracked == 0;
+        if id.is_none() && is_placed {
+            stream.itself = stream.exchange.session();
+        }
+        let opened = id.filter(|_| is_placed);
         if let Some(id) = opened {
             self.tally.streams += 1;
             // The stream that named the id last is the session.
@@ -196,13 +213,15 @@ impl World {
     /// Checks the state after a stream's end; its session ends too, if the stream is one.
     pub(super) fn left(&mut self, number: usize, stream: &mut Stream, before: &Before, heard: &Heard) {
         let is_calm = before.is_calm && heard.failed.is_empty();
-        if let Some(id) = stream.is.take().filter(|_| is_calm) {
+        let (named, itself) = (stream.is.take(), stream.itself.take());
+        if is_calm && (named.is_some() || itself.is_some()) {
             assert_eq!(
                 heard.ended.len(),
                 1,
                 "the session of a stream has not ended with it"
             );
-            assert!(!self.is_there(stream.site, id), "it has ended and is there");
+            let is_there = named.is_some_and(|id| self.is_there_for(&stream.core, stream.site, id));
+            assert!(!is_there, "it has ended and is there");
         }
         self.note(number, heard);
         let place = stream.place.take();
@@ -214,35 +233,6 @@ impl World {
         }
     }
 
-    pub(super) fn after_tick(&mut self, number: usize, ticked: Ticked) {
-        if ticked.failed || ticked.joined {
-            self.books.reported = None;
-        } else {
-            self.books.last_reap = self.now;
-        }
-        let heard = Heard {
-            ended: ticked.ended,
-            ..Heard::default()
-        };
-        self.note(number, &heard);
-        // A worker that died within an operation leaves counts to repair, and so does a heavy fault.
-        let nothing_happened =
-            self.books.reported.is_some() && !self.books.disturbed && !self.books.clock_went_back;
-        assert!(
-            !(nothing_happened && ticked.repaired > 0),
-            "repaired what no fault had broken"
-        );
-        for context in ticked.closes {
-            let Some(worker) = &mut self.workers[number] else {
-                return;
-            };
-            if let Some(at) = worker.streams.iter().position(|stream| stream.context == context) {
-                let mut stream = worker.streams.swap_remove(at);
-                self.end_stream(number, &mut stream);
-            }
-        }
-    }
-
     /// If sessions may be evicted, a newcomer may scan the table, but no more of it than the bound.
     fn most_calls(&self) -> u64 {
         let evicts = |site: &std::rc::Rc<mcp_session_filter::exchange::Site>| site.lifespans().evictable;
@@ -250,80 +240,9 @@ impl World {
         MAX_CALLS + if looks { MAX_LOOK_CALLS } else { 0 }
     }
 
-    fn assert_few_calls(&self, calm: bool, before: u64) {
+    pub(super) fn assert_few_calls(&self, calm: bool, before: u64) {
         let calls = self.shared.calls() - before;
         assert!(!calm || calls <= self.most_calls(), "{calls} calls for one event");
-    }
-
-    /// Writes down what was reported.
-    fn note(&mut self, number: usize, heard: &Heard) {
-        let opened = i64::from(heard.created + heard.adopted);
-        self.tally.sessions += u64::from(heard.created + heard.adopted);
-        if let Some(reported) = &mut self.books.reported {
-            *reported += opened - i64::try_from(heard.ended.len()).unwrap();
-        }
-        for ended in &heard.ended {
-            self.note_end(number, ended);
-        }
-    }
-
-    fn note_end(&mut self, number: usize, ended: &EndedSession) {
-        let sites = &self.configured.sites;
-        let site = sites
-            .iter()
-            .position(|site| site.tag == ended.session.endpoint)
-            .unwrap();
-        let Some(id) = self.id_of(number, site, ended.session.key) else {
-            return;
-        };
-        if !self.books.disturbed {
-            self.assert_ended_rightly(site, id, ended);
-        }
-        for stream in self
-            .workers
-            .iter_mut()
-            .flatten()
-            .flat_map(|worker| &mut worker.streams)
-        {
-            if (stream.site, stream.uses) == (site, Some(id)) {
-                stream.uses = None;
-                stream.is = None;
-            }
-        }
-    }
-
-    fn assert_ended_rightly(&self, site: usize, id: usize, ended: &EndedSession) {
-        let lifespans = self.configured.sites[site].lifespans();
-        let millis = |span: Option<core::time::Duration>| u64::try_from(span.unwrap().as_millis()).unwrap();
-        match ended.reason {
-            EndReason::ClientDelete | EndReason::UpstreamGone => assert_ne!(site, SSE),
-            EndReason::StreamClosed => assert_eq!(site, SSE),
-            EndReason::Evicted => {
-                let users = self.users(site, id);
-                assert_eq!(users, 0, "evicted while in use: {ended:?}");
-            }
-            EndReason::Lifetime => {
-                let age = ended.at.since(ended.session.opened);
-                assert!(Some(age) >= lifespans.lifetime, "ended at the age of {age:?}");
-            }
-            EndReason::Idle => {
-                let users = self.users(site, id);
-                assert_eq!(users, 0, "ended for being idle while in use: {ended:?}");
-                if let Some(used) = self.books.last_used.get(&(site, id)) {
-                    let idle = self.now.saturating_sub(*used);
-                    assert!(idle >= millis(lifespans.idle), "ended after {idle} ms: {ended:?}");
-                }
-            }
-        }
-    }
-
-    fn users(&self, site: usize, id: usize) -> usize {
-        let workers = self.workers.iter().flatten();
-        let streams =
-            workers.flat_map(|worker| worker.streams.iter().filter(|stream| stream.is_of(&worker.core)));
-        streams
-            .filter(|stream| (stream.site, stream.uses) == (site, Some(id)))
-            .count()
     }
 
     /// Checks the invariants, after every step.
@@ -347,7 +266,12 @@ impl World {
                 "reports do not add up"
             );
         }
-        assert!(records.len() <= (SSE + 1) * IDS);
+        let sites = self.configured.sites[..SSE].iter();
+        let named: usize = sites.map(|site| self.shared.count(tag_bytes(site))).sum();
+        assert!(
+            named <= SSE * IDS,
+            "{named} sessions have {IDS} ids at each endpoint"
+        );
     }
 
     fn audit_caps(&mut self, counts: &Counts) {
@@ -409,6 +333,7 @@ impl World {
             self.books.strange_places_until = self.now + LONGEST_PLACE_MS;
             self.books.over_the_cap = true;
             self.books.last_used.clear();
+            self.books.doubt_memory();
             for stream in self
                 .workers
                 .iter_mut()
@@ -418,6 +343,7 @@ impl World {
                 stream.place = None;
                 stream.uses = None;
                 stream.is = None;
+                stream.itself = None;
             }
         }
         let last_reap = self.books.last_reap;
@@ -425,7 +351,7 @@ impl World {
         self.books.reported = Some(i64::try_from(self.shared.records().len()).unwrap());
     }
 
-    fn has_room(&self, counts: &Counts, site: usize) -> bool {
+    pub(super) fn has_room(&self, counts: &Counts, site: usize) -> bool {
         let rows = self.rows(counts);
         let of_endpoint =
             |endpoint: &EndpointCounts| endpoint.active + endpoint.reserved < endpoint.settings.max_sessions;

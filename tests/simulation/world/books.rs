@@ -6,6 +6,7 @@ use mcp_session_filter::session::{Counts, Key};
 
 use super::heard::Heard;
 use super::worker::Place;
+use super::{IDS, SSE};
 
 /// The world's own memory.
 #[derive(Debug, Default)]
@@ -14,6 +15,9 @@ pub(super) struct Books {
     pub(super) reported: Option<i64>,
     /// When each session was last in use, by endpoint and id.
     pub(super) last_used: BTreeMap<(usize, usize), u64>,
+    /// By endpoint and id of ended sessions: until then requests with the id certainly get 404. An id that is not here
+    /// is unknown.
+    pub(super) remembered: BTreeMap<(usize, usize), u64>,
     /// Reservations whose streams are gone without giving them back.
     pub(super) orphans: Vec<Place>,
     /// Values that another version has written, and the values before.
@@ -52,11 +56,20 @@ pub(super) enum Letting {
 pub(super) struct Outcome {
     pub(super) heard: Heard,
     pub(super) letting: Letting,
+    /// The whole message was read for it.
+    pub(super) is_read: bool,
 }
 
 impl Books {
     pub(super) fn disturb(&mut self) {
         self.disturbed = true;
         self.reported = None;
+        self.doubt_memory();
+    }
+
+    /// Notes that any session may have ended without a report.
+    pub(super) fn doubt_memory(&mut self) {
+        let all = (0..=SSE).flat_map(|site| (0..IDS).map(move |id| (site, id)));
+        self.remembered = all.map(|session| (session, 0)).collect();
     }
 }

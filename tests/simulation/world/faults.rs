@@ -107,6 +107,7 @@ impl World {
         worker.handle.die_after(calls);
         // The last reports of the worker are lost.
         self.books.reported = None;
+        self.books.doubt_memory();
         for site in 0..=super::SSE {
             self.books.orphans.push(Place {
                 site,

@@ -7,11 +7,13 @@
 //! the clock goes back) may leave traces until the next round of sweeps, and not after it.
 
 // This file is named `mod.rs`, because the fuzz targets use this folder too.
+mod answers;
 mod audit;
 mod books;
 pub mod choices;
 mod faults;
 pub mod heard;
+mod reports;
 pub mod store;
 mod traffic;
 pub mod worker;
@@ -53,6 +55,10 @@ pub struct Tally {
     pub sessions: u64,
     /// Sessions of HTTP+SSE among them.
     pub streams: u64,
+    /// Streams of HTTP+SSE that have become sessions by themselves, since no event came in time.
+    pub unnamed: u64,
+    /// Streams among these that have named another session later.
+    pub named_late: u64,
 }
 
 impl Tally {
@@ -66,6 +72,8 @@ impl Tally {
         self.rounds += other.rounds;
         self.sessions += other.sessions;
         self.streams += other.streams;
+        self.unnamed += other.unnamed;
+        self.named_late += other.named_late;
     }
 }
 
@@ -289,5 +297,10 @@ impl Drop for World {
 impl Stream {
     fn is_of(&self, core: &Rc<worker::Core>) -> bool {
         Rc::ptr_eq(&self.core, core)
+    }
+
+    /// Whether the answer can make a session of an unknown id of the request.
+    fn is_adoptable(&self) -> bool {
+        self.site != SSE && self.exchange.wants().answer_head
     }
 }

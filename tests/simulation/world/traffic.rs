@@ -4,20 +4,21 @@ use std::rc::Rc;
 
 use mcp_session_filter::exchange::{Edit, Exchange, Interest, RequestHead, ResponseHead, Verdict};
 
-use super::books::{Letting, Outcome};
+use super::books::{Before, Letting, Outcome};
 use super::worker::{Core, Place, Stream};
 use super::{IDS, SSE, World, id_text};
 
-type Fields = Vec<(String, Vec<u8>)>;
+pub(super) type Fields = Vec<(String, Vec<u8>)>;
 
 /// A request as a client sends it.
 #[derive(Debug)]
-struct Request {
+pub(super) struct Request {
     site: usize,
     verb: &'static str,
     id: Option<usize>,
     has_bad_id: bool,
     is_modern: bool,
+    is_json: bool,
     body: &'static [u8],
 }
 
@@ -57,17 +58,20 @@ impl World {
             exchange,
             site: request.site,
             verb: request.verb,
+            takes_no_id: false,
             answered: false,
             place: None,
             uses: None,
             unknown: None,
             is: None,
+            itself: None,
         };
         let outcome = Outcome {
             heard,
             letting: letting(&verdict),
+            is_read: false,
         };
-        self.judged(number, &mut stream, request.expected(), before, outcome);
+        self.judged(number, &mut stream, &request, before, outcome);
         self.send_body(number, &mut stream, &request);
         if let Some(worker) = &mut self.workers[number] {
             worker.streams.push(stream);
@@ -85,6 +89,7 @@ impl World {
             ("GET", true),
             ("GET", true),
             ("DELETE", true),
+            ("HEAD", false),
         ]);
         let body = choices.one_of(&BODIES);
         let site = choices.below(SSE + 1);
@@ -95,6 +100,7 @@ impl World {
             id: has_id.then(|| choices.below(IDS)),
             has_bad_id: choices.once_in(40),
             is_modern: choices.once_in(12),
+            is_json: !choices.once_in(20),
             body: if verb == "POST" { body } else { b"" },
         }
     }
@@ -131,13 +137,18 @@ impl World {
     }
 
     fn judge(&mut self, number: usize, stream: &mut Stream, request: &Request, core: &Core, held: &[u8]) {
-        let before = self.before(number, request.site, None);
+        let before = self.before(number, request.site, request.id);
         let now = self.timestamp();
         let exchange = &mut stream.exchange;
         let (letting, heard) = core.run(&self.configured, now, |gate, heard| {
             letting(&exchange.judge(gate, heard, held))
         });
-        self.judged(number, stream, None, before, Outcome { heard, letting });
+        let outcome = Outcome {
+            heard,
+            letting,
+            is_read: true,
+        };
+        self.judged(number, stream, request, before, outcome);
     }
 
     /// The reservation of a request, if it has one.
@@ -153,7 +164,9 @@ impl World {
 
     /// Gives the server's or Envoy's answer to a request.
     pub(super) fn answer(&mut self, wanted: Option<usize>) {
-        let Some((number, mut stream)) = self.take_stream(wanted) else {
+        // Most requests that keep a place are answered, or no session would ever find one.
+        let wants_place = !self.choices.once_in(4);
+        let Some((number, mut stream)) = self.take_stream(wanted, wants_place) else {
             return;
         };
         if stream.answered {
@@ -169,33 +182,38 @@ impl World {
     }
 
     fn answered(&mut self, number: usize, stream: &mut Stream) {
-        let status: &[u8] = self
-            .choices
-            .one_of(&[b"200", b"200", b"200", b"202", b"404", b"400", b"500", b"x"]);
-        let from_server = !self.choices.once_in(6);
-        let minted = self.choices.below(IDS);
-        let mut fields: Fields = vec![(":status".to_owned(), status.to_vec())];
-        match self.choices.below(8) {
-            0 => {}
-            1 => fields.push(("mcp-session-id".to_owned(), b"not visible \xff".to_vec())),
-            _ => fields.push(("mcp-session-id".to_owned(), id_text(minted).into_bytes())),
-        }
+        let answer = self.any_answer(stream);
+        let fields = answer.fields();
         let head = ResponseHead::new(borrowed(&fields));
         if !stream.exchange.wants().answer_head || stream.exchange.is_of_no_interest(&head) {
             return;
         }
         let (now, core) = (self.timestamp(), Rc::clone(&stream.core));
-        let before = self.before(number, stream.site, None);
+        let is_there = |id| self.is_there_for(&core, stream.site, id);
+        let before = Before {
+            is_there: answer.id().is_some_and(is_there),
+            ..self.before(number, stream.site, None)
+        };
+        let own = self.session_of(stream);
         let exchange = &mut stream.exchange;
         let (edit, heard) = core.run(&self.configured, now, |gate, heard| {
-            exchange.answered(gate, heard, &head, || from_server)
+            exchange.answered(gate, heard, &head, || answer.from_server)
         });
-        let session = stream.exchange.session();
+        let passes = match edit {
+            Edit::Keep => true,
+            Edit::DropSessionId => false,
+            Edit::Close => panic!("the head of an answer closes it"),
+        };
+        self.check_answer(number, stream, (own, &answer, passes), (&before, &heard));
+        self.opened(number, stream, (own, &answer, passes), before, heard);
+    }
+
+    /// The number of the session that the exchange uses.
+    pub(super) fn session_of(&self, stream: &Stream) -> Option<usize> {
+        let session = stream.exchange.session()?;
         let tag = self.configured.sites[stream.site].tag;
-        let key = |id: usize| core.table.key(tag, id_text(id).as_bytes());
-        let opened = session.and_then(|session| (0..IDS).find(|id| key(*id) == session));
-        assert!(opened != Some(minted) || edit == Edit::Keep);
-        self.opened(number, stream, opened, before, heard);
+        let key = |id: usize| stream.core.table.key(tag, id_text(id).as_bytes());
+        (0..IDS).find(|id| key(*id) == session)
     }
 
     /// Sends more of an answer's body, if the exchange looks at it.
@@ -217,18 +235,22 @@ impl World {
         let (now, core) = (self.timestamp(), Rc::clone(&stream.core));
         let before = self.before(number, stream.site, None);
         let exchange = &mut stream.exchange;
-        let ((), heard) = core.run(&self.configured, now, |gate, heard| {
-            for part in [first, second] {
+        let (closes, heard) = core.run(&self.configured, now, |gate, heard| {
+            let edits = [first, second].map(|part| {
                 let len = part.len().min(exchange.wants().answer_body);
-                exchange.streamed(gate, heard, &part.as_bytes()[..len]);
-            }
+                exchange.streamed(gate, heard, &part.as_bytes()[..len])
+            });
+            edits.contains(&Edit::Close)
         });
         self.announced(number, stream, opens, before, heard);
+        if closes {
+            self.end_stream(number, stream);
+        }
     }
 
     /// Ends a stream, for any reason.
     pub(super) fn leave(&mut self, wanted: Option<usize>) {
-        let Some((number, mut stream)) = self.take_stream(wanted) else {
+        let Some((number, mut stream)) = self.take_stream(wanted, false) else {
             return;
         };
         self.end_stream(number, &mut stream);
@@ -246,7 +268,8 @@ impl World {
         self.left(number, stream, &before, &heard);
     }
 
-    fn take_stream(&mut self, wanted: Option<usize>) -> Option<(usize, Stream)> {
+    /// Takes any stream of a worker or, if there is one, a stream with a place.
+    fn take_stream(&mut self, wanted: Option<usize>, wants_place: bool) -> Option<(usize, Stream)> {
         let number = wanted.unwrap_or_else(|| self.choices.below(super::WORKERS));
         let streams = self.streams(number);
         if streams == 0 {
@@ -254,6 +277,9 @@ impl World {
         }
         let chosen = self.choices.below(streams.min(256));
         let worker = self.workers[number].as_mut()?;
+        let placed = |stream: &Stream| stream.place.is_some();
+        let placed = worker.streams.iter().position(placed).filter(|_| wants_place);
+        let chosen = placed.unwrap_or(chosen);
         Some((number, worker.streams.swap_remove(chosen)))
     }
 }
@@ -271,6 +297,9 @@ impl Request {
         if self.has_bad_id {
             fields.push(("mcp-session-id".to_owned(), b"\xff".to_vec()));
         }
+        if self.verb == "POST" && self.is_json {
+            fields.push(("content-type".to_owned(), b"application/json".to_vec()));
+        }
         if self.is_modern {
             fields.push(("mcp-protocol-version".to_owned(), b"2026-07-28".to_vec()));
             fields.push(("mcp-method".to_owned(), b"tools/call".to_vec()));
@@ -284,18 +313,40 @@ impl Request {
         match (self.site, self.verb, self.id) {
             (0, ..) => "/a?x".to_owned(),
             (1, ..) => "/b".to_owned(),
-            (_, "POST", Some(_)) => format!("/c/m?x&session_id={id}"),
+            (_, "POST" | "DELETE", Some(_)) => format!("/c/m?x&session_id={id}"),
             (_, "POST", None) => "/c/m".to_owned(),
             (..) => "/c?x".to_owned(),
         }
     }
 
     /// The id by which the request is judged, if it has one.
-    fn expected(&self) -> Option<usize> {
-        if self.site == SSE {
-            return self.id;
+    pub(super) fn expected(&self, is_read: bool) -> Option<usize> {
+        let has_no_session = self.has_bad_id || self.is_sessionless(is_read);
+        self.id.filter(|_| self.site == SSE || !has_no_session)
+    }
+
+    /// Whether it is of a revision without sessions. An `initialize` never is, once it was read.
+    fn is_sessionless(&self, is_read: bool) -> bool {
+        self.is_modern && !(is_read && self.body == INITIALIZE)
+    }
+
+    /// Whether some servers would open a stream for it and never close it.
+    pub(super) fn is_head_of_stream(&self) -> bool {
+        (self.site, self.verb) == (SSE, "HEAD")
+    }
+
+    /// Whether every id comes off its answer.
+    pub(super) fn takes_no_id(&self, is_read: bool) -> bool {
+        self.site == SSE || self.is_sessionless(is_read)
+    }
+
+    /// Whether the server may open a session for it, so that it passes with a place only.
+    pub(super) fn needs_a_place(&self, is_read: bool) -> bool {
+        match (self.site, self.verb) {
+            (SSE, verb) => verb == "GET",
+            (_, "POST") => self.is_json && !self.is_sessionless(is_read) && self.expected(is_read).is_none(),
+            _ => false,
         }
-        self.id.filter(|_| !self.has_bad_id && !self.is_modern)
     }
 }
 

@@ -12,9 +12,13 @@ use mcp_session_filter::session::{
     Timestamp,
 };
 use mcp_session_filter::worker::in_use::InUse;
+use mcp_session_filter::worker::unnamed_streams::UnnamedStream;
 
 use super::heard::Heard;
 use super::store::Shared;
+
+/// A stream of HTTP+SSE becomes a session this long before its reservation runs out.
+pub const TICKS_AHEAD: Duration = Duration::from_secs(2);
 
 /// The configuration that all workers have.
 #[derive(Debug)]
@@ -46,6 +50,8 @@ pub struct Stream {
     pub exchange: Exchange,
     pub site: usize,
     pub verb: &'static str,
+    /// Every id comes off its answer: it is of a revision without sessions, or over HTTP+SSE.
+    pub takes_no_id: bool,
     pub answered: bool,
     pub place: Option<Place>,
     /// The number of the session that the request uses.
@@ -54,6 +60,8 @@ pub struct Stream {
     pub unknown: Option<usize>,
     /// The number of the session that the stream is; both end together.
     pub is: Option<usize>,
+    /// The session that the stream is by itself, because it has named none. Both end together.
+    pub itself: Option<SessionKey>,
 }
 
 /// A worker whose VM lives.
@@ -76,6 +84,10 @@ pub struct Ticked {
     pub deleted: Vec<SessionKey>,
     /// Streams to be cut.
     pub closes: Vec<u32>,
+    /// Streams of HTTP+SSE that have waited too long for their event, and the sessions that they are now.
+    pub waited: Vec<(u32, Option<SessionKey>)>,
+    /// How many sessions the worker reports that such streams have become.
+    pub created: usize,
     pub failed: bool,
     /// The worker has joined a table that others have begun anew.
     pub joined: bool,
@@ -110,8 +122,12 @@ impl<S> Worker<S> {
         let mut ticked = Ticked::default();
         self.restore(now, fresh_root, &mut ticked);
         let Core { table, in_use } = &*self.core;
+        let due = in_use.borrow_mut().unnamed_streams.due_by(now.after(TICKS_AHEAD));
         let failed = &mut ticked.failed;
-        in_use.borrow_mut().keep(table, now, |_, _| *failed = true);
+        let created = in_use.borrow_mut().keep(table, now, |_, _| *failed = true);
+        ticked.created = created.len();
+        let now_is = |stream: &Rc<UnnamedStream>| (stream.context, stream.session().map(|(key, _)| key));
+        ticked.waited = due.iter().map(now_is).collect();
         ticked.closes = in_use.borrow_mut().to_close(usize::MAX, now);
         loop {
             match table.sweep(now) {
