@@ -282,11 +282,11 @@ impl Hostile {
         self.opening_of(site, id).is_some()
     }
 
-    /// Whether the table holds a session of this id as the request's worker sees it: where everything was lost, a request
-    /// that began before has another secret.
-    fn is_there_for(&self, open: &Open, id: Id) -> bool {
-        let tag = self.configured.sites[open.site].tag;
-        let keys = self.ids.keys(id, |text| open.core.table.track(tag, text).key());
+    /// Whether the table holds a session of this id as a request sees it: where everything was lost, a request that
+    /// began before has another secret.
+    fn is_there_for(&self, core: &Core, site: usize, id: Id) -> bool {
+        let tag = self.configured.sites[site].tag;
+        let keys = self.ids.keys(id, |text| core.table.track(tag, text).key());
         let records = self.shared.records();
         let is_its = |key: &SessionKey| records.iter().any(|record| record.key == *key.as_bytes());
         keys.iter().any(is_its)

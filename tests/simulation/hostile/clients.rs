@@ -151,12 +151,12 @@ impl Hostile {
         let Some(number) = self.woken(wanted) else { return };
         self.tally.requests += 1;
         let request = self.any_request();
-        let before = self.before(number, request.site, request.own);
         let now = self.timestamp();
         let Some(worker) = &mut self.workers[number] else {
             return;
         };
         let (context, core) = (worker.next_context(), Rc::clone(&worker.core));
+        let before = self.before(number, &core, request.site, request.own);
         let has_body = !request.body().is_empty();
         let (begun, heard) = filter::begin(&core, &self.configured, now, &request.fields, has_body, context);
         let mut open = Open {
@@ -224,8 +224,8 @@ impl Hostile {
     }
 
     fn judge(&mut self, number: usize, open: &mut Open, request: &Request, held: &[u8]) -> bool {
-        let before = self.before(number, request.site, request.own);
         let (now, core) = (self.timestamp(), Rc::clone(&open.core));
+        let before = self.before(number, &core, request.site, request.own);
         let Some(exchange) = &mut open.exchange else {
             return true;
         };

@@ -49,10 +49,10 @@ impl Hostile {
         let answer = self.any_answer(open);
         let named = answer.named;
         let (now, core) = (self.timestamp(), Rc::clone(&open.core));
-        let before = self
-            .before(number, open.site, named)
-            .seen_as_there(named.is_some_and(|id| self.is_there_for(open, id)));
-        let own_was_there = open.own.is_some_and(|own| self.is_there(open.site, own));
+        let before = self.before(number, &core, open.site, named);
+        let own_was_there = open
+            .own
+            .is_some_and(|own| self.is_there_for(&core, open.site, own));
         self.name_keys(open, named);
         let concerned = [named, open.own].map(|id| Some((id?, self.opening_of(open.site, id?))));
         let (passes, heard) = match &mut open.exchange {
