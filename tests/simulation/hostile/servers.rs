@@ -138,20 +138,29 @@ impl Hostile {
             self.books.end(site, own);
         }
         self.tally.taken_off += u64::from(!passes);
-        let given = answer.named.filter(|_| passes && answer.is_success());
+        let given = answer
+            .named
+            .filter(|given| passes && answer.is_success() && !self.has_a_lost_secret(open, *given));
         if let Some(given) = given.filter(|given| Some(*given) != open.own) {
             self.tally.given += u64::from(self.books.give(site, given, open.user));
         }
         let Some(own) = open.own else { return };
         if heard.adopted > 0 {
             self.tally.adopted += 1;
-            self.books.give(site, own, open.user);
+            if !self.has_a_lost_secret(open, own) {
+                self.books.give(site, own, open.user);
+            }
         } else if heard.untracked > 0 && passes && !open.is_unread {
             self.tally.untracked += 1;
             self.books.apart.insert((site, own));
         } else if given == Some(own) && !answer.ends(open.verb) && self.is_there(site, own) {
             self.books.give(site, own, open.user);
         }
+    }
+
+    /// Whether the session was opened under the secret of before a loss of everything. No later request can use it.
+    fn has_a_lost_secret(&self, open: &Open, id: Id) -> bool {
+        !self.is_there(open.site, id) && self.is_there_for(&open.core, open.site, id)
     }
 
     /// Ends a request, for any reason.
