@@ -22,6 +22,9 @@ const SEEN: [(&str, &str); 3] = [
     ("body_bytes", "%BYTES_RECEIVED%"),
 ];
 
+/// Ids that the filter took off answers.
+const UNTRACKED: &str = "endpoint.mcp.untracked";
+
 /// The gateway.
 pub struct Bed {
     gateway: Gateway,
@@ -116,12 +119,21 @@ impl Bed {
     /// The difference between the filter's counts and what Envoy saw.
     fn disagreement(&self, mark: &Mark, counted: Sessions) -> Option<String> {
         let entries = self.gateway.envoy().access_log();
-        let seen = self.seen(entries.get(mark.entries..).unwrap_or_default());
+        let entries = entries.get(mark.entries..).unwrap_or_default();
+        let (seen, refused) = (self.seen(entries), refused_by_the_server(entries));
         let now = self.gateway.stats();
         let unwanted = now
             .iter()
             .filter(|(name, value)| is_unwanted(name) && **value != 0);
-        let unwanted: Vec<String> = unwanted.map(|(name, value)| format!("{name} {value}")).collect();
+        let mut unwanted: Vec<String> = unwanted.map(|(name, value)| format!("{name} {value}")).collect();
+        let taken_off =
+            now.get(UNTRACKED).copied().unwrap_or(0) - mark.stats.get(UNTRACKED).copied().unwrap_or(0);
+        // The log shows refusals as clients saw them, without the ids that the filter took off.
+        if taken_off > refused {
+            unwanted.push(format!(
+                "{UNTRACKED} {taken_off}, at {refused} refusals of the server"
+            ));
+        }
         if counted != seen {
             Some(format!("the filter counted {counted:?}, Envoy saw {seen:?}"))
         } else if unwanted.is_empty() {
@@ -139,16 +151,18 @@ impl Bed {
     }
 }
 
+/// Refusals of the server. Some servers give an id even on these.
+fn refused_by_the_server(entries: &[Value]) -> u64 {
+    let is_good = |entry: &Value| (200..300).contains(&entry["status"].as_u64().unwrap_or(0));
+    let refused = entries
+        .iter()
+        .filter(|entry| !is_good(entry) && entry["details"] == "via_upstream");
+    refused.count() as u64
+}
+
 /// Whether an undisturbed session leaves this stat at 0.
 fn is_unwanted(stat: &str) -> bool {
-    let parts = [
-        ".adopted",
-        ".untracked",
-        ".rejected.",
-        ".reserved",
-        ".streams",
-        "repaired",
-    ];
+    let parts = [".adopted", ".rejected.", ".reserved", ".streams", "repaired"];
     parts.iter().any(|part| stat.contains(part))
 }
 
@@ -229,5 +243,6 @@ mod tests {
             lost("b", "wasm"),
         ];
         assert_eq!(seen_by_headers(&entries), sessions(2, 0, 1));
+        assert_eq!(refused_by_the_server(&entries), 1);
     }
 }
