@@ -7,6 +7,7 @@
 
 #![allow(unsafe_code, reason = "the ABI is a set of foreign functions")]
 
+mod buffer;
 mod metrics;
 mod root;
 mod shared_data;

@@ -1,9 +1,7 @@
 use core::time::Duration;
 
-use super::{HostError, done, returned};
-
-/// The buffer with the configuration.
-const PLUGIN_CONFIGURATION: u32 = 7;
+use super::buffer::{Buffer, first_bytes};
+use super::{HostError, done};
 
 /// The level of a log line, with Envoy's numbers.
 #[derive(Clone, Copy, Debug)]
@@ -21,13 +19,6 @@ unsafe extern "C" {
     fn proxy_log(level: u32, message: *const u8, message_size: usize) -> u32;
     fn proxy_get_log_level(level: *mut u32) -> u32;
     fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
-    fn proxy_get_buffer_bytes(
-        buffer: u32,
-        start: usize,
-        max_size: usize,
-        data: *mut *mut u8,
-        size: *mut usize,
-    ) -> u32;
 }
 
 /// Writes a line to Envoy's log.
@@ -53,9 +44,5 @@ pub(in crate::host) fn set_tick_period(period: Duration) -> Result<(), HostError
 
 /// The configuration of the current root, `len` bytes of it.
 pub(in crate::host) fn plugin_configuration(len: usize) -> Result<Vec<u8>, HostError> {
-    if len == 0 {
-        return Ok(Vec::new());
-    }
-    // SAFETY: the host writes to `data` and `size` before it returns.
-    returned(|data, size| unsafe { proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, len, data, size) })
+    first_bytes(Buffer::PluginConfiguration, len)
 }

@@ -1,5 +1,6 @@
 use core::ptr::null;
 
+use super::buffer::{Buffer, first_bytes};
 use super::{HostError, done, returned};
 use crate::header_map::HeaderMap;
 
@@ -11,10 +12,6 @@ pub(in crate::host) enum Headers {
     /// Of the answer to a callout, during the root's callback for it.
     CallResponse = 6,
 }
-
-/// The buffers of the bodies.
-const REQUEST_BODY: u32 = 0;
-const RESPONSE_BODY: u32 = 1;
 
 /// The half of a stream that leads to the client.
 const TO_CLIENT: u32 = 1;
@@ -33,13 +30,6 @@ unsafe extern "C" {
         size: *mut usize,
     ) -> u32;
     fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
-    fn proxy_get_buffer_bytes(
-        buffer: u32,
-        start: usize,
-        max_size: usize,
-        data: *mut *mut u8,
-        size: *mut usize,
-    ) -> u32;
     fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
     fn proxy_send_local_response(
@@ -80,21 +70,12 @@ pub(in crate::host) fn remove_field(map: Headers, name: &str) -> Result<(), Host
 
 /// The first `len` bytes of the request's body that the host has buffered; none if the host refuses.
 pub(in crate::host) fn request_body(len: usize) -> Vec<u8> {
-    buffer(REQUEST_BODY, len)
+    first_bytes(Buffer::RequestBody, len).unwrap_or_default()
 }
 
 /// The first `len` bytes of the part of the answer's body that is passing; none if the host refuses.
 pub(in crate::host) fn response_body(len: usize) -> Vec<u8> {
-    buffer(RESPONSE_BODY, len)
-}
-
-fn buffer(buffer: u32, len: usize) -> Vec<u8> {
-    if len == 0 {
-        return Vec::new();
-    }
-    // SAFETY: the host writes to `data` and `size` before it returns.
-    let bytes = returned(|data, size| unsafe { proxy_get_buffer_bytes(buffer, 0, len, data, size) });
-    bytes.unwrap_or_default()
+    first_bytes(Buffer::ResponseBody, len).unwrap_or_default()
 }
 
 /// A property of the current stream or of its connection; empty if there is none. A map has the bytes of a
