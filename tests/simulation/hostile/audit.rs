@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use mcp_session_filter::session::Counts;
 
-use super::Hostile;
 use super::books::Capped;
+use super::{Hostile, Place};
 
 impl Hostile {
     /// Checks what must hold after every step.
@@ -101,27 +101,11 @@ impl Hostile {
             return;
         }
         for (site, endpoint) in self.rows(counts) {
-            let held = || {
-                self.all_open()
-                    .filter_map(|open| open.place)
-                    .filter(|place| place.site == site)
-            };
-            let least = held().filter(|place| place.kept_until > self.now).count();
-            let orphans = self
-                .books
-                .orphans
-                .iter()
-                .filter(|place| place.site == site)
-                .copied();
-            let most = held()
-                .chain(orphans)
-                .filter(|place| place.gone_at > self.books.last_reap)
-                .count();
-            let reserved = endpoint.reserved as usize;
-            assert!(
-                (least..=most).contains(&reserved),
-                "{reserved} places are kept, not {least} to {most}: {endpoint:?}"
-            );
+            let is_here = |place: &Place| place.site == site;
+            let held = self.all_open().filter_map(|open| open.place).filter(is_here);
+            let orphans = self.books.orphans.iter().copied().filter(is_here);
+            let (held, orphans): (Vec<_>, Vec<_>) = (held.collect(), orphans.collect());
+            Place::audit(&held, &orphans, (self.now, self.books.last_reap), &endpoint);
         }
     }
 

@@ -2,7 +2,6 @@
 
 use mcp_session_filter::session::Key;
 
-use super::super::world::store::LAYOUT;
 use super::{Hostile, Place, WORKERS};
 
 /// No reservation lasts longer than `initialize_timeout`.
@@ -74,20 +73,8 @@ impl Hostile {
         self.shared.inhabited(|count| choices.below(count.min(256)))
     }
 
-    /// Writes the value as another version of the filter would.
     fn become_foreign(&mut self, key: Key) {
-        let Some(ours) = self
-            .shared
-            .memory
-            .value(key)
-            .filter(|value| value.first() == Some(&LAYOUT))
-        else {
-            return;
-        };
-        let mut foreign = ours.clone();
-        foreign[0] = LAYOUT + 1;
-        self.shared.memory.put(key, &foreign);
-        self.books.foreign.push((key, ours));
+        self.books.foreign.extend(self.shared.become_foreign(key));
     }
 
     /// Kills the worker's VM, with all that it knew. Clients that wait for its answers get none.

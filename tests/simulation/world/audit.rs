@@ -9,7 +9,7 @@ use super::books::{Before, Letting, Outcome};
 use super::faults::LONGEST_PLACE_MS;
 use super::heard::Heard;
 use super::traffic::Request;
-use super::worker::{Core, Stream};
+use super::worker::{Core, Place, Stream};
 use super::{IDS, SSE, World, tag_bytes};
 
 /// Most calls of the store for a request, an answer or an end without interference, however many sessions there are.
@@ -295,27 +295,11 @@ impl World {
         }
         let streams = || self.workers.iter().flatten().flat_map(|worker| &worker.streams);
         for (site, endpoint) in self.rows(counts) {
-            let held = || {
-                streams()
-                    .filter_map(|stream| stream.place)
-                    .filter(|place| place.site == site)
-            };
-            let least = held().filter(|place| place.kept_until > self.now).count();
-            let orphans = self
-                .books
-                .orphans
-                .iter()
-                .filter(|place| place.site == site)
-                .copied();
-            let most = held()
-                .chain(orphans)
-                .filter(|place| place.gone_at > self.books.last_reap)
-                .count();
-            let reserved = endpoint.reserved as usize;
-            assert!(
-                (least..=most).contains(&reserved),
-                "{reserved} places are kept, not {least} to {most}: {endpoint:?}"
-            );
+            let is_here = |place: &Place| place.site == site;
+            let held = streams().filter_map(|stream| stream.place).filter(is_here);
+            let orphans = self.books.orphans.iter().copied().filter(is_here);
+            let (held, orphans): (Vec<_>, Vec<_>) = (held.collect(), orphans.collect());
+            Place::audit(&held, &orphans, (self.now, self.books.last_reap), &endpoint);
         }
     }
 

@@ -3,7 +3,6 @@
 use mcp_session_filter::session::Key;
 
 use super::World;
-use super::store::LAYOUT;
 use super::worker::Place;
 
 /// No reservation lasts longer than the longest `initialize_timeout`.
@@ -47,8 +46,7 @@ impl World {
                 self.books.clock_went_back = true;
             }
             3 | 4 => {
-                let choices = &mut self.choices;
-                if let Some(bucket) = self.shared.inhabited(|count| choices.below(count.min(256))) {
+                if let Some(bucket) = self.inhabited() {
                     self.shared.memory.lose(bucket);
                 }
             }
@@ -58,8 +56,7 @@ impl World {
                 self.books.foreign.clear();
             }
             7 => {
-                let choices = &mut self.choices;
-                if let Some(bucket) = self.shared.inhabited(|count| choices.below(count.min(256))) {
+                if let Some(bucket) = self.inhabited() {
                     self.become_foreign(bucket);
                 }
             }
@@ -67,20 +64,13 @@ impl World {
         }
     }
 
-    /// Writes the value as another version of the filter would.
+    fn inhabited(&mut self) -> Option<Key> {
+        let choices = &mut self.choices;
+        self.shared.inhabited(|count| choices.below(count.min(256)))
+    }
+
     fn become_foreign(&mut self, key: Key) {
-        let Some(ours) = self
-            .shared
-            .memory
-            .value(key)
-            .filter(|value| value.first() == Some(&LAYOUT))
-        else {
-            return;
-        };
-        let mut foreign = ours.clone();
-        foreign[0] = LAYOUT + 1;
-        self.shared.memory.put(key, &foreign);
-        self.books.foreign.push((key, ours));
+        self.books.foreign.extend(self.shared.become_foreign(key));
     }
 
     /// Kills the worker's VM, with all that it knew.

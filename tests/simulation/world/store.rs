@@ -14,7 +14,7 @@ const MAX_BUCKET_BYTES: usize = 64 * 1024 - 1;
 const KEYS: usize = session::BUCKETS as usize + 4_096 + 2;
 
 /// The first byte of every value of this version of the filter.
-pub const LAYOUT: u8 = 2;
+const LAYOUT: u8 = 2;
 
 /// The state that all workers share.
 pub struct Shared {
@@ -76,6 +76,18 @@ impl Shared {
         let count = records.len();
         let chosen = (count > 0).then(|| choose(count))?;
         records.keys().nth(chosen).map(|bucket| Key::Bucket(*bucket))
+    }
+
+    /// Writes the value as another version of the filter would. Returns the value before; `None` if it is not ours.
+    pub fn become_foreign(&self, key: Key) -> Option<(Key, Vec<u8>)> {
+        let ours = self
+            .memory
+            .value(key)
+            .filter(|value| value.first() == Some(&LAYOUT))?;
+        let mut foreign = ours.clone();
+        foreign[0] = LAYOUT + 1;
+        self.memory.put(key, &foreign);
+        Some((key, ours))
     }
 
     /// Loses everything, and makes the empty buckets anew.

@@ -8,8 +8,8 @@ use mcp_session_filter::config::Config;
 use mcp_session_filter::exchange::{Exchange, Gate, Site, have_quotas, vm_settings};
 use mcp_session_filter::session::testing::Handle;
 use mcp_session_filter::session::{
-    Configuration, ConfigurationId, DeleteOutcome, EndedSession, RootTag, SessionKey, StoreError, Table,
-    Timestamp,
+    Configuration, ConfigurationId, DeleteOutcome, EndedSession, EndpointCounts, RootTag, SessionKey,
+    StoreError, Table, Timestamp,
 };
 use mcp_session_filter::worker::in_use::InUse;
 use mcp_session_filter::worker::unnamed_streams::UnnamedStream;
@@ -40,6 +40,21 @@ pub struct Place {
     pub site: usize,
     pub kept_until: u64,
     pub gone_at: u64,
+}
+
+impl Place {
+    /// Checks the reservations that the ledger counts at an endpoint, if open requests hold `held` and requests that
+    /// ended without a word left `orphans`. Those that were gone at the `last_reap` may not be counted.
+    pub fn audit(held: &[Self], orphans: &[Self], (now, last_reap): (u64, u64), counted: &EndpointCounts) {
+        let least = held.iter().filter(|place| place.kept_until > now).count();
+        let all = held.iter().chain(orphans);
+        let most = all.filter(|place| place.gone_at > last_reap).count();
+        let reserved = counted.reserved as usize;
+        assert!(
+            (least..=most).contains(&reserved),
+            "{reserved} places are kept, not {least} to {most}: {counted:?}"
+        );
+    }
 }
 
 /// An open request, and the world's knowledge of it.
