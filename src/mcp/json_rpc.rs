@@ -271,22 +271,6 @@ pub struct Glimpse {
     pub is_response: bool,
     /// More bytes would change none of the fields above.
     pub complete: bool,
-    /// Whether some server may read the body as an `initialize`.
-    pub may_initialize: MayInitialize,
-}
-
-/// Whether some server may read a body as an `initialize`, even if the filter reads it as another message. Of two
-/// methods some servers take the first and some the last, and some take `Method` for `method`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MayInitialize {
-    /// No `initialize` so far, but the filter did not read the body to its end, or cannot read it.
-    #[default]
-    Unknown,
-    /// Some server may: in the message, or in a message of a batch, a name that folds to `method` has the value
-    /// `initialize`.
-    Yes,
-    /// No server does. The filter read the body to its end.
-    No,
 }
 
 /// Looks at the first bytes of a body that streams by; the bytes may end anywhere. Never fails: a body that is not
@@ -295,22 +279,12 @@ pub enum MayInitialize {
 /// Time is linear in the prefix. A caller that looks again as the body grows must bound the prefix.
 pub fn glimpse(prefix: &[u8]) -> Glimpse {
     let (text, is_spoilt) = valid_start(prefix);
-    let is_all_text = text.len() == prefix.len();
     let text = without_mark(text);
     let mut members = Members::default();
-    let (is_over, may_initialize) = match first_byte(text) {
-        None => (false, MayInitialize::Unknown),
-        Some(b'{') => {
-            let reading = reader::read_message(text, &mut members);
-            let is_read = is_all_text && reading.is_ok();
-            (is_final(reading), may(members.may_initialize, is_read))
-        }
-        Some(b'[') => {
-            let mut says_so = false;
-            let reading = reader::read_batch(text, |members| says_so |= members.may_initialize);
-            (true, may(says_so, is_all_text && reading.is_ok()))
-        }
-        Some(_) => (true, MayInitialize::Unknown),
+    let is_over = match first_byte(text) {
+        None => false,
+        Some(b'{') => is_final(reader::read_message(text, &mut members)),
+        Some(_) => true,
     };
     let method = members
         .method_name()
@@ -322,7 +296,6 @@ pub fn glimpse(prefix: &[u8]) -> Glimpse {
             .map(Cow::into_owned),
         is_response: method.is_none() && members.answers,
         complete: is_over || is_spoilt || members.are_settled(),
-        may_initialize,
     }
 }
 
@@ -338,15 +311,6 @@ pub fn request_id(prefix: &[u8]) -> Option<RequestId<'_>> {
     let is_request = !members.answers && (members.method.is_some() || members.params != Params::Absent);
     let token = members.id.filter(|token| is_request && *token != "null")?;
     RequestId::from_token(token).ok().flatten()
-}
-
-/// Combines a finding with whether the whole body was read.
-fn may(says_so: bool, is_read: bool) -> MayInitialize {
-    match (says_so, is_read) {
-        (true, _) => MayInitialize::Yes,
-        (false, true) => MayInitialize::No,
-        (false, false) => MayInitialize::Unknown,
-    }
 }
 
 /// The text without a byte order mark before it. Official servers skip the mark.

@@ -27,8 +27,6 @@ pub(super) struct Members<'a> {
     /// A member that matters came twice, or in a spelling that some servers read as the specification's. Servers
     /// differ in which one they take.
     pub(super) is_ambiguous: bool,
-    /// Some server may read `initialize` as the method.
-    pub(super) may_initialize: bool,
 }
 
 /// The JSON token of a value; `None` if the member is absent or not complete.

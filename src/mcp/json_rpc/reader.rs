@@ -131,11 +131,7 @@ impl<'a> Takes<'a> for Message<'_, 'a> {
         members.is_ambiguous |= match name {
             "jsonrpc" => keep(&mut members.jsonrpc, values.next_value()?),
             "id" => keep(&mut members.id, values.next_value()?),
-            "method" => {
-                let method = values.next_value()?;
-                members.may_initialize |= is_initialize(method);
-                keep(&mut members.method, method)
-            }
+            "method" => keep(&mut members.method, values.next_value()?),
             "result" => keep(&mut members.result, values.next_value()?),
             "error" => keep(&mut members.error, values.next_value()?),
             "params" if members.params == Params::Absent => {
@@ -146,10 +142,6 @@ impl<'a> Takes<'a> for Message<'_, 'a> {
                     Shape::Other => Params::NoObject,
                 };
                 false
-            }
-            name if folds_to_any(name, &["method"]) => {
-                members.may_initialize |= is_initialize(values.next_value()?);
-                true
             }
             name => {
                 values.next_value::<IgnoredAny>()?;
@@ -162,10 +154,6 @@ impl<'a> Takes<'a> for Message<'_, 'a> {
 
 /// The members of a message that matter.
 const MESSAGE: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
-
-fn is_initialize(method: &RawValue) -> bool {
-    text_of(method.get()).is_some_and(|method| method == "initialize")
-}
 
 /// `params` of a message.
 struct InParams<'m, 'a>(&'m mut Members<'a>);

@@ -623,14 +623,7 @@ proptest! {
         for end in 0..=body.len() {
             let seen = glimpse(body.as_bytes().get(..end).unwrap_or_default());
             if seen.complete || end == body.len() {
-                let may_initialize = seen.may_initialize;
-                prop_assert_eq!(&seen, &Glimpse { method, name: name.clone(), is_response, complete: true, may_initialize }, "cut at {}", end);
-            }
-            let initializes = method == Some(Method::Initialize);
-            match seen.may_initialize {
-                MayInitialize::Yes => prop_assert!(initializes, "cut at {end}"),
-                MayInitialize::No => prop_assert!(!initializes, "cut at {end}"),
-                MayInitialize::Unknown => prop_assert!(end < body.len()),
+                prop_assert_eq!(&seen, &Glimpse { method, name: name.clone(), is_response, complete: true }, "cut at {}", end);
             }
             prop_assert!(seen.method.is_none() || seen.method == method, "cut at {end}");
             prop_assert!(seen.name.is_none() || seen.name == name, "cut at {end}");
@@ -739,44 +732,29 @@ fn an_initialize_without_an_id_or_with_null_may_open_a_session() {
     assert!(!Kind::Response.may_initialize());
 }
 
-fn may_initialize(prefix: &str) -> MayInitialize {
-    glimpse(prefix.as_bytes()).may_initialize
-}
-
 #[test]
-fn a_glimpse_sees_what_any_server_may_read_as_an_initialize() {
-    for prefix in [
-        r#"{"id":1,"method":"initialize""#,
-        r#"{"method":"initialize","params":{"x":"#,
-        r#"{"method":"ping","method":"initialize""#,
-        r#"{"method":"ping","Method":"initialize","#,
-        r#"{"METHOD":"initialize""#,
-        r#"{"m\u0065thod":"initi\u0061lize","id":null}"#,
-        r#"{"id":1,"result":{},"method":"initialize"}"#,
-        "\u{FEFF}{\"method\":\"initialize\"",
-        r#"[{"id":1,"method":"ping"},{"method":"initialize""#,
-        r#"[[],{"Method":"initialize"}]"#,
+fn what_any_server_may_read_as_an_initialize_is_taken_for_nothing_else() {
+    for body in [
+        r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"x":1}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"ping","method":"initialize"}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"ping","Method":"initialize"}"#,
+        r#"{"jsonrpc":"2.0","id":1,"METHOD":"initialize"}"#,
+        r#"{"jsonrpc":"2.0","m\u0065thod":"initi\u0061lize","id":null}"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":{},"method":"initialize"}"#,
+        "\u{FEFF}{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\"}",
+        r#"[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","id":1,"method":"initialize"}]"#,
+        r#"[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","id":1,"Method":"initialize"}]"#,
     ] {
-        assert_eq!(may_initialize(prefix), MayInitialize::Yes, "{prefix}");
+        let initializes = match read_leniently(body) {
+            Ok(Body::Single(message)) => message.kind.may_initialize(),
+            Ok(Body::Batch(batch)) => batch.holds_initialize,
+            Err(_) => true,
+        };
+        assert!(initializes, "{body}");
     }
-}
-
-#[test]
-fn a_glimpse_excludes_an_initialize_only_at_the_end_of_a_body() {
-    let whole = r#"{"id":1,"method":"tools/call","params":{"name":"initialize","method":"initialize"}}"#;
-    assert_eq!(may_initialize(whole), MayInitialize::No);
-    assert_eq!(may_initialize(&format!("[{whole}]")), MayInitialize::No);
-    for end in 0..whole.len() {
-        assert_eq!(
-            may_initialize(whole.get(..end).unwrap_or_default()),
-            MayInitialize::Unknown,
-            "cut at {end}"
-        );
-    }
-    for unreadable in ["nope", "'method'", "{\"a\":1}}", "\u{FEFF}\u{FEFF}{}"] {
-        assert_eq!(may_initialize(unreadable), MayInitialize::Unknown, "{unreadable}");
-    }
-    assert_eq!(glimpse(b"{}\xFF").may_initialize, MayInitialize::Unknown);
+    let body = with(r#""id":1,"method":"tools/call","params":{"name":"initialize","method":"initialize"}"#);
+    assert_eq!(kind(&body), Some(Kind::Request(Method::ToolsCall)));
 }
 
 #[test]
