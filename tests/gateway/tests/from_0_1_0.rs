@@ -21,6 +21,10 @@ const CAP: usize = 6;
 /// Clients that open, use and end sessions at the same time.
 const CLIENTS: usize = 8;
 
+/// How long the old listener drains, in seconds. All that the test does meanwhile takes two seconds on a quiet machine; at the end
+/// Envoy closes the old connections.
+const DRAIN_S: u32 = 20;
+
 /// The module of release 0.1.0; `fixtures/README.md` says how it was made.
 fn release_0_1_0() -> PathBuf {
     root().join("tests/gateway/fixtures/mcp_session_filter-0.1.0.wasm")
@@ -28,7 +32,7 @@ fn release_0_1_0() -> PathBuf {
 
 /// The setup with the module under test.
 fn new_module(server: &OddServer, unknown_session: &str) -> Setup {
-    let setup = Setup::new(server.address()).workers(2).drain_seconds(6);
+    let setup = Setup::new(server.address()).workers(2).drain_seconds(DRAIN_S);
     let rules = json!({"max_sessions": CAP, "unknown_session": unknown_session});
     setup
         .endpoints(&["busy", "held"])
@@ -233,7 +237,8 @@ impl Before {
 
     /// The old listener has drained.
     async fn is_over(&self) {
-        poll::eventually(Duration::from_secs(30), "the old listener has drained", || {
+        let drained = Duration::from_secs(DRAIN_S.into()) + poll::SOON;
+        poll::eventually(drained, "the old listener has drained", || {
             self.gateway
                 .envoy_stat("listener_manager.total_filter_chains_draining")
                 == 0
