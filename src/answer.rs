@@ -4,6 +4,7 @@
 //! `Mcp-Session-Id`: some clients adopt one even from an error.
 
 use crate::mcp::json_rpc::{BodyError, RequestId};
+use crate::mcp::revision::Revision;
 use core::time::Duration;
 use std::borrow::Cow;
 
@@ -55,6 +56,24 @@ pub enum Answer<'a> {
         /// The request's id.
         id: Option<RequestId<'a>>,
     },
+    /// The request has no session id and opens no session, and the endpoint refuses such requests.
+    SessionRequired {
+        /// The request's id, if the filter read the message.
+        id: Option<RequestId<'a>>,
+    },
+    /// `Accept` does not name everything that the server may answer with.
+    NotAcceptable {
+        /// The request's id, if the filter read the message.
+        id: Option<RequestId<'a>>,
+    },
+    /// The endpoint refuses the revision that the request states. The code is not the one of MCP 2026-07-28: clients
+    /// that try the new revision first go on to an older one after this code, and one of them gives up after that.
+    UnsupportedVersion {
+        /// The revision that the request states.
+        requested: Revision,
+        /// The request's id, if the filter read the message.
+        id: Option<RequestId<'a>>,
+    },
 }
 
 impl<'a> Answer<'a> {
@@ -71,6 +90,9 @@ impl<'a> Answer<'a> {
             Self::UnsupportedMediaType => 415,
             Self::MethodNotAllowed { .. } => 405,
             Self::HeaderMismatch { .. } => 400,
+            Self::SessionRequired { .. } => 400,
+            Self::NotAcceptable { .. } => 406,
+            Self::UnsupportedVersion { .. } => 400,
         }
     }
 
@@ -86,6 +108,9 @@ impl<'a> Answer<'a> {
             Self::UnsupportedMediaType => Reason::UnsupportedMediaType,
             Self::MethodNotAllowed { .. } => Reason::MethodNotAllowed,
             Self::HeaderMismatch { .. } => Reason::HeaderMismatch,
+            Self::SessionRequired { .. } => Reason::SessionRequired,
+            Self::NotAcceptable { .. } => Reason::NotAcceptable,
+            Self::UnsupportedVersion { .. } => Reason::UnsupportedVersion,
         }
     }
 
@@ -110,7 +135,19 @@ impl<'a> Answer<'a> {
             .id()
             .map(|id| format!(r#""id":{},"#, id.as_str()))
             .unwrap_or_default();
-        format!(r#"{{"jsonrpc":"2.0",{id}"error":{{"code":{code},"message":"{message}"}}}}"#).into_bytes()
+        let data = self.data();
+        format!(r#"{{"jsonrpc":"2.0",{id}"error":{{"code":{code},"message":"{message}"{data}}}}}"#)
+            .into_bytes()
+    }
+
+    /// The member `data` of the error with the comma before it; empty if the error has none.
+    fn data(&self) -> String {
+        let Self::UnsupportedVersion { requested, .. } = self else {
+            return String::new();
+        };
+        let supported = Revision::WITH_SESSIONS.map(|revision| format!("\"{}\"", revision.as_str()));
+        let (supported, requested) = (supported.join(","), requested.as_str());
+        format!(r#","data":{{"supported":[{supported}],"requested":"{requested}"}}"#)
     }
 
     /// JSON-RPC code and message. The messages need no escaping in JSON.
@@ -126,6 +163,9 @@ impl<'a> Answer<'a> {
             Self::UnsupportedMediaType => (INVALID_REQUEST, "Unsupported media type"),
             Self::MethodNotAllowed { .. } => (INVALID_REQUEST, "Method not allowed"),
             Self::HeaderMismatch { .. } => (HEADER_MISMATCH, "Header mismatch"),
+            Self::SessionRequired { .. } => (INVALID_REQUEST, "Session id required"),
+            Self::NotAcceptable { .. } => (INVALID_REQUEST, "Not acceptable"),
+            Self::UnsupportedVersion { .. } => (INVALID_REQUEST, "Unsupported protocol version"),
         }
     }
 
@@ -134,7 +174,10 @@ impl<'a> Answer<'a> {
             Self::Capacity { id, .. }
             | Self::PrincipalQuota { id, .. }
             | Self::TooLarge { id }
-            | Self::HeaderMismatch { id } => *id,
+            | Self::HeaderMismatch { id }
+            | Self::SessionRequired { id }
+            | Self::NotAcceptable { id }
+            | Self::UnsupportedVersion { id, .. } => *id,
             Self::SessionNotFound
             | Self::InvalidSessionId
             | Self::ParseError
@@ -156,7 +199,10 @@ impl<'a> Answer<'a> {
             | Self::TooLarge { .. }
             | Self::UnsupportedMediaType
             | Self::MethodNotAllowed { .. }
-            | Self::HeaderMismatch { .. } => None,
+            | Self::HeaderMismatch { .. }
+            | Self::SessionRequired { .. }
+            | Self::NotAcceptable { .. }
+            | Self::UnsupportedVersion { .. } => None,
         }
     }
 }
@@ -207,11 +253,17 @@ pub enum Reason {
     MethodNotAllowed,
     /// Headers disagree with the body.
     HeaderMismatch,
+    /// The request has no session id and opens no session.
+    SessionRequired,
+    /// `Accept` names too little.
+    NotAcceptable,
+    /// The endpoint refuses the revision.
+    UnsupportedVersion,
 }
 
 impl Reason {
     /// Every reason, each at its [`Self::index`].
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Capacity,
         Self::PrincipalQuota,
         Self::SessionNotFound,
@@ -221,6 +273,9 @@ impl Reason {
         Self::UnsupportedMediaType,
         Self::MethodNotAllowed,
         Self::HeaderMismatch,
+        Self::SessionRequired,
+        Self::NotAcceptable,
+        Self::UnsupportedVersion,
     ];
 
     /// The label.
@@ -235,6 +290,9 @@ impl Reason {
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::HeaderMismatch => "header_mismatch",
+            Self::SessionRequired => "session_required",
+            Self::NotAcceptable => "not_acceptable",
+            Self::UnsupportedVersion => "unsupported_version",
         }
     }
 
@@ -259,7 +317,7 @@ mod tests {
         check(id)
     }
 
-    fn every_answer(id: Option<RequestId<'_>>) -> [Answer<'_>; 10] {
+    fn every_answer(id: Option<RequestId<'_>>) -> [Answer<'_>; 13] {
         [
             Answer::Capacity {
                 status: 503,
@@ -275,6 +333,12 @@ mod tests {
             Answer::UnsupportedMediaType,
             Answer::MethodNotAllowed { allow: "GET" },
             Answer::HeaderMismatch { id },
+            Answer::SessionRequired { id },
+            Answer::NotAcceptable { id },
+            Answer::UnsupportedVersion {
+                requested: Revision::V2026_07_28,
+                id,
+            },
         ]
     }
 
@@ -334,6 +398,24 @@ mod tests {
                 400,
                 "header_mismatch",
                 r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32020,"message":"Header mismatch"}}"#,
+            ),
+            (
+                400,
+                "session_required",
+                r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"Session id required"}}"#,
+            ),
+            (
+                406,
+                "not_acceptable",
+                r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"Not acceptable"}}"#,
+            ),
+            (
+                400,
+                "unsupported_version",
+                concat!(
+                    r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"Unsupported protocol version","data":"#,
+                    r#"{"supported":["2025-11-25","2025-06-18","2025-03-26","2024-11-05"],"requested":"2026-07-28"}}}"#
+                ),
             ),
         ];
         with_id("1", |id| {

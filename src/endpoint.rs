@@ -12,7 +12,8 @@ use std::rc::Rc;
 
 pub use matching::{Authority, PathPattern, RequestPath, without_query};
 pub use rules::{
-    Admission, CapacityStatus, OnFull, PrincipalSource, TerminateUpstream, Transport, UnknownSession,
+    Admission, CapacityStatus, OnFull, PassOrReject, PrincipalSource, TerminateUpstream, Transport,
+    UnknownSession,
 };
 
 /// One MCP endpoint and its rules. [`Endpoint::default`] is the endpoint of an empty configuration: `mcp` at `/mcp`.
@@ -26,6 +27,10 @@ pub struct Endpoint {
     pub authority: Option<Authority>,
     /// Which of MCP's HTTP transports the endpoint speaks.
     pub transport: Transport,
+    /// What happens to requests without a session id that open no session; not with HTTP+SSE.
+    pub sessionless: PassOrReject,
+    /// What happens to requests of MCP 2026-07-28.
+    pub modern: PassOrReject,
     /// Cap on live sessions plus initializations in flight, 1 to 1,000,000.
     pub max_sessions: u32,
     /// Cap for each principal, 1 to 1,000,000; `None` means no cap (written 0).
@@ -110,6 +115,8 @@ impl Default for Endpoint {
             path: PathPattern::default(),
             authority: None,
             transport: Transport::StreamableHttp,
+            sessionless: PassOrReject::Pass,
+            modern: PassOrReject::Pass,
             max_sessions: 10_000,
             max_sessions_per_principal: None,
             principal: Vec::new(),

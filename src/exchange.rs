@@ -27,6 +27,7 @@ mod http_sse;
 mod judge;
 mod newcomer;
 mod presented;
+mod sessionless;
 mod site;
 mod verify_headers;
 
@@ -40,6 +41,7 @@ use std::rc::Rc;
 
 use self::glimpse::Beginning;
 use self::http_sse::Announcement;
+use self::sessionless::Guard;
 use self::verify_headers::StatedHeaders;
 use crate::answer::Answer;
 use crate::endpoint::Admission;
@@ -49,7 +51,7 @@ use crate::mcp::revision::{Era, Revision};
 use crate::mcp::session_id::SessionId;
 use crate::principal::identify;
 use crate::session::{DeleteRequest, Owner, Reservation, SessionKey, Store, Timestamp, TrackedId};
-use crate::telemetry::{Event, Fact, SessionName};
+use crate::telemetry::{Event, Fact, RevisionLabel, SessionName};
 
 /// What to do with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,6 +183,8 @@ pub struct Exchange {
     validates: bool,
     /// The headers of a held message that must agree with it.
     stated_headers: Option<Box<StatedHeaders>>,
+    /// What the head says of refusals that wait for the message.
+    guard: Guard,
 }
 
 impl Exchange {
@@ -200,8 +204,11 @@ impl Exchange {
         let site = Rc::clone(gate.sites.get(endpoint?)?);
         let mut exchange = Self::new(gate, head, site, context);
         exchange.note_head(effects);
+        exchange.count_revision(effects, head);
         exchange.expect_body(effects, head);
-        let verdict = if exchange.is_of_wrong_media_type(head) {
+        let verdict = if let Some(verdict) = exchange.guarded(effects, head) {
+            verdict
+        } else if exchange.is_of_wrong_media_type(head) {
             exchange.refuse(effects, Answer::UnsupportedMediaType)
         } else if exchange.site.is_http_sse() {
             exchange.of_http_sse(gate, effects, head)
@@ -236,6 +243,7 @@ impl Exchange {
             can_hold: holds && verb == Verb::Post && head.is_json,
             validates: false,
             stated_headers: None,
+            guard: Guard::default(),
             site,
         }
     }
@@ -391,6 +399,13 @@ impl Exchange {
         effects.note(Fact::Endpoint(self.site.rules.name.as_str()));
         if let Some(revision) = &self.revision {
             effects.note(Fact::Version(revision.as_str()));
+        }
+    }
+
+    fn count_revision(&self, effects: &mut impl Effects, head: &RequestHead<'_>) {
+        if self.verb == Verb::Post {
+            let revision = RevisionLabel::of(head.states_version, head.revision);
+            effects.count(self.site.index, Event::Revision(revision));
         }
     }
 

@@ -1,5 +1,9 @@
 //! Every name under which the filter reports something: metrics, filter state, log events.
 
+mod revision_label;
+
+pub use revision_label::RevisionLabel;
+
 use crate::answer::Reason;
 use crate::config::LogSessionId;
 use crate::mcp::method::Method;
@@ -13,6 +17,8 @@ const PREFIX: &str = "mcp_sessions";
 pub enum Event {
     /// A POST of this method arrived.
     Request(Method),
+    /// A POST of this revision arrived.
+    Revision(RevisionLabel),
     /// A session was opened.
     Created,
     /// A session was adopted.
@@ -51,6 +57,7 @@ impl Gauge {
 pub fn counter(endpoint: &str, event: Event) -> String {
     let what = match event {
         Event::Request(method) => format!("requests.method.{}", method.as_str()),
+        Event::Revision(revision) => format!("requests.revision.{}", revision.as_str()),
         Event::Created => "created".to_owned(),
         Event::Adopted => "adopted".to_owned(),
         Event::Untracked => "untracked".to_owned(),

@@ -26,6 +26,15 @@ pub enum UnknownSession {
     Reject,
 }
 
+/// What happens to requests of a kind that some servers keep a session for, though they refuse the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassOrReject {
+    /// They pass.
+    Pass,
+    /// The filter answers them.
+    Reject,
+}
+
 /// What happens to a newcomer at a cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFull {

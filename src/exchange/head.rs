@@ -1,6 +1,6 @@
 use crate::config::Config;
 use crate::mcp::occurs::Occurs;
-use crate::mcp::revision::Revision;
+use crate::mcp::revision::{Era, Revision};
 use crate::principal::Caller;
 
 /// The header fields of a request that matter, read in one pass.
@@ -16,12 +16,19 @@ pub struct RequestHead<'a> {
     pub session_id: Occurs<&'a [u8]>,
     /// `MCP-Protocol-Version`, if it comes once and is a date.
     pub revision: Option<Revision>,
+    /// A revision without sessions that a line of `MCP-Protocol-Version` states, even if there are other lines: a
+    /// server may believe any.
+    pub modern: Option<Revision>,
     /// Whether `MCP-Protocol-Version` is present, with any value.
     pub states_version: bool,
     /// `Mcp-Method`, which requests of 2026-07-28 carry.
     pub rpc_method: Occurs<&'a [u8]>,
     /// `Mcp-Name`, which some of them also carry.
     pub rpc_name: Occurs<&'a [u8]>,
+    /// `Content-Type`.
+    pub content_type: Occurs<&'a [u8]>,
+    /// `Accept`.
+    pub accept: Occurs<&'a [u8]>,
     /// Whether any line of `Content-Type` names `application/json`.
     pub is_json: bool,
     /// Whether `Accept-Encoding` is present.
@@ -41,9 +48,12 @@ impl<'a> RequestHead<'a> {
             path: b"",
             session_id: Occurs::Absent,
             revision: None,
+            modern: None,
             states_version: false,
             rpc_method: Occurs::Absent,
             rpc_name: Occurs::Absent,
+            content_type: Occurs::Absent,
+            accept: Occurs::Absent,
             is_json: false,
             accepts_encodings: false,
             has_body,
@@ -59,8 +69,14 @@ impl<'a> RequestHead<'a> {
                 b"mcp-protocol-version" => {
                     versions += 1;
                     head.revision = Revision::parse(value);
+                    let modern = head.revision.filter(|revision| revision.era() == Era::Modern);
+                    head.modern = head.modern.or(modern);
                 }
-                b"content-type" => head.is_json |= names_media_type(value, b"application/json"),
+                b"content-type" => {
+                    head.content_type = head.content_type.and(value);
+                    head.is_json |= names_media_type(value, b"application/json");
+                }
+                b"accept" => head.accept = head.accept.and(value),
                 b"accept-encoding" => head.accepts_encodings = true,
                 b"mcp-method" => head.rpc_method = head.rpc_method.and(value),
                 b"mcp-name" => head.rpc_name = head.rpc_name.and(value),

@@ -28,19 +28,18 @@ impl Exchange {
         } else {
             Strictness::Lenient
         };
-        match json_rpc::read(body, strictness) {
-            Err(error) => {
-                self.report_method(effects, Method::Other, None);
-                self.refuse(effects, error.into())
-            }
-            Ok(Body::Batch(batch)) => {
-                self.report_method(effects, Method::Other, None);
-                self.judge_batch(gate, effects, batch)
-            }
-            Ok(Body::Single(message)) => {
-                self.report_message(effects, &message);
-                self.judge_message(gate, effects, &message)
-            }
+        let read = json_rpc::read(body, strictness);
+        match &read {
+            Ok(Body::Single(message)) => self.report_message(effects, message),
+            Ok(Body::Batch(_)) | Err(_) => self.report_method(effects, Method::Other, None),
+        }
+        if let Some(answer) = self.unsupported_version(body) {
+            return self.refuse(effects, answer);
+        }
+        match read {
+            Err(error) => self.refuse(effects, error.into()),
+            Ok(Body::Batch(batch)) => self.judge_batch(gate, effects, batch, body),
+            Ok(Body::Single(message)) => self.judge_message(gate, effects, &message, body),
         }
     }
 
@@ -49,8 +48,10 @@ impl Exchange {
     pub fn too_large<'b>(&mut self, effects: &mut impl Effects, beginning: &'b [u8]) -> Verdict<'b> {
         self.glimpse = None;
         self.report_method(effects, Method::Other, None);
-        let id = json_rpc::request_id(beginning);
-        self.refuse(effects, Answer::TooLarge { id })
+        let answer = self.unsupported_version(beginning).unwrap_or(Answer::TooLarge {
+            id: json_rpc::request_id(beginning),
+        });
+        self.refuse(effects, answer)
     }
 
     fn judge_message<'b, S: Store>(
@@ -58,6 +59,7 @@ impl Exchange {
         gate: &mut Gate<'_, S>,
         effects: &mut impl Effects,
         message: &Message<'b>,
+        body: &[u8],
     ) -> Verdict<'b> {
         if self.is_misstated(message) {
             return self.refuse(effects, Answer::HeaderMismatch { id: message.id });
@@ -67,6 +69,9 @@ impl Exchange {
         if is_modern(self.revision) && opens != Opens::Session {
             return self.without_session(effects);
         }
+        if let Some(answer) = self.lacks_session(body, Some(message)) {
+            return self.refuse(effects, answer);
+        }
         self.let_in(gate, effects, opens, message.id)
     }
 
@@ -75,10 +80,14 @@ impl Exchange {
         gate: &mut Gate<'_, S>,
         effects: &mut impl Effects,
         batch: Batch,
+        body: &[u8],
     ) -> Verdict<'static> {
         let allowed = self.revision.unwrap_or(Revision::V2025_03_26).allows_batches();
         if batch.holds_initialize || !allowed {
             return self.refuse(effects, Answer::InvalidRequest);
+        }
+        if let Some(answer) = self.lacks_session(body, None) {
+            return self.refuse(effects, answer);
         }
         self.let_in(gate, effects, Opens::Perhaps, None)
     }

@@ -1,4 +1,4 @@
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::abi::{self, MetricId, MetricKind};
@@ -6,7 +6,7 @@ use crate::answer::Reason;
 use crate::exchange::Site;
 use crate::mcp::method::Method;
 use crate::session::{Counts, EndReason, EndpointCounts};
-use crate::telemetry::{self, Delete, Event, Gauge};
+use crate::telemetry::{self, Delete, Event, Gauge, RevisionLabel};
 
 /// The filter's metrics. A second definition gives the same process-wide stat, so every worker and every
 /// configuration writes the same numbers.
@@ -30,6 +30,7 @@ struct EndpointMetrics {
     untracked: Metric,
     duration: Metric,
     requests: Vec<Metric>,
+    revisions: Vec<Tally>,
     rejected: Vec<Metric>,
     ended: Vec<Metric>,
 }
@@ -75,6 +76,7 @@ impl Metrics {
         };
         let metric = match event {
             Event::Request(method) => metrics.requests.get(method.index()),
+            Event::Revision(revision) => return Tally::add_to(&metrics.revisions, revision),
             Event::Created => Some(&metrics.created),
             Event::Adopted => Some(&metrics.adopted),
             Event::Untracked => Some(&metrics.untracked),
@@ -92,6 +94,13 @@ impl Metrics {
             metric.increment(1);
         }
         metrics.duration.record(lived_ms);
+    }
+
+    /// Tells Envoy what was added up since the last time. Each tick calls this.
+    pub(super) fn tell(&self) {
+        for (_, metrics) in self.endpoints.borrow().iter() {
+            metrics.revisions.iter().for_each(Tally::tell);
+        }
     }
 
     /// Counts repaired counts of the table.
@@ -161,6 +170,10 @@ impl EndpointMetrics {
                 .iter()
                 .map(|method| counter(Event::Request(*method)))
                 .collect(),
+            revisions: RevisionLabel::ALL
+                .iter()
+                .map(|revision| Tally::new(counter(Event::Revision(*revision))))
+                .collect(),
             rejected: Reason::ALL
                 .iter()
                 .map(|reason| counter(Event::Rejected(*reason)))
@@ -173,6 +186,40 @@ impl EndpointMetrics {
         self.gauges
             .show(counts.active, counts.reserved, counts.settings.max_sessions);
         self.streams.record(u64::from(counts.streams));
+    }
+}
+
+/// Nothing that was added up is lost with a root.
+impl Drop for Metrics {
+    fn drop(&mut self) {
+        self.tell();
+    }
+}
+
+/// A counter that the worker adds up, so that a request makes no host call for it. Envoy hears of it on the next tick.
+#[derive(Debug)]
+struct Tally {
+    counter: Metric,
+    untold: Cell<u32>,
+}
+
+impl Tally {
+    fn new(counter: Metric) -> Self {
+        let untold = Cell::default();
+        Self { counter, untold }
+    }
+
+    fn add_to(revisions: &[Self], revision: RevisionLabel) {
+        if let Some(tally) = revisions.get(revision.index()) {
+            tally.untold.set(tally.untold.get().saturating_add(1));
+        }
+    }
+
+    fn tell(&self) {
+        let untold = self.untold.take();
+        if untold > 0 {
+            self.counter.increment(i64::from(untold));
+        }
     }
 }
 

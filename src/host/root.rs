@@ -101,6 +101,7 @@ impl Root {
         self.sweep(&shared, now);
         shared.send_deletes(now);
         shared.show_counts();
+        shared.metrics.tell();
     }
 
     /// Closes the streams of sessions that have reached their lifetime, a few at a time. While there may be more, the

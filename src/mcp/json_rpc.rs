@@ -6,12 +6,14 @@
 //! matters. Of a body that streams by, it only glimpses at the beginning. One reader does both.
 
 mod depth;
+mod initialize;
 mod members;
 mod reader;
 mod spelling;
 mod text;
 
 use depth::nests_deeper;
+pub use initialize::{is_plain_initialize, starts_with_mark};
 use members::{Members, Params};
 use reader::Broken;
 

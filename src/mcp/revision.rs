@@ -29,6 +29,14 @@ impl Revision {
     /// The first revision without sessions.
     pub const V2026_07_28: Self = Self(*b"2026-07-28");
 
+    /// The revisions with sessions, the newest first.
+    pub const WITH_SESSIONS: [Self; 4] = [
+        Self::V2025_11_25,
+        Self::V2025_06_18,
+        Self::V2025_03_26,
+        Self::V2024_11_05,
+    ];
+
     /// Reads `YYYY-MM-DD` with month 01 to 12 and day 01 to 31; `None` for anything else. Does not check the length
     /// of months: a date such as 02-31 still sorts between its neighbours, and only the order matters.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
@@ -123,6 +131,16 @@ mod tests {
             Revision::parse(b"1999-01-01").map(Revision::era),
             Some(Era::Legacy)
         );
+    }
+
+    #[test]
+    fn the_revisions_with_sessions_are_those_of_the_legacy_era() {
+        let legacy: Vec<_> = RELEASED
+            .into_iter()
+            .rev()
+            .filter(|revision| revision.era() == Era::Legacy)
+            .collect();
+        assert_eq!(Revision::WITH_SESSIONS.as_slice(), legacy);
     }
 
     #[test]

@@ -45,9 +45,11 @@ topics! {
     idleness
     limits
     minted_ids
+    modern
     one_reading
     opening
     revisions
+    sessionless
     store_failures
     streams
     strict_json_rpc

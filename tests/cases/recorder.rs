@@ -23,6 +23,8 @@ pub(crate) struct Recorder {
     pub(crate) failed: Vec<String>,
     pub(crate) closes: Vec<String>,
     pub(crate) facts: Facts,
+    /// The revision under which a POST was counted.
+    revision: Option<String>,
     pub(crate) counts_moved: bool,
     pub(crate) verdict: Option<String>,
     answer: Vec<(String, String)>,
@@ -68,7 +70,7 @@ impl Recorder {
 
     /// Compares the record with what the step expects. The error says what differs.
     pub(crate) fn compare(&self, step: &Step) -> Result<(), String> {
-        let is_optional = |what: &str| what == "facts" || what == "gauges";
+        let is_optional = |what: &str| matches!(what, "facts" | "gauges" | "revision");
         let expected = step.expected.iter().filter(|(what, _)| !is_optional(what));
         let expected: Vec<_> = expected.cloned().collect();
         let is_silent = |(what, rest): &(String, String)| what == "forwarded" && rest.is_empty();
@@ -79,7 +81,18 @@ impl Recorder {
         if lines != expected {
             return Err(format!("expected {}, found {}", shown(&expected), shown(&lines)));
         }
+        self.compare_revision(step)?;
         self.compare_facts(step)
+    }
+
+    fn compare_revision(&self, step: &Step) -> Result<(), String> {
+        let expected = step.expected.iter().find(|(what, _)| what == "revision");
+        match (expected, &self.revision) {
+            (Some((_, expected)), revision) if revision.as_ref() != Some(expected) => {
+                Err(format!("counted as revision {revision:?}, not {expected}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn compare_facts(&self, step: &Step) -> Result<(), String> {
@@ -119,6 +132,11 @@ impl Recorder {
 
 impl Effects for Recorder {
     fn count(&mut self, site: usize, event: Event) {
+        if let Event::Revision(revision) = event {
+            assert!(self.revision.is_none(), "a POST is counted once");
+            self.revision = Some(revision.as_str().to_owned());
+            return;
+        }
         let name = telemetry::counter(&self.endpoints[site], event);
         let name = name.trim_start_matches("mcp_sessions.endpoint.");
         self.counts

@@ -16,8 +16,8 @@
 //! store down                          the host refuses all access to shared data; `store up` ends that
 //! ```
 //!
-//! After an event, indented, its results. A result that is not written must not happen, with two exceptions: facts
-//! and gauges are compared only if they are written, and a request without a verdict is `forwarded`:
+//! After an event, indented, its results. A result that is not written must not happen, with two exceptions: facts,
+//! gauges and the revision are compared only if they are written, and a request without a verdict is `forwarded`:
 //!
 //! ```text
 //!   held, forwarded                   the verdict: `forwarded`, `forwarded without id`, `untouched`, `429`
@@ -28,6 +28,7 @@
 //!   ended idle, lifetime              sessions that ended, by their reasons
 //!   closes a, b                       streams that the tick resets
 //!   failed reserve                    operations that the store failed
+//!   revision 2025-06-18               under which a POST is counted
 //!   facts mcp.outcome=forwarded       what is known of the request so far; `-` is nothing
 //!   gauges active=1 b.active=0 vm.reserved=0
 //! ```

@@ -6,8 +6,8 @@ use crate::config::located::Located;
 use crate::config::object::Object;
 use crate::config::overlaps::{Overlaps, Requests};
 use crate::endpoint::{
-    Admission, Authority, CapacityStatus, Endpoint, EndpointName, OnFull, PathPattern, Transport,
-    UnknownSession,
+    Admission, Authority, CapacityStatus, Endpoint, EndpointName, OnFull, PassOrReject, PathPattern,
+    Transport, UnknownSession,
 };
 
 use super::{VmCap, principal, terminate_upstream};
@@ -16,6 +16,8 @@ const UNKNOWN_SESSION: [(&str, UnknownSession); 2] = [
     ("adopt", UnknownSession::Adopt),
     ("reject", UnknownSession::Reject),
 ];
+const PASS_OR_REJECT: [(&str, PassOrReject); 2] =
+    [("pass", PassOrReject::Pass), ("reject", PassOrReject::Reject)];
 const ON_FULL: [(&str, OnFull); 2] = [("reject", OnFull::Reject), ("evict_idle", OnFull::EvictIdle)];
 const ADMISSION: [(&str, Admission); 2] = [("headers", Admission::Headers), ("body", Admission::Body)];
 /// The word for the transport, and whether the transport has a second path for messages.
@@ -29,6 +31,7 @@ pub(super) fn endpoint(at: &Located<'_>, vm: VmCap, overlaps: &mut Overlaps) -> 
     };
     if let Some(object) = Object::of(at) {
         identity(&object, &mut endpoint, overlaps);
+        refused_kinds(&object, &mut endpoint);
         caps(&object, &mut endpoint, vm);
         principals(&object, &mut endpoint);
         timeouts(&object, &mut endpoint);
@@ -90,6 +93,30 @@ fn add_requests(
         && !message_path.is_same(&endpoint.path)
     {
         overlaps.requests(at, requests(message_path));
+    }
+}
+
+/// What the filter refuses for servers that keep a session for every request without an id, and for every request of
+/// a revision that they do not know.
+fn refused_kinds(object: &Object<'_, '_>, endpoint: &mut Endpoint) {
+    let read = |at: &Located<'_>| at.choice(&PASS_OR_REJECT);
+    let sessionless = object.set("sessionless", &mut endpoint.sessionless, read);
+    let modern = object.set("modern", &mut endpoint.modern, read);
+    match (&endpoint.transport, endpoint.sessionless, endpoint.modern) {
+        (Transport::HttpSse { .. }, PassOrReject::Reject, _) => sessionless
+            .into_iter()
+            .for_each(|at| at.refuse_value("must be \"pass\" with transport \"http_sse\"")),
+        (Transport::StreamableHttp, PassOrReject::Reject, PassOrReject::Pass) => {
+            sessionless.into_iter().for_each(|at| {
+                at.warn("servers that keep sessions need both lines, and modern \"reject\" is missing")
+            })
+        }
+        (Transport::StreamableHttp, PassOrReject::Pass, PassOrReject::Reject) => {
+            modern.into_iter().for_each(|at| {
+                at.warn("servers that keep sessions need both lines, and sessionless \"reject\" is missing")
+            })
+        }
+        (Transport::HttpSse { .. } | Transport::StreamableHttp, _, _) => {}
     }
 }
 
@@ -326,9 +353,26 @@ mod tests {
     }
 
     #[test]
+    fn sessionless_requests_pass_over_http_sse() {
+        let http_sse = |field: &str| format!(r#""transport": "http_sse", "message_path": "/m", {field}"#);
+        assert_eq!(
+            mistakes_with(&http_sse(r#""sessionless": "reject""#)),
+            ["endpoints[0].sessionless: must be \"pass\" with transport \"http_sse\", got \"reject\""]
+        );
+        assert_eq!(
+            endpoint_with(&http_sse(r#""sessionless": "pass""#)).sessionless,
+            PassOrReject::Pass
+        );
+        assert_eq!(
+            endpoint_with(&http_sse(r#""modern": "reject""#)).modern,
+            PassOrReject::Reject
+        );
+    }
+
+    #[test]
     fn reads_every_field() {
         let endpoint = endpoint_with(
-            r#""authority": "Mcp.Example", "max_sessions": 5, "max_sessions_per_principal": 2,
+            r#""authority": "Mcp.Example", "sessionless": "reject", "modern": "reject", "max_sessions": 5, "max_sessions_per_principal": 2,
                "principal": [{"header": "x-user"}], "bind_sessions": false, "idle_timeout": "0s",
                "max_lifetime": "0ms", "initialize_timeout": "2s", "unknown_session": "reject",
                "on_full": "evict_idle", "evict_after": "10s", "capacity_status": 503, "retry_after": "7s", "admission": "body",
@@ -337,6 +381,8 @@ mod tests {
         );
         let expected = Endpoint {
             authority: Some(Authority::parse("mcp.example").unwrap()),
+            sessionless: PassOrReject::Reject,
+            modern: PassOrReject::Reject,
             max_sessions: 5,
             max_sessions_per_principal: Some(2),
             principal: vec![PrincipalSource::Header("x-user".to_owned())],

@@ -25,7 +25,7 @@ impl Effects for Heard {
             Event::Adopted => self.adopted += 1,
             Event::Untracked => self.untracked += 1,
             Event::Rejected(reason) => self.rejected = Some(reason),
-            Event::Request(_) => {}
+            Event::Request(_) | Event::Revision(_) => {}
         }
     }
 
