@@ -473,6 +473,33 @@ fn says_what_is_old_or_has_no_effect() {
 }
 
 #[test]
+fn says_once_where_one_of_two_lines_is_missing() {
+    let warnings = |fields: &str| {
+        let config = Config::parse(endpoint_with(fields).as_bytes()).unwrap();
+        config.warnings
+    };
+    assert_eq!(
+        warnings(r#""sessionless": "reject""#),
+        [
+            "endpoints[0].sessionless: servers that keep sessions need both lines, and modern \"reject\" is missing"
+        ]
+    );
+    assert_eq!(
+        warnings(r#""sessionless": "pass", "modern": "reject""#),
+        [
+            "endpoints[0].modern: servers that keep sessions need both lines, and sessionless \"reject\" is missing"
+        ]
+    );
+    for fields in [
+        r#""sessionless": "reject", "modern": "reject""#,
+        r#""sessionless": "pass", "modern": "pass""#,
+        r#""modern": "reject", "transport": "http_sse", "message_path": "/m""#,
+    ] {
+        assert!(warnings(fields).is_empty(), "{fields}");
+    }
+}
+
+#[test]
 fn up_to_64_endpoints() {
     let endpoints = |count: usize| {
         let list: Vec<_> = (0..count)
@@ -612,6 +639,8 @@ mod schema {
         }
         for field in [
             "transport",
+            "sessionless",
+            "modern",
             "on_full",
             "unknown_session",
             "admission",
@@ -622,6 +651,7 @@ mod schema {
             for value in [
                 "streamable_http",
                 "http_sse",
+                "pass",
                 "reject",
                 "evict_idle",
                 "adopt",
@@ -650,6 +680,10 @@ mod schema {
             json!({"transport": "http_sse"}),
             json!({"transport": "streamable_http", "message_path": "/messages"}),
             json!({"message_path": "/messages"}),
+            json!({"transport": "http_sse", "message_path": "/messages", "sessionless": "pass"}),
+            json!({"transport": "http_sse", "message_path": "/messages", "sessionless": "reject"}),
+            json!({"transport": "http_sse", "message_path": "/messages", "modern": "reject"}),
+            json!({"transport": "streamable_http", "sessionless": "reject", "modern": "reject"}),
             json!({"strict_json_rpc": true}),
             json!({"strict_json_rpc": false}),
             json!({"strict_json_rpc": true, "admission": "headers"}),

@@ -17,7 +17,7 @@ use markdown::{cells, code, files, lines_of_tables, prose, read, rows, set};
 use mcp_session_filter::answer::Reason;
 use mcp_session_filter::mcp::method::Method;
 use mcp_session_filter::session::EndReason;
-use mcp_session_filter::telemetry::{self, Event};
+use mcp_session_filter::telemetry::{self, Event, RevisionLabel};
 
 #[test]
 fn every_link_leads_to_a_file_and_a_heading_that_are_there() {
@@ -214,7 +214,8 @@ fn every_number_that_is_explained_is_a_stat() {
     let shown = rows(&readme, "| stat |").into_iter().map(|row| row[0].clone());
     let ends = EndReason::ALL.map(|reason| telemetry::ended("e", reason));
     let other = telemetry::counter("e", Event::Request(Method::Other));
-    let stats: Vec<String> = shown.chain(ends).chain([other]).collect();
+    let none = telemetry::counter("e", Event::Revision(RevisionLabel::None));
+    let stats: Vec<String> = shown.chain(ends).chain([other, none]).collect();
     let operating = read("docs/operating.md");
     for row in lines_of_tables(&operating, "| number |").map(cells) {
         for name in code(&row[0]) {

@@ -50,6 +50,8 @@ topics! {
     opening
     revisions
     sessionless
+    sessionless_eras
+    sessionless_messages
     store_failures
     streams
     strict_json_rpc

@@ -139,6 +139,70 @@ fn a_post_of_a_live_session_whose_body_is_looked_at_as_it_streams_by() {
     ");
 }
 
+/// Rejecting what has no session costs a request of a live session nothing.
+#[test]
+fn a_post_of_a_live_session_at_a_server_that_keeps_what_it_refuses() {
+    let guarded = BY_HEAD.replace(
+        '}',
+        r#", "endpoints": [{"name": "mcp", "path": "/mcp", "sessionless": "reject",
+        "modern": "reject"}]}"#,
+    );
+    let worker = Envoy::new().worker(&guarded);
+    let stream = worker.stream();
+    let fields = [("accept", "application/json, text/event-stream")];
+    stream.request(head("POST", &fields), false);
+    stream.answer(answer(200, &[("mcp-session-id", "s")]), VIA_UPSTREAM, true);
+    stream.close();
+    assert_eq!(bill_of_post(&worker).text, bill_of_post(&live(BY_HEAD)).text);
+    assert_eq!(bill_of_get(&worker).text, bill_of_get(&live(BY_HEAD)).text);
+}
+
+/// A refusal asks nothing of the table.
+#[test]
+fn what_has_no_session_is_refused_without_a_look_at_the_table() {
+    let worker = Envoy::new().worker(
+        r#"{"filter_state": [], "endpoints": [{"name": "mcp", "path": "/mcp", "sessionless": "reject",
+            "modern": "reject"}]}"#,
+    );
+    worker.stream().close();
+    let modern: &[_] = &[("mcp-protocol-version", "2026-07-28")];
+    let mut bill = Bill::new(&worker);
+    for (method, fields) in [("GET", &[][..]), ("PUT", &[]), ("GET", modern)] {
+        let stream = worker.stream();
+        stream.request(head(method, fields), true);
+        assert!(stream.reply().is_some());
+        bill.step(method);
+    }
+    bill.is("
+        GET: clock_time_get 1, get_map 1, increment_metric 1, send_local_response 1
+        PUT: clock_time_get 1, get_map 1, increment_metric 1, send_local_response 1
+        GET: clock_time_get 1, get_map 1, increment_metric 1, send_local_response 1
+    ");
+}
+
+/// Revisions are added up, so that the path makes no host call for them.
+#[test]
+fn posts_are_counted_by_revision_on_the_tick() {
+    let worker = live(BY_HEAD);
+    worker.tick();
+    let mut bill = Bill::new(&worker);
+    worker.tick();
+    bill.step("no post");
+    for _ in 0..100 {
+        let stream = worker.stream();
+        let fields = [("mcp-session-id", "s"), ("mcp-protocol-version", "2025-11-25")];
+        stream.request(head("POST", &fields), true);
+        stream.close();
+    }
+    worker.calls();
+    worker.tick();
+    bill.step("100 posts");
+    bill.is("
+        no post: clock_time_get 1, get_metric 2, get_shared_data 5, record_metric 8
+        100 posts: clock_time_get 1, get_metric 2, get_shared_data 5, increment_metric 1, record_metric 8
+    ");
+}
+
 #[test]
 fn a_get_of_a_live_session_counts_its_stream() {
     bill_of_get(&live(BY_HEAD)).is("

@@ -23,6 +23,7 @@ mod module;
 mod observability;
 mod principals;
 mod real_client;
+mod refused_kinds;
 mod releases;
 mod replicas;
 mod revisions;

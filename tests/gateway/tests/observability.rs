@@ -108,6 +108,12 @@ async fn prometheus_gets_labels() {
             3.0,
         );
         shows(&samples, "mcp_sessions_repaired", &[], 0.0);
+        // A worker tells it on its next tick.
+        gateway::poll::eventually(gateway::poll::SOON, "POSTs are counted by revision", || {
+            let (samples, none) = (gateway.prometheus(), [mcp, ("mcp_revision", "none")]);
+            find(&samples, "mcp_sessions_requests_revision", &none).is_some_and(|sample| sample.value >= 3.0)
+        })
+        .await;
         // The sweep writes it.
         gateway::poll::eventually(gateway::poll::SOON, "the table's size is shown", || {
             let samples = gateway.prometheus();
