@@ -16,6 +16,7 @@ mod checks;
 mod clients;
 mod faults;
 mod filter;
+mod guarded;
 mod ids;
 mod servers;
 mod setting;

@@ -83,6 +83,7 @@ impl Hostile {
             Letting::Held => assert_eq!(rejected, None),
             Letting::In { with_id } => {
                 assert_eq!(rejected, None);
+                self.check_guarded(request, with_id);
                 open.own = request.own.filter(|_| with_id);
                 open.place = heard.counts_moved.then(|| self.new_place(open.site));
                 open.was_alive = open.own.is_some() && before.was_there;

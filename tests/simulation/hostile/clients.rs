@@ -88,12 +88,13 @@ pub(super) struct Request {
     pub(super) verb: &'static str,
     pub(super) user: User,
     /// How many ids it carries.
-    ids: usize,
+    pub(super) ids: usize,
     /// The id, if it is one and valid.
     pub(super) own: Option<Id>,
-    versions: Vec<&'static str>,
-    method: Option<&'static str>,
-    types: &'static [&'static str],
+    pub(super) versions: Vec<&'static str>,
+    pub(super) method: Option<&'static str>,
+    pub(super) types: &'static [&'static str],
+    pub(super) accept: &'static [&'static str],
     message: &'static Message,
     fields: Fields,
 }
@@ -107,7 +108,7 @@ impl Request {
         self.types == ["application/json"]
     }
 
-    fn body(&self) -> &'static [u8] {
+    pub(super) fn body(&self) -> &'static [u8] {
         if self.verb == "POST" {
             self.message.bytes
         } else {
@@ -140,6 +141,9 @@ impl Request {
         self.verb == "POST" && self.is_json() && is_plain && self.ids == usize::from(self.own.is_some())
     }
 }
+
+/// What clients of the specification accept.
+const BOTH: &str = "application/json, text/event-stream";
 
 fn is_json(media_type: &str) -> bool {
     media_type.to_ascii_lowercase().starts_with("application/json")
@@ -261,6 +265,14 @@ impl Hostile {
                 &["text/plain"],
                 &[],
             ]),
+            accept: choices.one_of(&[
+                &[BOTH],
+                &[BOTH],
+                &["text/event-stream, application/json;q=0.5"],
+                &["*/*"],
+                &["application/json", "text/event-stream"],
+                &[],
+            ]),
             message: &MESSAGES[choices.below(MESSAGES.len())],
             fields: Fields(Vec::new()),
         };
@@ -291,6 +303,7 @@ impl Hostile {
                 .iter()
                 .map(|method| ("mcp-method", (*method).into())),
         );
+        fields.extend(request.accept.iter().map(|one| ("accept", (*one).into())));
         fields.extend(request.types.iter().map(|one| ("content-type", (*one).into())));
         let (lines, own) = self.any_ids(request.site);
         request.ids = lines.len();

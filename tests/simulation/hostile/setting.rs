@@ -25,6 +25,10 @@ pub(super) struct Endpoint {
     pub(super) evicts: bool,
     pub(super) holds: bool,
     pub(super) terminates: bool,
+    /// `sessionless: reject`.
+    pub(super) needs_ids: bool,
+    /// `modern: reject`.
+    pub(super) is_legacy: bool,
     idle: &'static str,
     lifetime: &'static str,
 }
@@ -76,6 +80,8 @@ impl Endpoint {
             evicts: choices.below(2) == 0,
             holds: choices.below(2) == 0,
             terminates: choices.below(2) == 0,
+            needs_ids: choices.once_in(4),
+            is_legacy: choices.once_in(4),
             idle,
             lifetime,
         }
@@ -92,7 +98,7 @@ impl Endpoint {
             .map(|quota| format!(r#","max_sessions_per_principal":{quota}"#));
         format!(
             r#"{{"name":"{name}","path":"/{name}","max_sessions":{cap},"idle_timeout":"{idle}","max_lifetime":"{lifetime}",
-            "initialize_timeout":"16s","unknown_session":"{unknown}","on_full":"{on_full}","admission":"{admission}"
+            "initialize_timeout":"16s","unknown_session":"{unknown}","on_full":"{on_full}","admission":"{admission}","sessionless":"{sessionless}","modern":"{modern}"
             {principal}{quota}{terminate}}}"#,
             name = self.name,
             cap = self.cap,
@@ -101,6 +107,8 @@ impl Endpoint {
             unknown = choose(self.adopts, "adopt", "reject"),
             on_full = choose(self.evicts, "evict_idle", "reject"),
             admission = choose(self.holds, "body", "headers"),
+            sessionless = choose(self.needs_ids, "reject", "pass"),
+            modern = choose(self.is_legacy, "reject", "pass"),
             principal = if self.asks_who { principal.as_str() } else { "" },
             quota = quota.unwrap_or_default(),
             terminate = choose(
