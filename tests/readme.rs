@@ -24,12 +24,14 @@ fn rows(header: &str) -> Vec<Vec<String>> {
     markdown::rows(&readme(), header)
 }
 
-/// The most lines that a tired operator reads.
-const LONGEST: usize = 230;
+/// The most lines that a tired operator reads. The tables have a row for each field, answer and number, and are looked
+/// things up in; so only the others count.
+const LONGEST: usize = 140;
 
 #[test]
 fn it_is_short() {
-    let lines = readme().lines().count();
+    let readme = readme();
+    let lines = readme.lines().filter(|line| !line.starts_with('|')).count();
     assert!(lines < LONGEST, "{lines} lines");
 }
 
