@@ -57,6 +57,10 @@ impl Effects for Nowhere {
         black_box(fact);
     }
 
+    fn write_field(&mut self, name: &'static str, value: Option<&str>) {
+        black_box((name, value));
+    }
+
     fn ungoverned(&mut self) {}
 
     fn failed(&mut self, operation: &'static str, error: StoreError) {

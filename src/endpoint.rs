@@ -60,6 +60,8 @@ pub struct Endpoint {
     pub admission: Admission,
     /// Whether every POST is held and checked, not only a POST without a session. Needs [`Admission::Body`].
     pub strict_json_rpc: bool,
+    /// Whether the filter itself writes `Mcp-Method` and `Mcp-Name`. Needs `strict_json_rpc`.
+    pub method_headers: bool,
     /// The largest body that the filter holds, 1 KiB to 16 MiB, in bytes.
     pub max_request_bytes: usize,
     /// Whether the headers of MCP 2026-07-28 must agree with a held body.
@@ -131,6 +133,7 @@ impl Default for Endpoint {
             retry_after: Duration::from_secs(5),
             admission: Admission::Headers,
             strict_json_rpc: false,
+            method_headers: false,
             max_request_bytes: 512 * 1024,
             verify_headers: true,
             terminate_upstream: None,

@@ -25,6 +25,7 @@ mod glimpse;
 mod head;
 mod http_sse;
 mod judge;
+mod method_headers;
 mod newcomer;
 mod presented;
 mod sessionless;
@@ -220,6 +221,7 @@ impl Exchange {
         } else {
             exchange.without_body(effects, verdict)
         };
+        exchange.drop_method_headers(effects, head);
         Some((exchange, verdict))
     }
 

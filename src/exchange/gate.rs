@@ -22,6 +22,8 @@ pub trait Effects {
     fn counts_moved(&mut self, site: usize);
     /// A fact about the request is now known.
     fn note(&mut self, fact: Fact<'_>);
+    /// Replaces every field of this name in the request's head by one with this value; `None` removes them all.
+    fn write_field(&mut self, name: &'static str, value: Option<&str>);
     /// A request that looks like MCP passes, while no endpoint governs it.
     fn ungoverned(&mut self);
     /// The table failed at `operation`.

@@ -39,7 +39,11 @@ impl Exchange {
         match read {
             Err(error) => self.refuse(effects, error.into()),
             Ok(Body::Batch(batch)) => self.judge_batch(gate, effects, batch, body),
-            Ok(Body::Single(message)) => self.judge_message(gate, effects, &message, body),
+            Ok(Body::Single(message)) => {
+                let verdict = self.judge_message(gate, effects, &message, body);
+                self.write_method_headers(effects, &message, &verdict);
+                verdict
+            }
         }
     }
 
@@ -64,6 +68,9 @@ impl Exchange {
         if self.is_misstated(message) {
             return self.refuse(effects, Answer::HeaderMismatch { id: message.id });
         }
+        if self.lacks_a_header_for(message) {
+            return self.refuse(effects, Answer::InvalidRequest);
+        }
         let opens = Opens::of(message.kind.method());
         // An `initialize` opens a session even if the version header names a revision without sessions.
         if is_modern(self.revision) && opens != Opens::Session {
@@ -83,7 +90,8 @@ impl Exchange {
         body: &[u8],
     ) -> Verdict<'static> {
         let allowed = self.revision.unwrap_or(Revision::V2025_03_26).allows_batches();
-        if batch.holds_initialize || !allowed {
+        // No header could name the messages of a batch.
+        if batch.holds_initialize || !allowed || self.site.rules.method_headers {
             return self.refuse(effects, Answer::InvalidRequest);
         }
         if let Some(answer) = self.lacks_session(body, None) {

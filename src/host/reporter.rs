@@ -1,6 +1,7 @@
+use super::abi::{self, Headers};
+use super::clock;
 use super::shared::Shared;
 use super::shared_data::SharedData;
-use super::{abi, clock};
 use crate::config::FilterState;
 use crate::exchange::{Effects, Gate};
 use crate::session::{EndedSession, SessionKey, StoreError};
@@ -66,6 +67,16 @@ impl Effects for Reporter<'_> {
         if wants(&self.shared.config.filter_state, &fact) {
             // If the host refuses the value, the access log lacks it. A log line for each request would not help.
             let _ = abi::set_property(fact.key(), fact.value().as_bytes());
+        }
+    }
+
+    fn write_field(&mut self, name: &'static str, value: Option<&str>) {
+        let written = match value {
+            Some(value) => abi::replace_field(Headers::Request, name, value),
+            None => abi::remove_field(Headers::Request, name),
+        };
+        if let Err(error) = written {
+            log::warn!("event=header_not_written status={error}");
         }
     }
 

@@ -105,6 +105,10 @@ impl HttpContext for Stream {
 
     /// A request that ends with trailers never says `end_of_stream` in a body callback.
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        let fields = self.exchange.as_ref().map_or(&[][..], Exchange::own_fields);
+        for name in fields {
+            drop_header(Headers::RequestTrailers, name);
+        }
         let held = self.held;
         self.body(held, true)
     }

@@ -44,6 +44,7 @@ topics! {
     http_sse
     idleness
     limits
+    method_headers
     minted_ids
     modern
     one_reading

@@ -21,6 +21,8 @@ pub(crate) struct Recorder {
     /// Endpoints for which a DELETE became pending at once.
     pub(crate) pending: Vec<String>,
     pub(crate) failed: Vec<String>,
+    /// Fields that were written into the head of the request, or taken off.
+    fields: Vec<String>,
     pub(crate) closes: Vec<String>,
     pub(crate) facts: Facts,
     /// The revision under which a POST was counted.
@@ -116,6 +118,7 @@ impl Recorder {
         }
         lines.extend(self.answer.iter().cloned());
         for (what, list) in [
+            ("fields", &self.fields),
             ("counts", &self.counts),
             ("ended", &self.ended),
             ("pending", &self.pending),
@@ -161,6 +164,13 @@ impl Effects for Recorder {
 
     fn note(&mut self, fact: Fact<'_>) {
         self.facts.insert(fact.key(), fact.value().to_owned());
+    }
+
+    fn write_field(&mut self, name: &'static str, value: Option<&str>) {
+        self.fields.push(match value {
+            Some(value) => format!("{name}={value}"),
+            None => format!("-{name}"),
+        });
     }
 
     fn ungoverned(&mut self) {

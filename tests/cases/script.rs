@@ -24,6 +24,7 @@
 //!   retry-after 5                     with an answer of the filter's
 //!   body {"jsonrpc":"2.0",...}        its body
 //!   id taken off                      of the server's answer
+//!   fields a=b, -c                    written into the head of the request, and taken off
 //!   counts created, adopted           counters that went up
 //!   ended idle, lifetime              sessions that ended, by their reasons
 //!   closes a, b                       streams that the tick resets

@@ -203,6 +203,45 @@ fn posts_are_counted_by_revision_on_the_tick() {
     ");
 }
 
+const STRICT: &str = r#"{"filter_state": [], "endpoints": [
+    {"name": "mcp", "path": "/mcp", "admission": "body", "strict_json_rpc": true}]}"#;
+const METHOD_HEADERS: &str = r#"{"filter_state": [], "endpoints": [
+    {"name": "mcp", "path": "/mcp", "admission": "body", "strict_json_rpc": true, "method_headers": true}]}"#;
+
+#[test]
+fn a_post_of_a_live_session_that_is_checked_first() {
+    bill_of_post(&live(STRICT)).is("
+        head: clock_time_get 1, get_map 1, get_shared_data 1
+        body: none
+        end of body: clock_time_get 1, get_buffer 1, increment_metric 1
+        answer: get_map 1
+        body of the answer: none
+        end: none
+    ");
+}
+
+/// One call more for each header.
+#[test]
+fn a_post_of_a_live_session_whose_method_and_tool_the_filter_writes() {
+    bill_of_post(&live(METHOD_HEADERS)).is("
+        head: clock_time_get 1, get_map 1, get_shared_data 1
+        body: none
+        end of body: clock_time_get 1, get_buffer 1, increment_metric 1, replace_map_value 2
+        answer: get_map 1
+        body of the answer: none
+        end: none
+    ");
+}
+
+/// A client that writes no such headers costs nothing.
+#[test]
+fn a_get_where_the_filter_writes_method_and_tool() {
+    assert_eq!(
+        bill_of_get(&live(METHOD_HEADERS)).text,
+        bill_of_get(&live(STRICT)).text
+    );
+}
+
 #[test]
 fn a_get_of_a_live_session_counts_its_stream() {
     bill_of_get(&live(BY_HEAD)).is("

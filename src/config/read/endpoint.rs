@@ -226,6 +226,10 @@ fn bodies(object: &Object<'_, '_>, endpoint: &mut Endpoint) {
     {
         at.refuse("needs admission \"body\"");
     }
+    let method_headers = object.set("method_headers", &mut endpoint.method_headers, Located::flag);
+    if let Some(at) = method_headers.filter(|_| endpoint.method_headers && !endpoint.strict_json_rpc) {
+        at.refuse("needs strict_json_rpc true");
+    }
     object.set("max_request_bytes", &mut endpoint.max_request_bytes, |at| {
         at.whole_number(REQUEST_BYTES)
             .and_then(|bytes| usize::try_from(bytes).ok())
@@ -370,13 +374,25 @@ mod tests {
     }
 
     #[test]
+    fn the_filters_own_headers_need_every_message() {
+        let strict = r#""strict_json_rpc": true, "admission": "body""#;
+        assert!(!endpoint_with(strict).method_headers);
+        assert!(endpoint_with(&format!(r#"{strict}, "method_headers": true"#)).method_headers);
+        assert!(!endpoint_with(r#""method_headers": false"#).method_headers);
+        assert_eq!(
+            mistakes_with(r#""admission": "body", "method_headers": true"#),
+            ["endpoints[0].method_headers: needs strict_json_rpc true"]
+        );
+    }
+
+    #[test]
     fn reads_every_field() {
         let endpoint = endpoint_with(
             r#""authority": "Mcp.Example", "sessionless": "reject", "modern": "reject", "max_sessions": 5, "max_sessions_per_principal": 2,
                "principal": [{"header": "x-user"}], "bind_sessions": false, "idle_timeout": "0s",
                "max_lifetime": "0ms", "initialize_timeout": "2s", "unknown_session": "reject",
                "on_full": "evict_idle", "evict_after": "10s", "capacity_status": 503, "retry_after": "7s", "admission": "body",
-               "strict_json_rpc": true, "max_request_bytes": 1024, "verify_headers": false,
+               "strict_json_rpc": true, "method_headers": true, "max_request_bytes": 1024, "verify_headers": false,
                "terminate_upstream": {"cluster": "mcp", "authority": "mcp:80", "path": "/a/mcp"}"#,
         );
         let expected = Endpoint {
@@ -397,6 +413,7 @@ mod tests {
             retry_after: Duration::from_secs(7),
             admission: Admission::Body,
             strict_json_rpc: true,
+            method_headers: true,
             max_request_bytes: 1024,
             verify_headers: false,
             terminate_upstream: Some(TerminateUpstream {

@@ -4,10 +4,11 @@ use super::buffer::{Buffer, first_bytes};
 use super::{HostError, done, returned};
 use crate::header_map::HeaderMap;
 
-/// A header map of the current stream.
+/// A header map of the current stream, or its trailers.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::host) enum Headers {
     Request = 0,
+    RequestTrailers = 1,
     Response = 2,
     /// Of the answer to a callout, during the root's callback for it.
     CallResponse = 6,
@@ -30,6 +31,13 @@ unsafe extern "C" {
         size: *mut usize,
     ) -> u32;
     fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
+    fn proxy_replace_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
     fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
     fn proxy_send_local_response(
@@ -66,6 +74,14 @@ pub(in crate::host) fn value(map: Headers, name: &str) -> Vec<u8> {
 pub(in crate::host) fn remove_field(map: Headers, name: &str) -> Result<(), HostError> {
     // SAFETY: the host reads `name` within its bounds.
     done(unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
+}
+
+/// Replaces every field of this name in a header map by one with this value. Envoy then chooses the route anew.
+pub(in crate::host) fn replace_field(map: Headers, name: &str, value: &str) -> Result<(), HostError> {
+    // SAFETY: the host reads `name` and `value` within their bounds.
+    done(unsafe {
+        proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+    })
 }
 
 /// The first `len` bytes of the request's body that the host has buffered; none if the host refuses.

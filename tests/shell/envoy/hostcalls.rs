@@ -190,6 +190,24 @@ unsafe extern "C" fn proxy_remove_header_map_value(map: MapType, key: *const u8,
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C" fn proxy_replace_header_map_value(
+    map: MapType,
+    key: *const u8,
+    key_size: usize,
+    value: *const u8,
+    value_size: usize,
+) -> Status {
+    // SAFETY: the SDK hands over a name and a value.
+    let (key, value) = unsafe { (taken_text(key, key_size), taken(value, value_size)) };
+    host_call("replace_map_value", |vm, _| {
+        let headers = vm.map(map).ok_or(Status::BadArgument)?;
+        headers.retain(|(name, _)| name != key);
+        headers.push((key.to_owned(), value.to_vec()));
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_get_property(
     path: *const u8,
     path_size: usize,

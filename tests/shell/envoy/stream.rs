@@ -69,11 +69,20 @@ impl<'a> Stream<'a> {
     }
 
     pub(crate) fn trailers(&self) -> Action {
-        self.host(|stream| stream.phase = Phase::RequestTrailers);
+        self.these_trailers(Headers::new())
+    }
+
+    /// Ends the request with these trailers.
+    pub(crate) fn these_trailers(&self, trailers: Headers) -> Action {
+        let count = trailers.len();
+        self.host(|stream| {
+            stream.request_trailers = trailers;
+            stream.phase = Phase::RequestTrailers;
+        });
         let context = self.context;
         let action = self
             .worker
-            .call(context, move || proxy_on_request_trailers(context, 1));
+            .call(context, move || proxy_on_request_trailers(context, count));
         self.pass_own_reply();
         action
     }
@@ -145,6 +154,11 @@ impl<'a> Stream<'a> {
     /// The head of the request as the server got it, and of the answer as the client got it.
     pub(crate) fn heads(&self) -> (Headers, Headers) {
         self.host(|stream| (stream.request.clone(), stream.response.clone()))
+    }
+
+    /// The trailers of the request as the server got them.
+    pub(crate) fn request_trailers(&self) -> Headers {
+        self.host(|stream| stream.request_trailers.clone())
     }
 
     /// Passes the filter's own answer through the filter, like any other answer.

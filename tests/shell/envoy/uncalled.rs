@@ -27,7 +27,6 @@ uncalled! {
     proxy_grpc_send
     proxy_grpc_stream
     proxy_register_shared_queue
-    proxy_replace_header_map_value
     proxy_resolve_shared_queue
     proxy_set_buffer_bytes
     proxy_set_header_map_pairs

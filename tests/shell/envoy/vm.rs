@@ -105,6 +105,7 @@ impl Callout {
 pub(crate) struct HttpStream {
     pub(crate) phase: Phase,
     pub(crate) request: Headers,
+    pub(crate) request_trailers: Headers,
     pub(crate) response: Headers,
     /// `response.code_details`
     pub(crate) details: Option<&'static str>,
@@ -123,6 +124,7 @@ impl HttpStream {
         Self {
             phase: Phase::Idle,
             request: Headers::new(),
+            request_trailers: Headers::new(),
             response: Headers::new(),
             details: None,
             headers_held: false,
@@ -188,6 +190,7 @@ impl Vm {
             {
                 Some(&mut stream.request)
             }
+            (MapType::HttpRequestTrailers, Phase::RequestTrailers) => Some(&mut stream.request_trailers),
             (MapType::HttpResponseHeaders, Phase::ResponseHeaders) => Some(&mut stream.response),
             _ => None,
         }

@@ -51,6 +51,8 @@ impl Effects for Heard {
         );
     }
 
+    fn write_field(&mut self, _: &'static str, _: Option<&str>) {}
+
     fn ungoverned(&mut self) {}
 
     fn failed(&mut self, operation: &'static str, error: StoreError) {
