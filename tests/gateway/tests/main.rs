@@ -19,6 +19,7 @@ mod header_mismatch;
 mod hostile;
 mod http_sse;
 mod lifecycles;
+mod method_headers;
 mod module;
 mod observability;
 mod principals;
