@@ -22,6 +22,7 @@ mod lifecycles;
 mod method_headers;
 mod module;
 mod observability;
+mod opening_rate;
 mod principals;
 mod real_client;
 mod refused_kinds;

@@ -230,6 +230,23 @@ async fn through_the_file_with_replicas_only_the_governed_path_reaches_a_replica
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn through_the_file_with_a_rate_limit_only_the_governed_path_reaches_the_server() {
+    let server = OneEndpoint::start().await;
+    let mut config = shipped("rate-limit.yaml", &[server.address()]);
+    set_module(wasm(&mut config), &gateway::setup::module());
+    wasm(&mut config)["configuration"]["value"]["max_sessions"] = json!(1);
+    wasm(&mut config)["configuration"]["value"]["endpoints"][0]["max_sessions_per_principal"] = json!(0);
+    let envoy = start(config).await;
+    opens_one_session(envoy.listener("mcp").expect("a listener"), &server).await;
+    let stats = gateway::stats::read(&envoy.admin("/stats?format=json"));
+    assert_eq!(stats.get("wasmcustom.mcp_sessions.vm.active"), Some(&1));
+    assert_eq!(
+        stats.get("mcp_opening.http_local_rate_limit.rate_limited"),
+        Some(&0)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn through_the_edge_only_the_governed_path_reaches_a_gateway() {
     let server = OneEndpoint::start().await;
     let setup = Setup::new(server.address()).workers(2);
@@ -270,7 +287,7 @@ async fn a_header_with_an_underscore_never_reaches_the_server() {
 /// No file that ships routes a prefix to a server.
 #[test]
 fn every_route_that_ships_is_one_path() {
-    for file in ["envoy.yaml", "replicas.yaml", "edge.yaml"] {
+    for file in ["envoy.yaml", "replicas.yaml", "edge.yaml", "rate-limit.yaml"] {
         let mut config = yaml(file);
         let hosts = connection_manager(&mut config)["route_config"]["virtual_hosts"].take();
         for host in hosts.as_array().expect("virtual hosts") {
