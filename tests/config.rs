@@ -688,6 +688,13 @@ mod schema {
             json!({"strict_json_rpc": false}),
             json!({"strict_json_rpc": true, "admission": "headers"}),
             json!({"strict_json_rpc": true, "admission": "body"}),
+            json!({"method_headers": true}),
+            json!({"method_headers": false}),
+            json!({"method_headers": "on"}),
+            json!({"method_headers": true, "admission": "body"}),
+            json!({"method_headers": true, "admission": "body", "strict_json_rpc": false}),
+            json!({"method_headers": true, "admission": "body", "strict_json_rpc": true}),
+            json!({"method_headers": true, "strict_json_rpc": true}),
             json!({"verify_headers": false}),
             json!({"verify_headers": "off"}),
         ] {
