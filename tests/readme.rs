@@ -13,8 +13,9 @@ mod markdown;
 use markdown::{files, read, set};
 use mcp_session_filter::answer::{Answer, Reason};
 use mcp_session_filter::mcp::method::Method;
+use mcp_session_filter::mcp::revision::Revision;
 use mcp_session_filter::session::EndReason;
-use mcp_session_filter::telemetry::{self, Delete, Event, Fact, Gauge};
+use mcp_session_filter::telemetry::{self, Delete, Event, Fact, Gauge, RevisionLabel};
 
 fn readme() -> String {
     read("README.md")
@@ -86,7 +87,16 @@ fn the_table_of_answers_is_the_code_s() {
         vec![Answer::TooLarge { id: None }],
         vec![Answer::UnsupportedMediaType],
         vec![Answer::MethodNotAllowed { allow: "GET" }],
+        vec![Answer::MethodNotAllowed {
+            allow: "GET, POST, DELETE",
+        }],
         vec![Answer::HeaderMismatch { id: None }],
+        vec![Answer::SessionRequired { id: None }],
+        vec![Answer::NotAcceptable { id: None }],
+        vec![Answer::UnsupportedVersion {
+            requested: Revision::V2026_07_28,
+            id: None,
+        }],
     ];
     let table = rows("| situation |");
     assert_eq!(table.len(), answers.len());
@@ -94,14 +104,17 @@ fn the_table_of_answers_is_the_code_s() {
         let body: serde_json::Value = serde_json::from_slice(&answer.body()).unwrap();
         let code = body["error"]["code"].to_string();
         let message = body["error"]["message"].as_str().unwrap().to_owned();
+        let headers = answer.headers();
+        let allow = headers.iter().find(|(name, _)| *name == "allow");
+        let allow = allow.map(|(_, value)| value.as_ref());
         let row = table
             .iter()
-            .find(|row| row[3] == message)
+            .find(|row| row[3] == message && allowed(&row[1]) == allow)
             .unwrap_or_else(|| panic!("no row for {message}"));
         assert!(row[1].contains(&answer.status().to_string()), "{row:?}");
         assert_eq!(
             row[1].contains("Retry-After"),
-            answer.headers().iter().any(|(name, _)| *name == "retry-after"),
+            headers.iter().any(|(name, _)| *name == "retry-after"),
             "{row:?}"
         );
         assert_eq!(
@@ -109,6 +122,11 @@ fn the_table_of_answers_is_the_code_s() {
             (code.as_str(), answer.label().as_str())
         );
     }
+}
+
+/// The methods that the cell with a status allows, if it names any.
+fn allowed(cell: &str) -> Option<&str> {
+    cell.split_once("Allow: ").map(|(_, methods)| methods)
 }
 
 #[test]
@@ -134,6 +152,11 @@ fn the_table_of_metrics_is_the_code_s() {
             "<r>",
         ),
         in_place_of(telemetry::ended(e, EndReason::Idle), "idle", "<r>"),
+        in_place_of(
+            telemetry::counter(e, Event::Revision(RevisionLabel::None)),
+            "none",
+            "<r>",
+        ),
         telemetry::gauge(Some(e), Gauge::Streams),
     ]);
     for gauge in [Gauge::Active, Gauge::Reserved, Gauge::Limit] {
