@@ -3,6 +3,7 @@
 //! Every value here is valid by construction: only the reader of the configuration makes these types from text. If
 //! the text is wrong, `parse` returns what the text must be.
 
+mod lost_answer;
 mod matching;
 mod rules;
 
@@ -10,6 +11,7 @@ use core::fmt;
 use core::time::Duration;
 use std::rc::Rc;
 
+pub use lost_answer::LostAnswer;
 pub use matching::{Authority, PathPattern, RequestPath, without_query};
 pub use rules::{
     Admission, CapacityStatus, OnFull, PassOrReject, PrincipalSource, TerminateUpstream, Transport,
@@ -68,6 +70,9 @@ pub struct Endpoint {
     pub verify_headers: bool,
     /// How the filter tells the server that it ended a session; `None` tells the server nothing.
     pub terminate_upstream: Option<TerminateUpstream>,
+    /// Answers by which the server says that it no longer knows a session, up to 8. Needs [`Admission::Body`], whose
+    /// flag of Envoy's lets the filter hold an answer.
+    pub lost_session: Vec<LostAnswer>,
 }
 
 impl Endpoint {
@@ -137,6 +142,7 @@ impl Default for Endpoint {
             max_request_bytes: 512 * 1024,
             verify_headers: true,
             terminate_upstream: None,
+            lost_session: Vec::new(),
         }
     }
 }

@@ -25,6 +25,7 @@ mod glimpse;
 mod head;
 mod http_sse;
 mod judge;
+mod lost_session;
 mod method_headers;
 mod newcomer;
 mod presented;
@@ -36,6 +37,7 @@ pub use answered::Edit;
 pub use gate::{Effects, Gate};
 pub use head::{RequestHead, ResponseHead, parse_status};
 pub use judge::ID_WITHIN_BYTES;
+pub use lost_session::{HELD_ANSWER_BYTES, HELD_ANSWER_TIME};
 pub use site::{Site, have_quotas, vm_settings};
 
 use std::rc::Rc;
@@ -186,6 +188,8 @@ pub struct Exchange {
     stated_headers: Option<Box<StatedHeaders>>,
     /// What the head says of refusals that wait for the message.
     guard: Guard,
+    /// The head of an answer that is held until its body tells whether the server has lost the session.
+    held_answer: Option<Box<lost_session::HeldHead>>,
 }
 
 impl Exchange {
@@ -246,6 +250,7 @@ impl Exchange {
             validates: false,
             stated_headers: None,
             guard: Guard::default(),
+            held_answer: None,
             site,
         }
     }

@@ -9,6 +9,7 @@ mod caller;
 mod callouts;
 mod clock;
 mod failure_log;
+mod held_answers;
 mod logger;
 mod metrics;
 mod reporter;

@@ -634,6 +634,33 @@ mod schema {
             let upstream = json!({"cluster": "a", "authority": "a", "path": text});
             cases.push(endpoint("terminate_upstream", upstream));
         }
+        for list in [
+            json!([]),
+            json!({}),
+            json!([{"status": 400, "contains": "a"}]),
+            json!([{"status": 200.0, "contains": "\"é\""}]),
+            json!([{"status": 199, "contains": "a"}]),
+            json!([{"status": 599, "contains": "x".repeat(256)}]),
+            json!([{"status": 600, "contains": "a"}]),
+            json!([{"status": 400, "contains": "x".repeat(257)}]),
+            json!([{"status": 400, "contains": ""}]),
+            json!([{"status": 400}]),
+            json!([{"contains": "a"}]),
+            json!([{"status": 400, "contains": "a", "body": "b"}]),
+            Value::Array(vec![json!({"status": 400, "contains": "a"}); 8]),
+            Value::Array(vec![json!({"status": 400, "contains": "a"}); 9]),
+        ] {
+            for fields in [
+                json!({"admission": "body"}),
+                json!({}),
+                json!({"admission": "body", "transport": "http_sse", "message_path": "/m"}),
+            ] {
+                let mut case = endpoint("lost_session", list.clone());
+                let endpoint = case["endpoints"][0].as_object_mut().unwrap();
+                endpoint.extend(fields.as_object().unwrap().clone());
+                cases.push(case);
+            }
+        }
         for text in ["mcp", "Mcp", "", "a_1", "a.b", &"x".repeat(32), &"x".repeat(33)] {
             cases.push(endpoint("name", json!(text)));
         }

@@ -40,6 +40,12 @@ pub fn json_rpc(bytes: &[u8]) {
             .any(|(name, value)| name.to_lowercase() == "method" && value == "initialize");
         assert_eq!(message.kind.may_initialize(), says_so);
     }
+    if let (Some(message), Ok(error)) = (
+        json_rpc::error_message(bytes),
+        serde_json::from_slice::<serde_json::Value>(bytes),
+    ) {
+        assert_eq!(error["error"]["message"], *message);
+    }
     let Ok(body) = json_rpc::read(bytes, Strictness::Strict) else {
         return;
     };

@@ -28,5 +28,14 @@ pub(super) const RETRY_AFTER: RangeInclusive<Duration> = Duration::from_secs(1).
 /// request.
 pub(super) const REQUEST_BYTES: RangeInclusive<u32> = 1024..=16 * 1024 * 1024;
 
+/// Entries of `lost_session`. An answer with a listed status is searched for the text of each.
+pub(super) const LOST_ANSWERS: RangeInclusive<usize> = 0..=8;
+
+/// Statuses in `lost_session`: those of final answers (RFC 9110, section 15).
+pub(super) const LOST_STATUS: RangeInclusive<u32> = 200..=599;
+
+/// Bytes of a text in `lost_session`. An empty text is in every answer.
+pub(super) const LOST_TEXT_BYTES: RangeInclusive<usize> = 1..=256;
+
 /// Characters of a wrong value or name that an error message repeats.
 pub(super) const ECHOED_CHARS: usize = 64;

@@ -1,6 +1,7 @@
 //! Reads the top level of a configuration.
 
 mod endpoint;
+mod lost_session;
 mod principal;
 mod terminate_upstream;
 

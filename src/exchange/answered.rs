@@ -5,6 +5,7 @@
 //! at the server.
 
 use super::{Effects, Exchange, Gate, ResponseHead, State, Verb};
+use crate::answer::Answer;
 use crate::mcp::session_id::SessionId;
 use crate::session::{
     DeleteEntry, EndReason, NewSession, Opened, Origin, Reservation, SessionKey, Store, StoreError,
@@ -21,11 +22,13 @@ pub enum Edit {
     DropSessionId,
     /// Close it: it is a stream that is a session, and there is no place for it.
     Close,
+    /// Give this answer in its place. Only for an answer that is held.
+    Replace(Answer<'static>),
 }
 
 /// The `Mcp-Session-Id` of an answer, compared with the request's.
 #[derive(Debug)]
-enum AnswerId<'a> {
+pub(super) enum AnswerId<'a> {
     /// The answer has none.
     Absent,
     /// The same id as the request's.
@@ -58,7 +61,18 @@ impl Exchange {
         gate: &mut Gate<'_, S>,
         effects: &mut impl Effects,
         head: &ResponseHead<'_>,
-        from_server: impl FnOnce() -> bool,
+        from_server: impl Fn() -> bool,
+    ) -> Edit {
+        self.read_head(gate, effects, head, &from_server)
+    }
+
+    /// As [`Exchange::answered`]. The module has this code once, whoever asks for the server.
+    pub(super) fn read_head<S: Store>(
+        &mut self,
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        head: &ResponseHead<'_>,
+        from_server: &dyn Fn() -> bool,
     ) -> Edit {
         if self.site.is_http_sse() {
             return self.answered_over_http_sse(gate, effects, head);
@@ -94,7 +108,7 @@ impl Exchange {
         edit
     }
 
-    fn answer_id<'a, S: Store>(
+    pub(super) fn answer_id<'a, S: Store>(
         &self,
         gate: &Gate<'_, S>,
         head: &ResponseHead<'a>,
@@ -122,7 +136,7 @@ impl Exchange {
         head: &ResponseHead<'_>,
         unknown: Option<TrackedId<'static>>,
         reservation: Option<Reservation>,
-        from_server: impl FnOnce() -> bool,
+        from_server: &dyn Fn() -> bool,
     ) -> Edit {
         let own = unknown.as_ref().map(TrackedId::key);
         match self.answer_id(gate, head, own) {
@@ -276,7 +290,7 @@ impl Exchange {
         effects: &mut impl Effects,
         head: &ResponseHead<'_>,
         key: SessionKey,
-        from_server: impl FnOnce() -> bool,
+        from_server: &dyn Fn() -> bool,
     ) -> Edit {
         let edit = match self.answer_id(gate, head, Some(key)) {
             AnswerId::Absent | AnswerId::Own => Edit::Keep,
@@ -295,7 +309,7 @@ impl Exchange {
 
     /// Why an answer with this head ends the session of its request. A server without a GET route answers GET with
     /// 404, which does not mean that the session is gone.
-    fn end_reason(&self, head: &ResponseHead<'_>) -> Option<EndReason> {
+    pub(super) fn end_reason(&self, head: &ResponseHead<'_>) -> Option<EndReason> {
         match (self.verb, head.status) {
             (Verb::Post | Verb::Delete, 404) => Some(EndReason::UpstreamGone),
             (Verb::Delete, 200..300) => Some(EndReason::ClientDelete),
@@ -303,7 +317,7 @@ impl Exchange {
         }
     }
 
-    fn end_session<S: Store>(
+    pub(super) fn end_session<S: Store>(
         &self,
         gate: &Gate<'_, S>,
         effects: &mut impl Effects,

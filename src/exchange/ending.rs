@@ -8,7 +8,7 @@ impl Exchange {
     /// Ends the exchange as far as that needs no table. Returns true if nothing is left to do (most requests);
     /// otherwise call [`Exchange::end`].
     pub fn end_locally(&mut self, in_use: &mut InUse) -> bool {
-        if self.glimpse.is_some() || self.stream_open {
+        if self.glimpse.is_some() || self.stream_open || self.holds_answer() {
             return false;
         }
         match &self.state {
@@ -22,6 +22,7 @@ impl Exchange {
     /// Called at the end of every stream, for any reason, unless [`Exchange::end_locally`] has done all.
     pub fn end<S: Store>(&mut self, gate: &mut Gate<'_, S>, effects: &mut impl Effects) {
         self.end_glimpse(effects);
+        self.abandon_answer(gate, effects);
         self.close_stream(gate, effects);
         match core::mem::take(&mut self.state) {
             State::Opening { reservation, .. } | State::StreamAsked(reservation) => {

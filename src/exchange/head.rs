@@ -130,6 +130,10 @@ pub struct ResponseHead<'a> {
     pub session_id: Occurs<&'a [u8]>,
     /// Whether the body is an event stream.
     pub is_event_stream: bool,
+    /// Whether the body is compressed, or encoded in any other way (RFC 9110, section 8.4).
+    pub is_encoded: bool,
+    /// `Content-Length`, the greatest if there are several, in bytes. `None` if absent; `u64::MAX` if it is no number.
+    pub content_length: Option<u64>,
 }
 
 impl<'a> ResponseHead<'a> {
@@ -139,12 +143,16 @@ impl<'a> ResponseHead<'a> {
             status: 0,
             session_id: Occurs::Absent,
             is_event_stream: false,
+            is_encoded: false,
+            content_length: None,
         };
         for (name, value) in fields {
             match name {
                 b":status" => head.status = parse_status(value),
                 b"mcp-session-id" => head.session_id = head.session_id.and(value),
                 b"content-type" => head.is_event_stream |= names_media_type(value, b"text/event-stream"),
+                b"content-encoding" => head.is_encoded |= !is_identity(value),
+                b"content-length" => head.content_length = head.content_length.max(Some(parse_length(value))),
                 _ => {}
             }
         }
@@ -170,6 +178,22 @@ fn names_media_type(value: &[u8], media_type: &[u8]) -> bool {
         let name = one.split(|byte| *byte == b';').next().unwrap_or_default();
         name.trim_ascii().eq_ignore_ascii_case(media_type)
     })
+}
+
+/// Whether a `Content-Encoding` leaves the body as it is.
+fn is_identity(value: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').all(|one| {
+        let coding = one.trim_ascii();
+        coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
+    })
+}
+
+/// A length in bytes; `u64::MAX` if it is no number.
+fn parse_length(value: &[u8]) -> u64 {
+    core::str::from_utf8(value)
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(u64::MAX)
 }
 
 /// The status as a number; 0 if it is none.

@@ -21,7 +21,7 @@ pub(super) use root::{LogLevel, log, log_level, plugin_configuration, set_tick_p
 pub(super) use shared_data::{get_shared_data, set_shared_data};
 pub(super) use stream::{
     Headers, close_response, fields, property, remove_field, replace_field, request_body, response_body,
-    send_local_response, set_effective_context, set_property, value,
+    resume_response, send_local_response, set_effective_context, set_property, value,
 };
 
 /// Why the host refused a call.

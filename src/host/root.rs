@@ -4,8 +4,8 @@ use std::rc::Rc;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
-use super::shared::Shared;
-use super::stream::Stream;
+use super::shared::{Shared, become_root};
+use super::stream::{Stream, edit};
 use super::{abi, logger};
 use crate::config::Config;
 use crate::session::{ConfigurationId, Sweep, SweepProgress, SweepReport, Timestamp};
@@ -19,10 +19,11 @@ const MAX_TICK: Duration = Duration::from_secs(1);
 /// next tick, sweep the rest.
 const SWEEP_TIME: Duration = Duration::from_millis(20);
 
-/// Most streams that one callback closes. Envoy closes them nested on one stack, which about 300 overflow.
+/// Most streams that one callback closes, or whose answers it lets go. Envoy does so nested on one stack, which about
+/// 300 overflow.
 const MOST_CLOSED: usize = 32;
 
-/// The timer's period while there are more streams to close: 1,600 a second.
+/// The timer's period while there are more of these streams: 1,600 a second.
 const CLOSING_TICK: Duration = Duration::from_millis(20);
 
 /// One configuration of the filter on one worker.
@@ -32,7 +33,7 @@ pub(super) struct Root {
     shared: Option<Rc<Shared>>,
     next_sweep: Timestamp,
     sweep: Sweep,
-    /// While there are streams to close, the timer fires only for them, until this time.
+    /// While there are streams to close or answers to let go, the timer fires only for them, until this time.
     closes_until: Option<Timestamp>,
 }
 
@@ -104,13 +105,17 @@ impl Root {
         shared.metrics.tell();
     }
 
-    /// Closes the streams of sessions that have reached their lifetime, a few at a time. While there may be more, the
-    /// timer fires faster.
+    /// Lets answers go that are not whole in time, and closes the streams of sessions that have reached their lifetime,
+    /// a few at a time. While there may be more, the timer fires faster.
     fn close_streams(&mut self, now: Timestamp) {
         let Some(shared) = &self.shared else { return };
-        let streams = shared.in_use.borrow_mut().to_close(MOST_CLOSED, now);
+        let let_go = let_answers_go(shared, self.context, now);
+        let most = MOST_CLOSED.saturating_sub(let_go.len());
+        let mut streams = shared.in_use.borrow_mut().to_close(most, now);
+        let there_are_more = streams.len() == most;
+        // Envoy does not bear two acts on one stream in one callback. The next tick closes it.
+        streams.retain(|stream| !let_go.contains(stream));
         shared.close_streams(&streams, self.context);
-        let there_are_more = streams.len() == MOST_CLOSED;
         let was_closing = self.closes_until.is_some();
         let period = tick_period(&shared.config);
         let until = self.closes_until.filter(|until| now < *until);
@@ -142,6 +147,26 @@ impl Root {
             }
         }
     }
+}
+
+/// Lets answers go that streams of this root hold and that are not whole in time. Returns these streams.
+fn let_answers_go(shared: &Shared, root: u32, now: Timestamp) -> Vec<u32> {
+    let streams = shared
+        .held_answers
+        .let_go(MOST_CLOSED, now, |context, shared, exchange| {
+            // A stream that is already gone gets no answer.
+            if abi::set_effective_context(context).is_err() {
+                return;
+            }
+            edit(shared.run(|gate, effects| exchange.settle_answer(gate, effects, None)));
+            if let Err(error) = abi::resume_response() {
+                log::warn!("event=answer_not_resumed status={error}");
+            }
+        });
+    if !streams.is_empty() {
+        become_root(root);
+    }
+    streams
 }
 
 fn report_sweep(shared: &Shared, report: SweepReport) {

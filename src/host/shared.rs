@@ -4,6 +4,7 @@ use std::rc::Rc;
 use super::abi;
 use super::clock;
 use super::failure_log::FailureLog;
+use super::held_answers::HeldAnswers;
 use super::metrics::Metrics;
 use super::shared_data::SharedData;
 use crate::config::Config;
@@ -29,6 +30,8 @@ pub(super) struct Shared {
     pub(super) in_use: RefCell<InUse>,
     pub(super) delete_queue: RefCell<DeleteQueue>,
     pub(super) callouts: RefCell<Vec<DeleteInFlight>>,
+    /// It stays the same if the root joins a new table: streams of the old one still hold answers.
+    pub(super) held_answers: Rc<HeldAnswers<Self>>,
     configuration: RefCell<Configuration>,
     failures: FailureLog,
 }
@@ -47,7 +50,11 @@ impl Shared {
 
     /// Joins the table that other workers have begun anew, with the same configuration and its old load number.
     pub(super) fn join_anew(&self) -> Result<Self, StartError> {
-        Self::join(Rc::clone(&self.config), self.configuration.borrow().clone())
+        let joined = Self::join(Rc::clone(&self.config), self.configuration.borrow().clone())?;
+        Ok(Self {
+            held_answers: Rc::clone(&self.held_answers),
+            ..joined
+        })
     }
 
     fn join(config: Rc<Config>, configuration: Configuration) -> Result<Self, StartError> {
@@ -69,6 +76,7 @@ impl Shared {
             sites,
             configuration: RefCell::new(configuration),
             in_use: RefCell::default(),
+            held_answers: Rc::default(),
             failures: FailureLog::default(),
         })
     }
@@ -218,9 +226,7 @@ impl Shared {
                 log::warn!("event=stream_not_closed status={error}");
             }
         }
-        if let Err(error) = abi::set_effective_context(root) {
-            log::warn!("event=context_not_restored status={error}");
-        }
+        become_root(root);
     }
 
     /// The endpoint of an ended session. The ledger names the endpoint of another configuration.
@@ -238,6 +244,13 @@ impl Shared {
     /// The current time.
     pub(super) fn now() -> Timestamp {
         clock::now()
+    }
+}
+
+/// Makes the root the current context again, after it has acted on streams.
+pub(super) fn become_root(root: u32) {
+    if let Err(error) = abi::set_effective_context(root) {
+        log::warn!("event=context_not_restored status={error}");
     }
 }
 

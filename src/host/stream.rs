@@ -5,10 +5,13 @@ use proxy_wasm::types::Action;
 
 use super::abi::{self, Headers};
 use super::caller::Sender;
+use super::held_answers::HeldAnswer;
 use super::reporter::Reporter;
 use super::shared::Shared;
 use crate::answer::Answer;
-use crate::exchange::{Edit, Exchange, ID_WITHIN_BYTES, Interest, RequestHead, ResponseHead, Verdict};
+use crate::exchange::{
+    Edit, Exchange, HELD_ANSWER_BYTES, ID_WITHIN_BYTES, Interest, RequestHead, ResponseHead, Verdict,
+};
 
 const SESSION_ID: &str = "mcp-session-id";
 const ACCEPT_ENCODING: &str = "accept-encoding";
@@ -18,10 +21,12 @@ const ACCEPT_ENCODING: &str = "accept-encoding";
 pub(super) struct Stream {
     context: u32,
     shared: Option<Rc<Shared>>,
-    /// `None` for a request that no endpoint governs.
+    /// `None` for a request that no endpoint governs, and while it is lent.
     exchange: Option<Exchange>,
     /// Bytes of the body that the filter holds.
     held: usize,
+    /// The answer that the filter holds, to which the exchange is lent between callbacks.
+    held_answer: Option<Rc<HeldAnswer<Shared>>>,
 }
 
 impl Stream {
@@ -31,7 +36,56 @@ impl Stream {
             shared,
             exchange: None,
             held: 0,
+            held_answer: None,
         }
+    }
+
+    /// Begins to hold the answer.
+    fn hold_answer(&mut self) -> Action {
+        if let (Some(shared), Some(exchange)) = (&self.shared, self.exchange.take()) {
+            let held = shared.held_answers.hold(self.context, Shared::now());
+            held.lend(shared, exchange);
+            self.held_answer = Some(held);
+        }
+        Action::Pause
+    }
+
+    /// Runs a callback with the exchange in its place, and lends it again if the answer is still held.
+    fn with_exchange(&mut self, callback: impl FnOnce(&mut Self) -> Action) -> Action {
+        let Some(held) = self.held_answer.clone() else {
+            return callback(self);
+        };
+        self.exchange = held.take_back();
+        let action = callback(self);
+        if let (Some(shared), Some(exchange)) = (
+            &self.shared,
+            self.exchange.take_if(|exchange| exchange.holds_answer()),
+        ) {
+            held.lend(shared, exchange);
+        } else {
+            self.held_answer = None;
+        }
+        action
+    }
+
+    /// Handles a part of an answer that is held, of which `size` bytes have come; `last` means that no more will come.
+    fn answer_part(&mut self, size: usize, last: bool) -> Action {
+        let (Some(shared), Some(exchange), Some(held)) =
+            (&self.shared, &mut self.exchange, &self.held_answer)
+        else {
+            return Action::Continue;
+        };
+        held.size.set(size);
+        if !exchange.holds_answer() {
+            return Action::Continue;
+        }
+        let fits = size <= HELD_ANSWER_BYTES;
+        if fits && !last && Shared::now() < held.until {
+            return Action::Pause;
+        }
+        let whole = (fits && last).then(|| abi::response_body(size));
+        edit(shared.run(|gate, effects| exchange.settle_answer(gate, effects, whole.as_deref())));
+        Action::Continue
     }
 
     /// Handles `size` bytes of the body so far; `last` means that no more will come.
@@ -70,6 +124,9 @@ impl Context for Stream {}
 /// costs an entry into the VM.
 impl Drop for Stream {
     fn drop(&mut self) {
+        if let Some(held) = self.held_answer.take() {
+            self.exchange = held.take_back();
+        }
         let (Some(shared), Some(exchange)) = (&self.shared, &mut self.exchange) else {
             return;
         };
@@ -100,7 +157,7 @@ impl HttpContext for Stream {
     }
 
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        self.body(size, end_of_stream)
+        self.with_exchange(|stream| stream.body(size, end_of_stream))
     }
 
     /// A request that ends with trailers never says `end_of_stream` in a body callback.
@@ -110,10 +167,10 @@ impl HttpContext for Stream {
             drop_header(Headers::RequestTrailers, name);
         }
         let held = self.held;
-        self.body(held, true)
+        self.with_exchange(|stream| stream.body(held, true))
     }
 
-    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+    fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         let (Some(shared), Some(exchange)) = (&self.shared, &mut self.exchange) else {
             return Action::Continue;
         };
@@ -122,6 +179,10 @@ impl HttpContext for Stream {
         }
         let fields = abi::fields(Headers::Response);
         let head = ResponseHead::new(fields.iter());
+        if !end_of_stream && exchange.reads(&head) && is_from_server() {
+            exchange.hold_answer(&head);
+            return self.hold_answer();
+        }
         if exchange.is_of_no_interest(&head) {
             return Action::Continue;
         }
@@ -130,8 +191,11 @@ impl HttpContext for Stream {
     }
 
     /// Envoy calls this for every part of every answer. It must cost nothing but the call itself, except at the
-    /// beginning of a stream of HTTP+SSE.
-    fn on_http_response_body(&mut self, size: usize, _: bool) -> Action {
+    /// beginning of a stream of HTTP+SSE and for an answer that is held.
+    fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        if self.held_answer.is_some() {
+            return self.with_exchange(|stream| stream.answer_part(size, end_of_stream));
+        }
         if let (Some(shared), Some(exchange)) = (&self.shared, &mut self.exchange) {
             let len = size.min(exchange.wants().answer_body);
             if len > 0 {
@@ -140,6 +204,17 @@ impl HttpContext for Stream {
             }
         }
         Action::Continue
+    }
+
+    /// An answer that ends with trailers never says `end_of_stream` in a body callback.
+    fn on_http_response_trailers(&mut self, _: usize) -> Action {
+        match &self.held_answer {
+            None => Action::Continue,
+            Some(held) => {
+                let size = held.size.get();
+                self.with_exchange(|stream| stream.answer_part(size, true))
+            }
+        }
     }
 }
 
@@ -162,7 +237,8 @@ fn act(verdict: Verdict<'_>) -> Action {
     }
 }
 
-fn edit(edit: Edit) {
+/// Edits the answer of the current stream.
+pub(super) fn edit(edit: Edit) {
     match edit {
         Edit::Keep => {}
         Edit::DropSessionId => drop_header(Headers::Response, SESSION_ID),
@@ -171,6 +247,7 @@ fn edit(edit: Edit) {
                 log::warn!("event=stream_not_closed status={error}");
             }
         }
+        Edit::Replace(answer) => send(&answer),
     }
 }
 

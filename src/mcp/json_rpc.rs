@@ -16,6 +16,7 @@ use depth::nests_deeper;
 pub use initialize::{is_plain_initialize, starts_with_mark};
 use members::{Members, Params};
 use reader::Broken;
+use text::text_of;
 
 use super::method::Method;
 use std::borrow::Cow;
@@ -260,6 +261,23 @@ fn response<'a>(members: &Members<'a>) -> Result<Message<'a>, BodyError> {
         protocol_version: None,
         meta_version: None,
     })
+}
+
+/// The text of `error.message`, if the body is one JSON-RPC error. `None` for any other body, a batch included, and for
+/// an error that servers and clients may read differently.
+pub fn error_message(body: &[u8]) -> Option<Cow<'_, str>> {
+    let text = without_mark(str::from_utf8(body).ok()?);
+    if nests_deeper(body, MAX_DEPTH) || first_byte(text) != Some(b'{') {
+        return None;
+    }
+    let mut members = Members::default();
+    reader::read_message(text, &mut members).ok()?;
+    if !members.are_well_formed() || members.method.is_some() || members.result.is_some() {
+        return None;
+    }
+    let mut error = Members::default();
+    reader::read_message(members.error?, &mut error).ok()?;
+    error.text.filter(|_| !error.has_two_texts).and_then(text_of)
 }
 
 /// What the first bytes of a body say about the message in it.

@@ -30,6 +30,15 @@ impl<T> Occurs<T> {
         }
     }
 
+    /// The same count, with the value borrowed.
+    pub fn as_ref(&self) -> Occurs<&T> {
+        match self {
+            Self::Absent => Occurs::Absent,
+            Self::One(value) => Occurs::One(value),
+            Self::Several => Occurs::Several,
+        }
+    }
+
     /// The value, if there is exactly one.
     pub fn one(self) -> Option<T> {
         match self {

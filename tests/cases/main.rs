@@ -14,6 +14,7 @@
     reason = "tests may panic"
 )]
 
+mod held_answers;
 mod player;
 mod recorder;
 mod script;
@@ -45,6 +46,7 @@ topics! {
     idleness
     limits
     method_headers
+    lost_session
     minted_ids
     modern
     one_reading

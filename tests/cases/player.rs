@@ -16,6 +16,7 @@ use mcp_session_filter::telemetry::Event as Counted;
 use mcp_session_filter::worker::in_use::InUse;
 use serde_json::{Map, Value};
 
+use crate::held_answers::{self, HeldAnswers};
 use crate::recorder::{Facts, Recorder};
 use crate::script::{Body, Case, Event, Step};
 
@@ -119,6 +120,7 @@ struct Player {
     now: Timestamp,
     /// By name and context id.
     streams: BTreeMap<String, (u32, Stream)>,
+    held_answers: HeldAnswers,
     cut: Cut,
     ending: Ending,
 }
@@ -148,6 +150,7 @@ impl Player {
             in_use: InUse::default(),
             now: Timestamp::from_millis(START),
             streams: BTreeMap::new(),
+            held_answers: HeldAnswers::default(),
             cut,
             ending,
         }
@@ -178,8 +181,9 @@ impl Player {
                 stream,
                 head,
                 from_server,
-            } => self.answer(stream, head, *from_server),
-            Event::AnswerBody { stream, bytes } => self.answer_body(stream, bytes),
+                has_body,
+            } => self.answer(stream, head, *from_server, *has_body),
+            Event::AnswerBody { stream, bytes, last } => self.answer_body(stream, bytes, *last),
             Event::End(stream) => self.end(stream),
             Event::Tick => self.tick(),
             Event::Wait(time) => {
@@ -249,12 +253,16 @@ impl Player {
     }
 
     fn parts<'b>(&self, body: &'b Body) -> Vec<(&'b [u8], bool)> {
-        let mut parts = self.cut.apply(&body.bytes);
+        self.parts_of(&body.bytes, !body.is_cut_off)
+    }
+
+    fn parts_of<'b>(&self, bytes: &'b [u8], is_whole: bool) -> Vec<(&'b [u8], bool)> {
+        let mut parts = self.cut.apply(bytes);
         if matches!(self.ending, Ending::Apart) || parts.is_empty() {
             parts.push(b"");
         }
         let last = parts.len() - 1;
-        let is_last = |index| index == last && !body.is_cut_off;
+        let is_last = |index| index == last && is_whole;
         (0..)
             .zip(parts)
             .map(|(index, part)| (part, is_last(index)))
@@ -262,8 +270,20 @@ impl Player {
     }
 
     /// Sends a part of an answer's body, in the parts into which this playing cuts it.
-    fn answer_body(&mut self, name: &str, bytes: &[u8]) -> Recorder {
+    fn answer_body(&mut self, name: &str, bytes: &[u8], last: bool) -> Recorder {
         let cut = self.cut;
+        if let Some(mut held) = self.held_answers.take(name) {
+            let parts = self.parts_of(bytes, last);
+            let recorder = self.with(name, |gate, recorder, exchange| {
+                for part in parts {
+                    held_answers::send(&mut held, part, gate, recorder, exchange);
+                }
+            });
+            if self.exchange(name).is_some_and(Exchange::holds_answer) {
+                self.held_answers.put(name, held);
+            }
+            return recorder;
+        }
         self.with(name, |gate, recorder, exchange| {
             for part in cut.apply(bytes) {
                 let len = part.len().min(exchange.wants().answer_body);
@@ -273,15 +293,35 @@ impl Player {
         })
     }
 
-    fn answer(&mut self, name: &str, fields: &[(String, Vec<u8>)], from_server: bool) -> Recorder {
-        self.with(name, |gate, recorder, exchange| {
+    fn answer(
+        &mut self,
+        name: &str,
+        fields: &[(String, Vec<u8>)],
+        from_server: bool,
+        has_body: bool,
+    ) -> Recorder {
+        let recorder = self.with(name, |gate, recorder, exchange| {
             let head = ResponseHead::new(borrowed(fields));
-            if !exchange.wants().answer_head || exchange.is_of_no_interest(&head) {
+            if !exchange.wants().answer_head {
+                return;
+            }
+            if from_server && has_body && held_answers::hold(exchange, recorder, &head) {
+                return;
+            }
+            if exchange.is_of_no_interest(&head) {
                 return;
             }
             let edit = exchange.answered(gate, recorder, &head, || from_server);
             recorder.edit(edit);
-        })
+        });
+        let holds = self.exchange(name).is_some_and(Exchange::holds_answer);
+        self.held_answers.note(name, holds, self.now);
+        recorder
+    }
+
+    fn exchange(&self, name: &str) -> Option<&Exchange> {
+        let (_, stream) = self.streams.get(name)?;
+        stream.exchange.as_ref()
     }
 
     fn end(&mut self, name: &str) -> Recorder {
@@ -293,6 +333,7 @@ impl Player {
         if let Some((_, stream)) = self.streams.get_mut(name) {
             stream.exchange = None;
         }
+        self.held_answers.take(name);
         recorder
     }
 
@@ -340,6 +381,16 @@ impl Player {
                     break;
                 }
             }
+        }
+        for name in self.held_answers.take_overdue(self.now) {
+            let of_stream = self.with(&name, |gate, recorder, exchange| {
+                let edit = exchange.settle_answer(gate, recorder, None);
+                held_answers::record(recorder, edit);
+            });
+            recorder.lets.push(name);
+            recorder.counts.extend(of_stream.counts);
+            recorder.pending.extend(of_stream.pending);
+            recorder.ended.extend(of_stream.ended);
         }
         let named = self.streams.iter();
         recorder.closes = named

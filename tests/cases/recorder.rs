@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mcp_session_filter::answer::Answer;
 use mcp_session_filter::exchange::{Edit, Effects, Verdict};
 use mcp_session_filter::session::{EndedSession, SessionKey, StoreError};
 use mcp_session_filter::telemetry::{self, Event, Fact};
@@ -24,6 +25,7 @@ pub(crate) struct Recorder {
     /// Fields that were written into the head of the request, or taken off.
     fields: Vec<String>,
     pub(crate) closes: Vec<String>,
+    pub(crate) lets: Vec<String>,
     pub(crate) facts: Facts,
     /// The revision under which a POST was counted.
     revision: Option<String>,
@@ -47,6 +49,10 @@ impl Recorder {
             Edit::Keep => {}
             Edit::DropSessionId => self.verdict = Some("id taken off".to_owned()),
             Edit::Close => self.verdict = Some("closed".to_owned()),
+            Edit::Replace(answer) => {
+                self.verdict = Some(format!("replaced {}", answer.status()));
+                self.record_answer(&answer);
+            }
         }
     }
 
@@ -60,7 +66,12 @@ impl Recorder {
             Verdict::Answer(answer) => answer.status().to_string(),
         };
         self.verdict = Some(format!("{before}{words}"));
-        let Verdict::Answer(answer) = verdict else { return };
+        if let Verdict::Answer(answer) = verdict {
+            self.record_answer(answer);
+        }
+    }
+
+    fn record_answer(&mut self, answer: &Answer<'_>) {
         for (name, value) in answer.headers() {
             if name != "content-type" {
                 self.answer.push((name.to_owned(), value.into_owned()));
@@ -123,6 +134,7 @@ impl Recorder {
             ("ended", &self.ended),
             ("pending", &self.pending),
             ("closes", &self.closes),
+            ("lets", &self.lets),
             ("failed", &self.failed),
         ] {
             if !list.is_empty() {

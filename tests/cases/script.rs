@@ -8,8 +8,9 @@
 //! > a POST id=s version=2025-06-18    the head of request `a`; also path=, host=, any other name
 //! | {"jsonrpc":"2.0"}                 its body, if it has one; several lines are joined
 //! |...                                the rest of the body never comes
-//! < a 200 id=s                        the head of its answer; `envoy` at the end: not from the server
+//! < a 200 id=s                        the head of its answer; `envoy` at the end: not from the server; `only`: no body
 //! ~ a data: x\n\n                      a part of the answer's body
+//! ~. a {"jsonrpc":"2.0"}              its last part
 //! . a                                 the end of its stream, for any reason
 //! wait 30m                            time passes
 //! tick                                the timer, until nothing is left to sweep
@@ -25,9 +26,13 @@
 //!   body {"jsonrpc":"2.0",...}        its body
 //!   id taken off                      of the server's answer
 //!   fields a=b, -c                    written into the head of the request, and taken off
+//!   answer held                       until its body tells whether the server has lost the session
+//!   let go                            the answer that was held; `let go, id taken off`
+//!   replaced 404                      by an answer of the filter's
 //!   counts created, adopted           counters that went up
 //!   ended idle, lifetime              sessions that ended, by their reasons
 //!   closes a, b                       streams that the tick resets
+//!   lets a, b                         streams whose answers the tick lets go
 //!   failed reserve                    operations that the store failed
 //!   revision 2025-06-18               under which a POST is counted
 //!   facts mcp.outcome=forwarded       what is known of the request so far; `-` is nothing
@@ -78,10 +83,12 @@ pub(crate) enum Event {
         stream: String,
         head: Vec<(String, Vec<u8>)>,
         from_server: bool,
+        has_body: bool,
     },
     AnswerBody {
         stream: String,
         bytes: Vec<u8>,
+        last: bool,
     },
     End(String),
     Wait(Duration),
@@ -171,10 +178,11 @@ fn event(what: &str, rest: &str) -> Option<Event> {
         "<" => {
             let (stream, status) = (next()?, next()?);
             let mut head = vec![(":status".to_owned(), status.into_bytes())];
-            let mut from_server = true;
+            let (mut from_server, mut has_body) = (true, true);
             for word in words {
                 match word {
                     "envoy" => from_server = false,
+                    "only" => has_body = false,
                     field => set(&mut head, field),
                 }
             }
@@ -182,14 +190,16 @@ fn event(what: &str, rest: &str) -> Option<Event> {
                 stream,
                 head,
                 from_server,
+                has_body,
             }
         }
-        "~" => {
+        "~" | "~." => {
             let (stream, text) = rest.split_once(' ')?;
             let text = text.replace("\\r", "\r").replace("\\n", "\n");
             Event::AnswerBody {
                 stream: stream.to_owned(),
                 bytes: expanded(&text),
+                last: what == "~.",
             }
         }
         "." => Event::End(next()?),

@@ -242,6 +242,56 @@ fn a_get_where_the_filter_writes_method_and_tool() {
     );
 }
 
+const LOST: &str = r#"{"filter_state": [], "endpoints": [{"name": "mcp", "path": "/mcp", "admission": "body",
+    "lost_session": [{"status": 400, "contains": "lost"}]}]}"#;
+
+#[test]
+fn a_post_of_a_live_session_costs_nothing_more_where_sessions_may_be_lost() {
+    bill_of_post(&live(LOST)).is("
+        head: clock_time_get 1, get_map 1, get_shared_data 1
+        body: get_buffer 1, increment_metric 1
+        end of body: none
+        answer: get_map 1
+        body of the answer: none
+        end: none
+    ");
+}
+
+#[test]
+fn an_answer_that_is_held_is_read_once() {
+    for (last, verdict) in [
+        ("no.", "clock_time_get 1, get_buffer 1"),
+        (
+            "lost",
+            "clock_time_get 1, get_buffer 1, get_metric 2, get_shared_data 4, increment_metric 2, record_metric 9, \
+             send_local_response 1, set_shared_data 2",
+        ),
+    ] {
+        let worker = live(LOST);
+        let stream = worker.stream();
+        let mut bill = Bill::new(&worker);
+        stream.request(head("GET", &[("mcp-session-id", "s")]), true);
+        bill.step("head");
+        stream.answer_head(answer(400, &[]), VIA_UPSTREAM, false);
+        bill.step("answer");
+        stream.send_answer(&last.as_bytes()[..2], false);
+        bill.step("part");
+        stream.send_answer(&last.as_bytes()[2..], true);
+        bill.step("last part");
+        stream.close();
+        bill.step("end");
+        bill.is(&format!(
+            "
+            head: clock_time_get 1, get_map 1, get_shared_data 1
+            answer: clock_time_get 1, get_map 1, get_property 1
+            part: clock_time_get 1
+            last part: {verdict}
+            end: none
+            "
+        ));
+    }
+}
+
 #[test]
 fn a_get_of_a_live_session_counts_its_stream() {
     bill_of_get(&live(BY_HEAD)).is("

@@ -22,7 +22,7 @@ const FAILURES: [Status; 7] = [
 ];
 
 /// Every host function that the filter calls, except the clock, which cannot fail, and [`CALLOUT`].
-const FUNCTIONS: [&str; 18] = [
+const FUNCTIONS: [&str; 19] = [
     "log",
     "get_log_level",
     "set_tick_period",
@@ -35,6 +35,7 @@ const FUNCTIONS: [&str; 18] = [
     "get_shared_data",
     "set_shared_data",
     "close_stream",
+    "continue_stream",
     "send_local_response",
     "set_effective_context",
     "define_metric",
@@ -161,6 +162,7 @@ fn a_worker_whose_start_meets_others_at_every_write_starts() {
 
 const CONFIGURATION: &str = r#"{"endpoints": [
     {"name": "mcp", "path": "/mcp", "idle_timeout": "300s", "max_lifetime": "350s", "admission": "body",
+     "lost_session": [{"status": 400, "contains": "lost"}],
      "terminate_upstream": {"cluster": "up", "authority": "mcp.internal"}},
     {"name": "sse", "path": "/sse", "transport": "http_sse", "message_path": "/message",
      "idle_timeout": "300s", "max_lifetime": "350s"}]}"#;
@@ -202,8 +204,8 @@ fn recover(envoy: &Envoy, worker: &Worker, function: &str, status: Status) {
     assert_eq!(envoy.stat("vm.active") + envoy.stat("vm.reserved"), 0);
 }
 
-/// A session that is deleted, one that is adopted and used until its lifetime ends, a reservation given back, and
-/// requests that are refused.
+/// A session that is deleted, one that is adopted and used until its lifetime ends, a reservation given back, one that
+/// the server loses, an answer that the timer lets go, and requests that are refused.
 fn play(worker: &Worker, number: u32) {
     let [short, long] = [format!("short-{number}"), format!("long-{number}")];
     let minted = answer(200, &[("mcp-session-id", &short)]);
@@ -223,6 +225,14 @@ fn play(worker: &Worker, number: u32) {
     drop(exchange(worker, head("POST", &modern), CALL, minted).close());
     let listening = head("GET", &[("mcp-session-id", &long)]);
     exchange(worker, listening, b"", answer(200, &[]));
+    for last in [true, false] {
+        let request = head("PUT", &[("mcp-session-id", &long)]);
+        let stream = exchange(worker, request, b"", answer(400, &[("mcp-session-id", &short)]));
+        stream.send_answer(b"lost", last);
+        if last {
+            stream.close();
+        }
+    }
     for session in [format!("closed-{number}"), format!("open-{number}")] {
         let mut request = head("GET", &[("accept-encoding", "gzip")]);
         request[2].1 = b"/sse".to_vec();
@@ -266,7 +276,7 @@ fn exchange<'a>(worker: &'a Worker, request: Headers, body: &[u8], response: Hea
         stream.body(&body[body.len() / 2..], true);
     }
     if stream.reply().is_none() {
-        stream.answer(response, VIA_UPSTREAM, false);
+        stream.answer_head(response, VIA_UPSTREAM, false);
     }
     stream
 }

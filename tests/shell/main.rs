@@ -22,6 +22,7 @@ mod envoy;
 mod faults;
 mod http_sse;
 mod life_cycle;
+mod lost_session;
 mod method_headers;
 mod refused_kinds;
 mod requests;

@@ -12,11 +12,17 @@ const STREAMS: usize = 4;
 
 const EVENT: &[u8] = b"event: endpoint\ndata: /mcp?sessionId=s\n\n";
 
+const ERROR: &[u8] = br#"{"jsonrpc":"2.0","error":{"code":1,"message":"x"}}"#;
+
 const HTTP_SSE: &str = r#"{"endpoints": [{"name": "mcp", "path": "/mcp", "max_sessions": 2,
     "transport": "http_sse", "message_path": "/message", "idle_timeout": "5s", "max_lifetime": "60s"}]}"#;
 
 const CONFIGURATION: &str = r#"{"endpoints": [{"name": "mcp", "path": "/mcp", "max_sessions": 2,
     "admission": "body", "idle_timeout": "5s", "max_lifetime": "60s", "max_request_bytes": 1024}]}"#;
+
+const LOST_SESSIONS: &str = r#"{"endpoints": [{"name": "mcp", "path": "/mcp", "max_sessions": 2,
+    "admission": "body", "idle_timeout": "5s", "max_lifetime": "60s", "lost_session": [
+        {"status": 200, "contains": "x"}, {"status": 404, "contains": "x"}, {"status": 503, "contains": "x"}]}]}"#;
 
 #[derive(Clone, Debug)]
 enum Callback {
@@ -36,7 +42,11 @@ enum Callback {
         id: &'static str,
         from_server: bool,
     },
-    AnswerPart(&'static [u8]),
+    AnswerPart {
+        part: &'static [u8],
+        end: bool,
+    },
+    AnswerTrailers,
     Close {
         with_log: bool,
     },
@@ -62,7 +72,9 @@ fn callback() -> impl Strategy<Value = Callback> {
         1 => Just(Callback::Trailers),
         4 => (select(vec![200, 202, 404, 503]), id(), any::<bool>())
             .prop_map(|(status, id, from_server)| Callback::Answer { status, id, from_server }),
-        4 => select(vec![EVENT, &EVENT[..20], &EVENT[20..], b"data: x\n\n"]).prop_map(Callback::AnswerPart),
+        4 => (select(vec![EVENT, &EVENT[..20], &EVENT[20..], b"data: x\n\n", ERROR, &[b' '; 8000]]), prop::bool::weighted(0.2))
+            .prop_map(|(part, end)| Callback::AnswerPart { part, end }),
+        1 => Just(Callback::AnswerTrailers),
         2 => any::<bool>().prop_map(|with_log| Callback::Close { with_log }),
         1 => (0_u64..8).prop_map(Callback::Wait),
         1 => Just(Callback::Tick),
@@ -75,6 +87,7 @@ struct Open<'a> {
     has_head: bool,
     request_is_over: bool,
     is_answered: bool,
+    answer_is_over: bool,
 }
 
 impl<'a> Open<'a> {
@@ -84,6 +97,7 @@ impl<'a> Open<'a> {
             has_head: false,
             request_is_over: false,
             is_answered: false,
+            answer_is_over: false,
         }
     }
 
@@ -125,13 +139,18 @@ impl<'a> Open<'a> {
                     &[("mcp-session-id", *id)]
                 };
                 let details = if *from_server { VIA_UPSTREAM } else { None };
-                self.stream.answer(answer(*status, fields), details, false);
+                self.stream.answer_head(answer(*status, fields), details, false);
                 self.is_answered = true;
                 // If the filter still holds a request, Envoy itself answers it, and it gets no further.
                 self.request_is_over |= self.stream.is_held();
             }
-            Callback::AnswerPart(part) if self.is_answered && self.stream.reply().is_none() => {
-                self.stream.answer_part(part);
+            Callback::AnswerPart { part, end } if self.may_answer_more() => {
+                self.stream.send_answer(part, *end);
+                self.answer_is_over = *end;
+            }
+            Callback::AnswerTrailers if self.may_answer_more() => {
+                self.stream.answer_trailers();
+                self.answer_is_over = true;
             }
             _ => {}
         }
@@ -139,6 +158,10 @@ impl<'a> Open<'a> {
             self.request_is_over = true;
             self.is_answered = true;
         }
+    }
+
+    fn may_answer_more(&self) -> bool {
+        self.is_answered && !self.answer_is_over && self.stream.reply().is_none()
     }
 }
 
@@ -148,7 +171,7 @@ proptest! {
     #[test]
     fn nothing_is_left_and_no_cap_is_passed_in_any_order(
         callbacks in prop::collection::vec((0..STREAMS, callback()), 1..60),
-        configuration in select(vec![CONFIGURATION, HTTP_SSE]),
+        configuration in select(vec![CONFIGURATION, HTTP_SSE, LOST_SESSIONS]),
     ) {
         let envoy = Envoy::new();
         let worker = envoy.worker(configuration);

@@ -10,7 +10,7 @@ use crate::endpoint::{
     Transport, UnknownSession,
 };
 
-use super::{VmCap, principal, terminate_upstream};
+use super::{VmCap, lost_session, principal, terminate_upstream};
 
 const UNKNOWN_SESSION: [(&str, UnknownSession); 2] = [
     ("adopt", UnknownSession::Adopt),
@@ -38,6 +38,7 @@ pub(super) fn endpoint(at: &Located<'_>, vm: VmCap, overlaps: &mut Overlaps) -> 
         refusals(&object, &mut endpoint);
         bodies(&object, &mut endpoint);
         termination(&object, &mut endpoint);
+        lost_session::lost_session(&object, &mut endpoint);
         object.finish();
     }
     endpoint

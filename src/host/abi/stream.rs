@@ -14,7 +14,7 @@ pub(in crate::host) enum Headers {
     CallResponse = 6,
 }
 
-/// The half of a stream that leads to the client.
+/// The half of a stream that leads to the client (`WasmStreamType` in `proxy_wasm_enums.h`).
 const TO_CLIENT: u32 = 1;
 
 /// The answer is not one of gRPC.
@@ -51,6 +51,7 @@ unsafe extern "C" {
         grpc_status: i32,
     ) -> u32;
     fn proxy_close_stream(stream: u32) -> u32;
+    fn proxy_continue_stream(stream: u32) -> u32;
     fn proxy_set_effective_context(context: u32) -> u32;
 }
 
@@ -89,7 +90,8 @@ pub(in crate::host) fn request_body(len: usize) -> Vec<u8> {
     first_bytes(Buffer::RequestBody, len).unwrap_or_default()
 }
 
-/// The first `len` bytes of the part of the answer's body that is passing; none if the host refuses.
+/// The first `len` bytes of the answer's body that the host has buffered, or else of the part that is passing; none if
+/// the host refuses.
 pub(in crate::host) fn response_body(len: usize) -> Vec<u8> {
     first_bytes(Buffer::ResponseBody, len).unwrap_or_default()
 }
@@ -136,6 +138,12 @@ pub(in crate::host) fn send_local_response(
 pub(in crate::host) fn close_response() -> Result<(), HostError> {
     // SAFETY: only a number is handed over.
     done(unsafe { proxy_close_stream(TO_CLIENT) })
+}
+
+/// Lets the answer of the current stream go on, if the filter holds it.
+pub(in crate::host) fn resume_response() -> Result<(), HostError> {
+    // SAFETY: only a number is handed over.
+    done(unsafe { proxy_continue_stream(TO_CLIENT) })
 }
 
 /// Makes another stream, or root, of this VM the current one.

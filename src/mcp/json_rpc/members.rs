@@ -22,6 +22,9 @@ pub(super) struct Members<'a> {
     pub(super) protocol_version: Member<'a>,
     pub(super) has_meta: bool,
     pub(super) meta_version: Member<'a>,
+    /// The member `message`. An error has it, which is read as a message is; in a message it means nothing.
+    pub(super) text: Member<'a>,
+    pub(super) has_two_texts: bool,
     /// A result or an error has begun.
     pub(super) answers: bool,
     /// A member that matters came twice, or in a spelling that some servers read as the specification's. Servers

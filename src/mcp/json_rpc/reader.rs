@@ -134,6 +134,10 @@ impl<'a> Takes<'a> for Message<'_, 'a> {
             "method" => keep(&mut members.method, values.next_value()?),
             "result" => keep(&mut members.result, values.next_value()?),
             "error" => keep(&mut members.error, values.next_value()?),
+            "message" => {
+                members.has_two_texts |= keep(&mut members.text, values.next_value()?);
+                false
+            }
             "params" if members.params == Params::Absent => {
                 members.params = Params::Begun;
                 members.params = match values.next_value_seed(Object(InParams(members)))? {

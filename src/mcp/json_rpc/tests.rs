@@ -763,3 +763,64 @@ fn a_glimpse_reads_behind_a_byte_order_mark() {
     assert_eq!(seen("\u{FEFF}"), (None, None, false));
     assert_eq!(seen("\u{FEFF}{\"method\":\"ping\""), (method, None, true));
 }
+
+#[test]
+fn tells_the_message_of_an_error() {
+    let cases = [
+        (
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"Session not found"}}"#,
+            Some("Session not found"),
+        ),
+        (
+            "\u{FEFF} {\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"message\":\"a\\u0062\\nc\"}}\n",
+            Some("ab\nc"),
+        ),
+        (
+            r#"{"error":{"data":{"message":"no"},"message":""},"jsonrpc":"2.0"}"#,
+            Some(""),
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"result":{"error":{"message":"no"}}}"#,
+            None,
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{"message":"no"}}"#,
+            None,
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","error":{"message":"no"}}"#,
+            None,
+        ),
+        (r#"{"jsonrpc":"1.0","error":{"message":"no"}}"#, None),
+        (r#"{"error":{"message":"no"}}"#, None),
+        (r#"[{"jsonrpc":"2.0","error":{"message":"no"}}]"#, None),
+        (
+            r#"{"jsonrpc":"2.0","error":{"message":"no"},"error":{"message":"no"}}"#,
+            None,
+        ),
+        (
+            r#"{"jsonrpc":"2.0","error":{"message":"no","message":"no"}}"#,
+            None,
+        ),
+        (r#"{"jsonrpc":"2.0","Error":{},"error":{"message":"no"}}"#, None),
+        (r#"{"jsonrpc":"2.0","error":{"message":1}}"#, None),
+        (r#"{"jsonrpc":"2.0","error":"no"}"#, None),
+        (r#"{"jsonrpc":"2.0","error":{"message":"no"}} x"#, None),
+        (r#"{"jsonrpc":"2.0","error":{"message":"no"}"#, None),
+        ("no", None),
+        ("", None),
+    ];
+    for (body, message) in cases {
+        assert_eq!(error_message(body.as_bytes()).as_deref(), message, "{body}");
+    }
+    let deep = format!(
+        r#"{{"jsonrpc":"2.0","error":{{"message":"no","data":{}{}}}}}"#,
+        "[".repeat(MAX_DEPTH),
+        "]".repeat(MAX_DEPTH)
+    );
+    assert_eq!(error_message(deep.as_bytes()), None);
+    assert_eq!(
+        error_message(b"{\"jsonrpc\":\"2.0\",\"error\":{\"message\":\"\xff\"}}"),
+        None
+    );
+}

@@ -63,10 +63,11 @@ async fn the_envoyfilter_works() {
 /// Without callbacks for bodies, and with everything else that the module asks for.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lean_file_works_and_leaves_out_bodies_only() {
-    const BODIES: [&str; 3] = [
+    const BODIES: [&str; 4] = [
         "proxy_on_request_body",
         "proxy_on_request_trailers",
         "proxy_on_response_body",
+        "proxy_on_response_trailers",
     ];
     let lean = yaml("lean.yaml");
     let allowed = lean["capability_restriction_config"]["allowed_capabilities"].as_object();
@@ -85,6 +86,29 @@ async fn the_lean_file_works_and_leaves_out_bodies_only() {
     let setup = Setup::new(server.address()).workers(2).endpoint(by_head);
     let gateway = setup.patch(move |config| gateway::setup::merge(wasm(config), lean.clone()));
     drive(&gateway.start().await).await;
+}
+
+/// What each text of the list does is tested in `lost_session`.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_of_lost_sessions_works_as_a_struct_and_as_a_string() {
+    let server = OddServer::polite().await;
+    for encoding in [Encoding::Struct, Encoding::String] {
+        let setup = Setup::new(server.address()).endpoint(yaml("lost-sessions.yaml"));
+        drive(&setup.encoding(encoding).start().await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_of_lost_sessions_is_refused_without_admission_by_body() {
+    let mut plugin = wasm(&mut yaml("envoy.yaml"))["configuration"]["value"].take();
+    let endpoint = &mut plugin["endpoints"][0];
+    gateway::setup::merge(endpoint, yaml("lost-sessions.yaml"));
+    endpoint["admission"] = json!("headers");
+    let log = refusal(plugin, Encoding::Struct).await;
+    assert!(
+        log.contains("endpoints[0].lost_session: needs admission \"body\""),
+        "{log}"
+    );
 }
 
 /// Changes a configuration as Istio does from a WasmPlugin: a StringValue, an empty `vm_id`, no

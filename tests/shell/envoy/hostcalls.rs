@@ -320,6 +320,15 @@ unsafe extern "C" fn proxy_close_stream(_: StreamType) -> Status {
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C" fn proxy_continue_stream(stream: StreamType) -> Status {
+    assert!(
+        matches!(stream, StreamType::HttpResponse),
+        "only answers are resumed"
+    );
+    host_call("continue_stream", |vm, _| vm.resume_answer())
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_send_local_response(
     status: u32,
     _details: *const u8,

@@ -13,6 +13,7 @@ unsafe extern "C" {
     safe fn proxy_on_request_trailers(context: u32, count: usize) -> Action;
     safe fn proxy_on_response_headers(context: u32, count: usize, end: bool) -> Action;
     safe fn proxy_on_response_body(context: u32, size: usize, end: bool) -> Action;
+    safe fn proxy_on_response_trailers(context: u32, count: usize) -> Action;
     safe fn proxy_on_log(context: u32);
     safe fn proxy_on_delete(context: u32);
 }
@@ -87,8 +88,14 @@ impl<'a> Stream<'a> {
         action
     }
 
-    /// Sends the head of an answer, with `response.code_details`.
+    /// Sends the head of an answer, with `response.code_details`, which passes.
     pub(crate) fn answer(&self, headers: Headers, details: Option<&'static str>, end: bool) {
+        let action = self.answer_head(headers, details, end);
+        assert_eq!(action, Action::Continue, "the answer is held");
+    }
+
+    /// Sends the head of an answer of the server's with a body, which the filter may hold.
+    pub(crate) fn answer_head(&self, headers: Headers, details: Option<&'static str>, end: bool) -> Action {
         let count = headers.len();
         self.host(|stream| {
             stream.response = headers;
@@ -99,21 +106,55 @@ impl<'a> Stream<'a> {
         let action = self
             .worker
             .call(context, move || proxy_on_response_headers(context, count, end));
-        assert_eq!(action, Action::Continue, "answers are never held");
+        self.host(|stream| stream.answer_is_held = action == Action::Pause);
+        action
     }
 
     /// Sends a part of the answer's body, which passes.
     pub(crate) fn answer_part(&self, part: &[u8]) {
-        let size = part.len();
-        self.host(|stream| {
-            stream.response_body = part.to_vec();
+        let action = self.send_answer(part, false);
+        assert_eq!(action, Action::Continue, "the answer is held");
+    }
+
+    /// Sends a part of the answer's body; `end` means that no more will come. While the filter holds the answer, it
+    /// sees all of it so far.
+    pub(crate) fn send_answer(&self, part: &[u8], end: bool) -> Action {
+        let size = self.host(|stream| {
             stream.phase = Phase::ResponseBody;
+            stream.response_body.extend_from_slice(part);
+            stream.response_body.len()
         });
         let context = self.context;
         let action = self
             .worker
-            .call(context, move || proxy_on_response_body(context, size, false));
-        assert_eq!(action, Action::Continue, "answers are never held");
+            .call(context, move || proxy_on_response_body(context, size, end));
+        self.answer_went(action);
+        action
+    }
+
+    /// Ends the answer with trailers.
+    pub(crate) fn answer_trailers(&self) -> Action {
+        self.host(|stream| stream.phase = Phase::ResponseTrailers);
+        let context = self.context;
+        let action = self
+            .worker
+            .call(context, move || proxy_on_response_trailers(context, 1));
+        self.answer_went(action);
+        action
+    }
+
+    /// An answer in place of the server's goes to the client as it is, past the filter.
+    fn answer_went(&self, action: Action) {
+        self.host(|stream| {
+            if stream.reply.is_none() && action == Action::Continue {
+                stream.let_answer_go();
+            }
+        });
+    }
+
+    /// What the client got of the body of the server's answer; `None` while the filter holds the answer.
+    pub(crate) fn got(&self) -> Option<Vec<u8>> {
+        self.host(|stream| (!stream.answer_is_held).then(|| stream.got.clone()))
     }
 
     pub(crate) fn log(&self) {

@@ -15,7 +15,6 @@ macro_rules! uncalled {
 uncalled! {
     proxy_add_header_map_value
     proxy_call_foreign_function
-    proxy_continue_stream
     proxy_dequeue_shared_queue
     proxy_done
     proxy_enqueue_shared_queue

@@ -66,6 +66,7 @@ pub(crate) enum Phase {
     RequestTrailers,
     ResponseHeaders,
     ResponseBody,
+    ResponseTrailers,
     Log,
     Done,
 }
@@ -112,8 +113,12 @@ pub(crate) struct HttpStream {
     pub(crate) headers_held: bool,
     pub(crate) buffering: bool,
     pub(crate) body: Vec<u8>,
-    /// The part of the answer's body that is passing.
+    /// The part of the answer's body that is passing, or all of it that is held.
     pub(crate) response_body: Vec<u8>,
+    /// The filter holds the answer: neither its head nor what has come of its body has gone to the client.
+    pub(crate) answer_is_held: bool,
+    /// The client got this much of the answer's body.
+    pub(crate) got: Vec<u8>,
     pub(crate) filter_state: BTreeMap<String, String>,
     pub(crate) reply: Option<LocalReply>,
     pub(crate) is_reset: bool,
@@ -131,10 +136,20 @@ impl HttpStream {
             buffering: false,
             body: Vec::new(),
             response_body: Vec::new(),
+            answer_is_held: false,
+            got: Vec::new(),
             filter_state: BTreeMap::new(),
             reply: None,
             is_reset: false,
         }
+    }
+}
+
+impl HttpStream {
+    /// Sends the client what is held, or what is passing.
+    pub(crate) fn let_answer_go(&mut self) {
+        self.answer_is_held = false;
+        self.got.append(&mut self.response_body);
     }
 }
 
@@ -192,6 +207,7 @@ impl Vm {
             }
             (MapType::HttpRequestTrailers, Phase::RequestTrailers) => Some(&mut stream.request_trailers),
             (MapType::HttpResponseHeaders, Phase::ResponseHeaders) => Some(&mut stream.response),
+            (MapType::HttpResponseHeaders, _) if stream.answer_is_held => Some(&mut stream.response),
             _ => None,
         }
     }
@@ -202,11 +218,22 @@ impl Vm {
         }
         let stream = self.stream()?;
         if buffer == BufferType::HttpResponseBody {
-            return (stream.phase == Phase::ResponseBody).then_some(&stream.response_body);
+            let is_there = stream.phase == Phase::ResponseBody
+                || (stream.phase == Phase::ResponseTrailers && stream.answer_is_held);
+            return is_there.then_some(&stream.response_body);
         }
         let is_there = stream.phase == Phase::RequestBody
             || (stream.phase == Phase::RequestTrailers && stream.buffering);
         (buffer == BufferType::HttpRequestBody && is_there).then_some(&stream.body)
+    }
+
+    /// Lets the answer of the current stream go on.
+    pub(crate) fn resume_answer(&mut self) -> Result<(), Status> {
+        let stream = self.stream().ok_or(Status::BadArgument)?;
+        assert!(stream.answer_is_held, "nothing is held");
+        assert!(stream.reply.is_none(), "two acts on one stream");
+        stream.let_answer_go();
+        Ok(())
     }
 
     pub(crate) fn property(&mut self, path: &str) -> Option<Vec<u8>> {

@@ -112,7 +112,7 @@ pub(super) fn answer(
         match exchange.answered(gate, heard, &head, || from_server) {
             Edit::Keep => true,
             Edit::DropSessionId => false,
-            Edit::Close => panic!("an answer over streamable HTTP is closed"),
+            Edit::Close | Edit::Replace(_) => panic!("an answer over streamable HTTP is closed or replaced"),
         }
     })
 }

@@ -202,7 +202,7 @@ impl World {
         let passes = match edit {
             Edit::Keep => true,
             Edit::DropSessionId => false,
-            Edit::Close => panic!("the head of an answer closes it"),
+            Edit::Close | Edit::Replace(_) => panic!("the head of an answer closes or replaces it"),
         };
         self.check_answer(number, stream, (own, &answer, passes), (&before, &heard));
         self.opened(number, stream, (own, &answer, passes), before, heard);
