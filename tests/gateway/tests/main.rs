@@ -20,6 +20,8 @@ mod hostile;
 mod http_sse;
 mod lifecycles;
 mod method_headers;
+mod lost_session;
+mod lost_session_ends;
 mod module;
 mod observability;
 mod opening_rate;
