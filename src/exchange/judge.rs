@@ -52,9 +52,11 @@ impl Exchange {
     pub fn too_large<'b>(&mut self, effects: &mut impl Effects, beginning: &'b [u8]) -> Verdict<'b> {
         self.glimpse = None;
         self.report_method(effects, Method::Other, None);
-        let answer = self.unsupported_version(beginning).unwrap_or(Answer::TooLarge {
-            id: json_rpc::request_id(beginning),
-        });
+        let answer = self
+            .unsupported_version(beginning)
+            .unwrap_or_else(|| Answer::TooLarge {
+                id: json_rpc::request_id(beginning),
+            });
         self.refuse(effects, answer)
     }
 
