@@ -180,6 +180,8 @@ pub struct Exchange {
     delete_request: Option<DeleteRequest>,
     /// The filter must remove `Mcp-Session-Id` from the request.
     drop_id: bool,
+    /// The filter must remove `Accept-Encoding` from the request.
+    needs_plain_answer: bool,
     /// The message can be held: a POST of JSON under `admission: body`.
     can_hold: bool,
     /// The message is held until it was checked, though the request's session is known already (`strict_json_rpc`).
@@ -246,6 +248,7 @@ impl Exchange {
             stream_open: false,
             delete_request: site.delete_request(head),
             drop_id: false,
+            needs_plain_answer: false,
             can_hold: holds && verb == Verb::Post && head.is_json,
             validates: false,
             stated_headers: None,
@@ -382,7 +385,9 @@ impl Exchange {
             return Verdict::Hold;
         }
         effects.note(Fact::Outcome(None));
-        if self.drop_id {
+        if self.needs_plain_answer {
+            Verdict::ForwardForPlainAnswer
+        } else if self.drop_id {
             Verdict::ForwardWithoutId
         } else {
             Verdict::Forward

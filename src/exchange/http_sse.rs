@@ -71,6 +71,7 @@ impl Exchange {
             Verb::Post if is_stream_path && !takes_messages => self.ask_for_stream(gate, effects, head),
             Verb::Post if is_stream_path => {
                 self.state = State::StreamAsked(None);
+                self.needs_plain_answer = head.accepts_encodings;
                 self.of_message(gate, effects, head)
             }
             Verb::Get | Verb::Post | Verb::Delete | Verb::Head | Verb::Other => {
@@ -90,12 +91,9 @@ impl Exchange {
             Ok(reservation) => self.state = State::StreamAsked(Some(reservation)),
             Err(answer) => return self.refuse(effects, answer),
         }
-        let verdict = self.pass(effects);
         // The filter could not read a compressed stream, and the stream would get around the cap.
-        if verdict == Verdict::Forward && head.accepts_encodings {
-            return Verdict::ForwardForPlainAnswer;
-        }
-        verdict
+        self.needs_plain_answer = head.accepts_encodings;
+        self.pass(effects)
     }
 
     /// A message, which names its session in its query.
