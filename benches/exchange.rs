@@ -12,6 +12,7 @@
 mod world;
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use divan::{Bencher, black_box};
 use mcp_session_filter::config::Config;
@@ -52,6 +53,10 @@ impl Effects for Nowhere {
     }
 
     fn counts_moved(&mut self, _: usize) {}
+
+    fn stream_closed(&mut self, site: usize, lived: Duration) {
+        black_box((site, lived));
+    }
 
     fn note(&mut self, fact: Fact<'_>) {
         black_box(fact);
@@ -105,7 +110,7 @@ impl Root {
             Exchange::begin(&mut self.gate(), &mut Nowhere, &head, 1).expect("a request of the endpoint");
         match exchange.wants().request_body {
             Interest::Nothing => {}
-            Interest::Part(_) => exchange.glimpse(&mut Nowhere, body, true),
+            Interest::Part(_) => drop(exchange.glimpse(&mut Nowhere, body, true)),
             Interest::Whole(_) => {
                 let verdict = exchange.judge(&mut self.gate(), &mut Nowhere, body);
                 assert_eq!(verdict, Verdict::Forward);

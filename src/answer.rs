@@ -27,6 +27,20 @@ pub enum Answer<'a> {
         /// The request's id, if the filter read the message.
         id: Option<RequestId<'a>>,
     },
+    /// The endpoint's cap on open streams.
+    Streams {
+        /// When the client may try again, in whole seconds; see [`whole_seconds`].
+        retry_after_s: u32,
+        /// The request's id, if the filter read the message.
+        id: Option<RequestId<'a>>,
+    },
+    /// The principal's cap on open streams.
+    PrincipalStreams {
+        /// When the client may try again, in whole seconds; see [`whole_seconds`].
+        retry_after_s: u32,
+        /// The request's id, if the filter read the message.
+        id: Option<RequestId<'a>>,
+    },
     /// The session is unknown, has ended, or belongs to another principal. The bytes are the same in every case, so
     /// that a caller cannot find out which ids exist. The body carries no id, because with one Go's client would keep
     /// the dead session.
@@ -82,6 +96,7 @@ impl<'a> Answer<'a> {
         match self {
             Self::Capacity { status, .. } => *status,
             Self::PrincipalQuota { .. } => 429,
+            Self::Streams { .. } | Self::PrincipalStreams { .. } => 429,
             Self::SessionNotFound => 404,
             Self::InvalidSessionId => 404,
             Self::ParseError => 400,
@@ -101,6 +116,8 @@ impl<'a> Answer<'a> {
         match self {
             Self::Capacity { .. } => Reason::Capacity,
             Self::PrincipalQuota { .. } => Reason::PrincipalQuota,
+            Self::Streams { .. } => Reason::Streams,
+            Self::PrincipalStreams { .. } => Reason::PrincipalStreams,
             Self::SessionNotFound => Reason::SessionNotFound,
             Self::InvalidSessionId => Reason::InvalidSessionId,
             Self::ParseError | Self::InvalidRequest => Reason::InvalidMessage,
@@ -155,6 +172,8 @@ impl<'a> Answer<'a> {
         match self {
             Self::Capacity { .. } => (INTERNAL_ERROR, "Too many open sessions"),
             Self::PrincipalQuota { .. } => (INTERNAL_ERROR, "Too many open sessions for this client"),
+            Self::Streams { .. } => (INTERNAL_ERROR, "Too many open streams"),
+            Self::PrincipalStreams { .. } => (INTERNAL_ERROR, "Too many open streams for this client"),
             Self::SessionNotFound => (SESSION_NOT_FOUND, "Session not found"),
             Self::InvalidSessionId => (SESSION_NOT_FOUND, "Invalid session id"),
             Self::ParseError => (PARSE_ERROR, "Parse error"),
@@ -173,6 +192,8 @@ impl<'a> Answer<'a> {
         match self {
             Self::Capacity { id, .. }
             | Self::PrincipalQuota { id, .. }
+            | Self::Streams { id, .. }
+            | Self::PrincipalStreams { id, .. }
             | Self::TooLarge { id }
             | Self::HeaderMismatch { id }
             | Self::SessionRequired { id }
@@ -189,9 +210,10 @@ impl<'a> Answer<'a> {
 
     fn retry_after_s(&self) -> Option<u32> {
         match self {
-            Self::Capacity { retry_after_s, .. } | Self::PrincipalQuota { retry_after_s, .. } => {
-                Some(*retry_after_s)
-            }
+            Self::Capacity { retry_after_s, .. }
+            | Self::PrincipalQuota { retry_after_s, .. }
+            | Self::Streams { retry_after_s, .. }
+            | Self::PrincipalStreams { retry_after_s, .. } => Some(*retry_after_s),
             Self::SessionNotFound
             | Self::InvalidSessionId
             | Self::ParseError
@@ -239,6 +261,10 @@ pub enum Reason {
     Capacity,
     /// The principal's quota.
     PrincipalQuota,
+    /// The endpoint's cap on open streams.
+    Streams,
+    /// The principal's cap on open streams.
+    PrincipalStreams,
     /// This caller has no such session.
     SessionNotFound,
     /// The session id is not well formed.
@@ -263,9 +289,11 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, each at its [`Self::index`].
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Capacity,
         Self::PrincipalQuota,
+        Self::Streams,
+        Self::PrincipalStreams,
         Self::SessionNotFound,
         Self::InvalidSessionId,
         Self::InvalidMessage,
@@ -283,6 +311,8 @@ impl Reason {
         match self {
             Self::Capacity => "capacity",
             Self::PrincipalQuota => "principal_quota",
+            Self::Streams => "streams",
+            Self::PrincipalStreams => "principal_streams",
             Self::SessionNotFound => "session_not_found",
             Self::InvalidSessionId => "invalid_session_id",
             Self::InvalidMessage => "invalid_message",
@@ -317,7 +347,7 @@ mod tests {
         check(id)
     }
 
-    fn every_answer(id: Option<RequestId<'_>>) -> [Answer<'_>; 13] {
+    fn every_answer(id: Option<RequestId<'_>>) -> [Answer<'_>; 15] {
         [
             Answer::Capacity {
                 status: 503,
@@ -325,6 +355,8 @@ mod tests {
                 id,
             },
             Answer::PrincipalQuota { retry_after_s: 7, id },
+            Answer::Streams { retry_after_s: 8, id },
+            Answer::PrincipalStreams { retry_after_s: 9, id },
             Answer::SessionNotFound,
             Answer::InvalidSessionId,
             Answer::ParseError,
@@ -358,6 +390,16 @@ mod tests {
                 429,
                 "principal_quota",
                 r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"Too many open sessions for this client"}}"#,
+            ),
+            (
+                429,
+                "streams",
+                r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"Too many open streams"}}"#,
+            ),
+            (
+                429,
+                "principal_streams",
+                r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"Too many open streams for this client"}}"#,
             ),
             (
                 404,
@@ -476,7 +518,7 @@ mod tests {
             })
             .map(|(_, value)| value)
             .collect();
-        assert_eq!(waits, ["5", "7"]);
+        assert_eq!(waits, ["5", "7", "8", "9"]);
     }
 
     #[test]

@@ -37,6 +37,12 @@ pub struct Endpoint {
     pub max_sessions: u32,
     /// Cap for each principal, 1 to 1,000,000; `None` means no cap (written 0).
     pub max_sessions_per_principal: Option<u32>,
+    /// Cap on open streams, 1 to 1,000,000; `None` means no cap (written 0).
+    pub max_streams: Option<u32>,
+    /// Cap on the open streams of each principal, 1 to 1,000,000; `None` means no cap (written 0).
+    pub max_streams_per_principal: Option<u32>,
+    /// Closes an open stream of this age, 1s to 720h; `None` is off (written `0s`).
+    pub max_stream_lifetime: Option<Duration>,
     /// Sources of the caller's identity. The first source that yields a value wins.
     pub principal: Vec<PrincipalSource>,
     /// Whether only the owner of a session may use it.
@@ -126,6 +132,9 @@ impl Default for Endpoint {
             modern: PassOrReject::Pass,
             max_sessions: 10_000,
             max_sessions_per_principal: None,
+            max_streams: None,
+            max_streams_per_principal: None,
+            max_stream_lifetime: None,
             principal: Vec::new(),
             bind_sessions: false,
             idle_timeout: Some(Duration::from_mins(30)),

@@ -31,6 +31,7 @@ mod newcomer;
 mod presented;
 mod sessionless;
 mod site;
+mod streams;
 mod verify_headers;
 
 pub use answered::Edit;
@@ -45,6 +46,7 @@ use std::rc::Rc;
 use self::glimpse::Beginning;
 use self::http_sse::Announcement;
 use self::sessionless::Guard;
+use self::streams::OpenStream;
 use self::verify_headers::StatedHeaders;
 use crate::answer::Answer;
 use crate::endpoint::Admission;
@@ -175,7 +177,9 @@ pub struct Exchange {
     state: State,
     /// The beginning of a body that streams by; `None` once its method is known.
     glimpse: Option<Beginning>,
-    stream_open: bool,
+    /// Its message is a `subscriptions/listen`, as far as is known.
+    listens: bool,
+    open_stream: OpenStream,
     /// The DELETE for the session that this request may begin, sent if the filter ends the session.
     delete_request: Option<DeleteRequest>,
     /// The filter must remove `Mcp-Session-Id` from the request.
@@ -213,6 +217,7 @@ impl Exchange {
         exchange.note_head(effects);
         exchange.count_revision(effects, head);
         exchange.expect_body(effects, head);
+        exchange.note_listening(head);
         let verdict = if let Some(verdict) = exchange.guarded(effects, head) {
             verdict
         } else if exchange.is_of_wrong_media_type(head) {
@@ -222,6 +227,7 @@ impl Exchange {
         } else {
             exchange.of_streamable_http(gate, effects, head)
         };
+        let verdict = exchange.if_room_for_stream(gate, effects, verdict, None);
         let verdict = if head.has_body {
             verdict
         } else {
@@ -245,7 +251,8 @@ impl Exchange {
             },
             state: State::Over,
             glimpse: None,
-            stream_open: false,
+            listens: false,
+            open_stream: OpenStream::None,
             delete_request: site.delete_request(head),
             drop_id: false,
             needs_plain_answer: false,

@@ -38,8 +38,10 @@ pub enum Gauge {
     Reserved,
     /// The cap.
     Limit,
-    /// Open GET streams.
+    /// Open streams.
     Streams,
+    /// The cap on open streams; 0 without one.
+    StreamsLimit,
 }
 
 impl Gauge {
@@ -49,6 +51,7 @@ impl Gauge {
             Self::Reserved => "reserved",
             Self::Limit => "limit",
             Self::Streams => "streams",
+            Self::StreamsLimit => "streams_limit",
         }
     }
 }
@@ -74,6 +77,11 @@ pub fn ended(endpoint: &str, reason: EndReason) -> String {
 /// The name of the histogram of how long sessions lived, in milliseconds.
 pub fn duration(endpoint: &str) -> String {
     format!("{PREFIX}.endpoint.{endpoint}.duration")
+}
+
+/// The name of the histogram of how long streams were open, in milliseconds.
+pub fn stream_duration(endpoint: &str) -> String {
+    format!("{PREFIX}.endpoint.{endpoint}.stream_duration")
 }
 
 /// The name of a gauge of `endpoint`, or of the whole VM.

@@ -4,4 +4,5 @@
 pub mod delete_queue;
 pub mod in_use;
 pub mod longest_idle;
+pub mod open_streams;
 pub mod unnamed_streams;

@@ -596,6 +596,7 @@ mod schema {
             cases.extend([
                 json!({"max_sessions": value}),
                 endpoint("max_sessions", value.clone()),
+                endpoint("max_streams", value.clone()),
             ]);
             cases.push(endpoint("max_request_bytes", value));
         }
@@ -629,6 +630,7 @@ mod schema {
         ] {
             cases.push(endpoint("idle_timeout", json!(text)));
             cases.push(endpoint("evict_after", json!(text)));
+            cases.push(endpoint("max_stream_lifetime", json!(text)));
         }
         for text in ["/", "/a?b", "/a;b", "", "a", "/a#b", "/a b", "/é", "http://a/"] {
             let upstream = json!({"cluster": "a", "authority": "a", "path": text});
@@ -688,6 +690,19 @@ mod schema {
             ] {
                 cases.push(endpoint(field, json!(value)));
             }
+        }
+        for field in [
+            json!({"max_streams": 1}),
+            json!({"max_stream_lifetime": "1m"}),
+            json!({}),
+        ] {
+            let mut sse = endpoint("message_path", json!("/m"));
+            sse["endpoints"][0]["transport"] = json!("http_sse");
+            sse["endpoints"][0]
+                .as_object_mut()
+                .unwrap()
+                .extend(field.as_object().unwrap().clone());
+            cases.push(sse);
         }
         cases.extend([429, 503, 500].map(|status| endpoint("capacity_status", json!(status))));
         cases.extend(

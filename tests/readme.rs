@@ -80,6 +80,14 @@ fn the_table_of_answers_is_the_code_s() {
             retry_after_s: 5,
             id: None,
         }],
+        vec![Answer::Streams {
+            retry_after_s: 5,
+            id: None,
+        }],
+        vec![Answer::PrincipalStreams {
+            retry_after_s: 5,
+            id: None,
+        }],
         vec![Answer::SessionNotFound],
         vec![Answer::InvalidSessionId],
         vec![Answer::ParseError],
@@ -138,6 +146,7 @@ fn the_table_of_metrics_is_the_code_s() {
         telemetry::counter(e, Event::Adopted),
         telemetry::counter(e, Event::Untracked),
         telemetry::duration(e),
+        telemetry::stream_duration(e),
         telemetry::TABLE_BYTES.to_owned(),
         telemetry::REPAIRED.to_owned(),
         telemetry::UNGOVERNED.to_owned(),
@@ -158,6 +167,7 @@ fn the_table_of_metrics_is_the_code_s() {
             "<r>",
         ),
         telemetry::gauge(Some(e), Gauge::Streams),
+        telemetry::gauge(Some(e), Gauge::StreamsLimit),
     ]);
     for gauge in [Gauge::Active, Gauge::Reserved, Gauge::Limit] {
         names.extend([telemetry::gauge(Some(e), gauge), telemetry::gauge(None, gauge)]);

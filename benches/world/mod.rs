@@ -57,6 +57,8 @@ impl World {
             name: "mcp".to_owned(),
             max_sessions: CAP,
             quota: None,
+            max_streams: None,
+            max_streams_per_principal: None,
             lifespans: LIFESPANS,
             evict_after: Duration::ZERO,
         };

@@ -196,6 +196,8 @@ pub fn table(bytes: &[u8]) {
         name: "mcp".to_owned(),
         max_sessions: 5,
         quota: None,
+        max_streams: Some(2),
+        max_streams_per_principal: None,
         lifespans,
         evict_after: Duration::ZERO,
     };
@@ -234,8 +236,8 @@ pub fn table(bytes: &[u8]) {
             4 => drop(table.renew(key, lifespans, now)),
             5 => drop(table.rest(key, lifespans, now)),
             6 => drop(table.reserve(tag, None, Duration::from_secs(60), now)),
-            7 => drop(table.keep_leases(now)),
-            _ => drop(table.open_stream(tag, now)),
+            7 => drop(table.keep_leases(&[(tag, u32::from(*step))], now)),
+            _ => drop(table.set_streams_within_cap(tag, u32::from(*step), now)),
         }
     }
     let _ = table.restore(&mut configuration, now);

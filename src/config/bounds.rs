@@ -6,8 +6,8 @@ use core::time::Duration;
 /// Sessions. A cap of zero would refuse everything; the shared table is measured for a million entries at most.
 pub(super) const SESSIONS: RangeInclusive<u32> = 1..=1_000_000;
 
-/// Sessions of one principal, where zero means no cap.
-pub(super) const SESSIONS_PER_PRINCIPAL: RangeInclusive<u32> = 0..=1_000_000;
+/// Sessions of one principal, or open streams, where zero means no cap.
+pub(super) const CAP_OR_NONE: RangeInclusive<u32> = 0..=1_000_000;
 
 /// Endpoints. Each has dozens of stats, and every request walks the list.
 pub(super) const ENDPOINTS: RangeInclusive<usize> = 1..=64;

@@ -3,6 +3,7 @@
 mod endpoint;
 mod lost_session;
 mod principal;
+mod streams;
 mod terminate_upstream;
 
 use crate::endpoint::Endpoint;

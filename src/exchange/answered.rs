@@ -46,8 +46,7 @@ impl Exchange {
         match self.state {
             State::Using(_) => {
                 let keeps_session = self.site.is_http_sse() || self.end_reason(head).is_none();
-                let opens_stream = self.verb == Verb::Get && head.is_success();
-                keeps_session && !opens_stream && head.session_id.is_absent()
+                keeps_session && !self.moves_stream(head) && head.session_id.is_absent()
             }
             State::Opening { .. } | State::Sessionless | State::StreamAsked(_) => false,
             State::Holding(_) | State::Announcing(_) | State::Streaming(..) | State::Over => true,
@@ -87,11 +86,11 @@ impl Exchange {
             }
             State::Sessionless => {
                 self.state = State::Sessionless;
-                return match self.answer_id(gate, head, None) {
+                match self.answer_id(gate, head, None) {
                     AnswerId::Absent => Edit::Keep,
                     AnswerId::Other(id) => self.take_off(gate, effects, Some(&id)),
                     AnswerId::Own | AnswerId::Unusable => self.take_off(gate, effects, None),
-                };
+                }
             }
             state @ (State::Holding(_)
             | State::StreamAsked(_)
@@ -102,9 +101,7 @@ impl Exchange {
                 return Edit::Keep;
             }
         };
-        if head.is_success() && self.verb == Verb::Get {
-            self.count_stream(gate, effects);
-        }
+        self.answer_stream(gate, effects, head);
         edit
     }
 
@@ -335,19 +332,6 @@ impl Exchange {
                 effects.counts_moved(self.site.index);
             }
             Err(error) => effects.failed("end", error),
-        }
-    }
-
-    pub(super) fn count_stream<S: Store>(&mut self, gate: &mut Gate<'_, S>, effects: &mut impl Effects) {
-        if self.stream_open {
-            return;
-        }
-        match gate.table.open_stream(self.site.tag, gate.now) {
-            Ok(()) => {
-                self.stream_open = true;
-                effects.counts_moved(self.site.index);
-            }
-            Err(error) => effects.failed("open_stream", error),
         }
     }
 }

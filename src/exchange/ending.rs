@@ -8,7 +8,7 @@ impl Exchange {
     /// Ends the exchange as far as that needs no table. Returns true if nothing is left to do (most requests);
     /// otherwise call [`Exchange::end`].
     pub fn end_locally(&mut self, in_use: &mut InUse) -> bool {
-        if self.glimpse.is_some() || self.stream_open || self.holds_answer() {
+        if self.glimpse.is_some() || self.open_stream.has_place() || self.holds_answer() {
             return false;
         }
         match &self.state {
@@ -23,7 +23,7 @@ impl Exchange {
     pub fn end<S: Store>(&mut self, gate: &mut Gate<'_, S>, effects: &mut impl Effects) {
         self.end_glimpse(effects);
         self.abandon_answer(gate, effects);
-        self.close_stream(gate, effects);
+        self.end_stream(gate, effects);
         match core::mem::take(&mut self.state) {
             State::Opening { reservation, .. } | State::StreamAsked(reservation) => {
                 self.give_back(gate, effects, reservation);
@@ -32,19 +32,6 @@ impl Exchange {
             State::Announcing(announcement) => self.end_unnamed(gate, effects, &announcement),
             State::Streaming(key, opened) => self.end_with_stream(gate, effects, key, opened),
             State::Holding(_) | State::Sessionless | State::Over => {}
-        }
-    }
-
-    fn close_stream<S: Store>(&mut self, gate: &mut Gate<'_, S>, effects: &mut impl Effects) {
-        if !core::mem::take(&mut self.stream_open) {
-            return;
-        }
-        match gate.table.close_stream(self.site.tag, gate.now) {
-            Ok(()) => effects.counts_moved(self.site.index),
-            Err(error) => {
-                gate.in_use.note_unclosed(self.site.tag);
-                effects.failed("close_stream", error);
-            }
         }
     }
 

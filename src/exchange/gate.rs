@@ -1,5 +1,6 @@
 //! What an exchange may use, and where it reports.
 
+use core::time::Duration;
 use std::rc::Rc;
 
 use super::Site;
@@ -20,6 +21,8 @@ pub trait Effects {
     fn delete_failed(&mut self, site: usize);
     /// The table's counts of the site with this index have changed, so its gauges and those of the VM must follow.
     fn counts_moved(&mut self, site: usize);
+    /// A stream of the site with this index is over that was open for so long.
+    fn stream_closed(&mut self, site: usize, lived: Duration);
     /// A fact about the request is now known.
     fn note(&mut self, fact: Fact<'_>);
     /// Replaces every field of this name in the request's head by one with this value; `None` removes them all.

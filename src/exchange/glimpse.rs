@@ -10,6 +10,10 @@ use crate::telemetry::{Event, Fact};
 /// How many bytes of a body that streams by are searched for its method and tool.
 const GLIMPSE_BYTES: usize = 4096;
 
+/// Where streams are capped, this many parts of a body are looked at one by one. So a message that asks for a stream is
+/// known at its first part that tells, even if the client sends it in pieces.
+const EAGER_LOOKS: u8 = 64;
+
 /// Longest tool name that the filter leaves for access logs, in bytes.
 const MAX_TOOL_BYTES: usize = 256;
 
@@ -19,6 +23,7 @@ pub(super) struct Beginning {
     bytes: Vec<u8>,
     /// The number of bytes at the last look.
     looked_at: usize,
+    looks: u8,
 }
 
 impl Beginning {
@@ -34,12 +39,14 @@ impl Beginning {
 
     /// Whether another look is due. Looking again at every byte of a slow body would take time that grows with the
     /// square of its length.
-    fn has_doubled(&mut self) -> bool {
-        let doubled = self.bytes.len() >= self.looked_at.saturating_mul(2);
-        if doubled {
+    fn is_due(&mut self, is_eager: bool) -> bool {
+        let has_doubled = self.bytes.len() >= self.looked_at.saturating_mul(2);
+        let is_due = has_doubled || (is_eager && self.looks < EAGER_LOOKS);
+        if is_due {
             self.looked_at = self.bytes.len();
+            self.looks = self.looks.saturating_add(1);
         }
-        doubled
+        is_due
     }
 }
 
@@ -65,20 +72,22 @@ impl Exchange {
         }
     }
 
-    /// Looks at a part of the body that streams by; `last` means that no more will come.
-    pub fn glimpse(&mut self, effects: &mut impl Effects, part: &[u8], last: bool) {
-        let Some(beginning) = &mut self.glimpse else {
-            return;
-        };
+    /// Looks at a part of the body that streams by; `last` means that no more will come. Returns the beginning of the
+    /// message if it asks for a stream that must have a place: then call [`Exchange::listen_late`].
+    pub fn glimpse(&mut self, effects: &mut impl Effects, part: &[u8], last: bool) -> Option<Vec<u8>> {
+        let is_eager = self.site.caps_streams();
+        let beginning = self.glimpse.as_mut()?;
         let is_all = beginning.extend(part) || last;
-        if !is_all && !beginning.has_doubled() {
-            return;
+        if !is_all && !beginning.is_due(is_eager) {
+            return None;
         }
         let glimpse = json_rpc::glimpse(&beginning.bytes);
-        if is_all || glimpse.complete {
-            self.glimpse = None;
-            self.report_glimpse(effects, &glimpse);
+        if !is_all && !glimpse.complete {
+            return None;
         }
+        let beginning = self.glimpse.take()?;
+        self.report_glimpse(effects, &glimpse);
+        self.note_glimpse(&glimpse).then_some(beginning.bytes)
     }
 
     /// Ends the look at the body.

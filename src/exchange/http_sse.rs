@@ -183,7 +183,7 @@ impl Exchange {
             finder: EndpointFinder::new(),
         }));
         if is_stream_for_sure {
-            self.count_stream(gate, effects);
+            self.begin_stream(gate, effects);
         }
     }
 
@@ -209,7 +209,7 @@ impl Exchange {
             None if !announcement.is_stream_for_sure => Edit::Keep,
             None => self.is_itself_the_session(gate, effects, &announcement),
             Some(mut uri) => {
-                self.count_stream(gate, effects);
+                self.begin_stream(gate, effects);
                 // Clients drop these bytes from a URI (URL Standard, § URL parsing, basic URL parser).
                 uri.retain(|byte| !matches!(byte, b'\t' | b'\n' | b'\r'));
                 self.announced(gate, effects, uri.trim_ascii(), &announcement)

@@ -38,9 +38,14 @@ impl Exchange {
         }
         match read {
             Err(error) => self.refuse(effects, error.into()),
-            Ok(Body::Batch(batch)) => self.judge_batch(gate, effects, batch, body),
+            Ok(Body::Batch(batch)) => {
+                self.note_message(None);
+                self.judge_batch(gate, effects, batch, body)
+            }
             Ok(Body::Single(message)) => {
+                self.note_message(message.kind.method());
                 let verdict = self.judge_message(gate, effects, &message, body);
+                let verdict = self.if_room_for_stream(gate, effects, verdict, message.id);
                 self.write_method_headers(effects, &message, &verdict);
                 verdict
             }

@@ -38,13 +38,20 @@ impl Exchange {
         unknown: Option<TrackedId<'static>>,
         request_id: Option<RequestId<'b>>,
     ) -> Verdict<'b> {
-        match self.reserve(gate, effects, request_id) {
+        // The stream's place comes first, so that a request which gets none ends no session.
+        let reserved = self
+            .take_place_for_stream(gate, effects, request_id)
+            .and_then(|()| self.reserve(gate, effects, request_id));
+        match reserved {
             Ok(reservation) => {
                 let reservation = Some(reservation);
                 self.state = State::Opening { unknown, reservation };
                 self.pass(effects)
             }
-            Err(answer) => self.refuse(effects, answer),
+            Err(answer) => {
+                self.end_stream(gate, effects);
+                self.refuse(effects, answer)
+            }
         }
     }
 

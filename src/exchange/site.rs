@@ -36,6 +36,7 @@ pub struct Site {
 struct InForce {
     lifespans: Lifespans,
     quota: Option<u32>,
+    streams_per_principal: Option<u32>,
     evict_after: Duration,
 }
 
@@ -50,11 +51,11 @@ impl Site {
                 in_force: Cell::new(InForce {
                     lifespans: lifespans(rules),
                     quota: rules.max_sessions_per_principal,
+                    streams_per_principal: rules.max_streams_per_principal,
                     evict_after: rules.evict_after.unwrap_or_default(),
                 }),
                 keeps_ids: config.log_session_id == LogSessionId::Plain || rules.terminate_upstream.is_some(),
-                asks_who: !rules.principal.is_empty()
-                    && (rules.bind_sessions || rules.max_sessions_per_principal.is_some()),
+                asks_who: !rules.principal.is_empty() && (rules.bind_sessions || has_quota(rules)),
             })
         };
         config.endpoints.iter().enumerate().map(site).collect()
@@ -73,6 +74,13 @@ impl Site {
             .and_then(|_| self.in_force.get().quota)
     }
 
+    /// How many open streams a principal may have. Who decides is as for [`Site::quota`].
+    pub(super) fn streams_per_principal(&self) -> Option<u32> {
+        self.rules
+            .max_streams_per_principal
+            .and_then(|_| self.in_force.get().streams_per_principal)
+    }
+
     /// A session must be idle for this long before it is evicted, by the settings in force.
     pub fn evict_after(&self) -> Duration {
         self.in_force.get().evict_after
@@ -84,6 +92,7 @@ impl Site {
         let before = self.in_force.replace(InForce {
             lifespans: settings.lifespans,
             quota: settings.quota,
+            streams_per_principal: settings.max_streams_per_principal,
             evict_after: settings.evict_after,
         });
         before.lifespans != settings.lifespans
@@ -95,6 +104,8 @@ impl Site {
             name: self.rules.name.as_str().to_owned(),
             max_sessions: self.rules.max_sessions,
             quota: self.rules.max_sessions_per_principal,
+            max_streams: self.rules.max_streams,
+            max_streams_per_principal: self.rules.max_streams_per_principal,
             lifespans: lifespans(&self.rules),
             evict_after: self.rules.evict_after.unwrap_or_default(),
         }
@@ -131,9 +142,11 @@ fn lifespans(rules: &Endpoint) -> Lifespans {
 
 /// Whether any of these sites has a quota, so that the table needs books ([`crate::session::Table::keep_books`]).
 pub fn have_quotas(sites: &[Rc<Site>]) -> bool {
-    sites
-        .iter()
-        .any(|site| site.rules.max_sessions_per_principal.is_some())
+    sites.iter().any(|site| has_quota(&site.rules))
+}
+
+fn has_quota(rules: &Endpoint) -> bool {
+    rules.max_sessions_per_principal.is_some() || rules.max_streams_per_principal.is_some()
 }
 
 /// The settings that all workers must share, from a configuration with these sites. `max_sessions` is the VM's cap,

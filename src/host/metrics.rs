@@ -1,3 +1,4 @@
+use core::time::Duration;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -25,6 +26,8 @@ pub(super) struct Metrics {
 struct EndpointMetrics {
     gauges: Gauges,
     streams: Metric,
+    streams_limit: Limit,
+    stream_duration: Metric,
     created: Metric,
     adopted: Metric,
     untracked: Metric,
@@ -41,6 +44,13 @@ struct Gauges {
     active: Metric,
     reserved: Metric,
     limit: Metric,
+}
+
+/// A gauge of a cap that hardly ever changes, with the value that this root has written last.
+#[derive(Debug)]
+struct Limit {
+    metric: Metric,
+    shown: Cell<Option<u32>>,
 }
 
 /// A metric; `None` if the host refused to define it.
@@ -103,6 +113,14 @@ impl Metrics {
         }
     }
 
+    /// Counts a stream of the endpoint with this index that was open for so long.
+    pub(super) fn stream_closed(&self, endpoint: usize, lived: Duration) {
+        if let Some((_, metrics)) = self.endpoints.borrow().get(endpoint) {
+            let lived_ms = u64::try_from(lived.as_millis()).unwrap_or(u64::MAX);
+            metrics.stream_duration.record(lived_ms);
+        }
+    }
+
     /// Counts repaired counts of the table.
     pub(super) fn repaired(&self, count: u32) {
         self.repaired.increment(i64::from(count));
@@ -141,6 +159,7 @@ impl Metrics {
         for (_, metrics) in endpoints.iter().filter(|(name, _)| !is_there(name)) {
             metrics.gauges.show(0, 0, 0);
             metrics.streams.record(0);
+            metrics.streams_limit.show(None);
         }
     }
 
@@ -162,6 +181,8 @@ impl EndpointMetrics {
         Self {
             gauges: Gauges::define(Some(name)),
             streams: Metric::define(MetricKind::Gauge, &telemetry::gauge(Some(name), Gauge::Streams)),
+            streams_limit: Limit::define(&telemetry::gauge(Some(name), Gauge::StreamsLimit)),
+            stream_duration: Metric::define(MetricKind::Histogram, &telemetry::stream_duration(name)),
             created: counter(Event::Created),
             adopted: counter(Event::Adopted),
             untracked: counter(Event::Untracked),
@@ -186,6 +207,7 @@ impl EndpointMetrics {
         self.gauges
             .show(counts.active, counts.reserved, counts.settings.max_sessions);
         self.streams.record(u64::from(counts.streams));
+        self.streams_limit.show(counts.settings.max_streams);
     }
 }
 
@@ -242,6 +264,23 @@ impl Gauges {
         } else {
             self.reserved.record(u64::from(reserved));
             self.active.record(u64::from(active));
+        }
+    }
+}
+
+impl Limit {
+    fn define(name: &str) -> Self {
+        Self {
+            metric: Metric::define(MetricKind::Gauge, name),
+            shown: Cell::new(None),
+        }
+    }
+
+    /// Writes the cap if it is another one than before; no cap is 0.
+    fn show(&self, cap: Option<u32>) {
+        let cap = cap.unwrap_or(0);
+        if self.shown.replace(Some(cap)) != Some(cap) {
+            self.metric.record(u64::from(cap));
         }
     }
 }

@@ -1,3 +1,5 @@
+use core::time::Duration;
+
 use super::abi::{self, Headers};
 use super::clock;
 use super::shared::Shared;
@@ -61,6 +63,10 @@ impl Effects for Reporter<'_> {
 
     fn counts_moved(&mut self, site: usize) {
         self.moved = Some(site);
+    }
+
+    fn stream_closed(&mut self, site: usize, lived: Duration) {
+        self.shared.metrics.stream_closed(site, lived);
     }
 
     fn note(&mut self, fact: Fact<'_>) {

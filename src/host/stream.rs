@@ -97,8 +97,12 @@ impl Stream {
             Interest::Nothing => Action::Continue,
             Interest::Part(max) => {
                 let part = abi::request_body(size.min(max));
-                exchange.glimpse(&mut Reporter::new(shared), &part, last);
-                Action::Continue
+                match exchange.glimpse(&mut Reporter::new(shared), &part, last) {
+                    None => Action::Continue,
+                    Some(beginning) => {
+                        act(shared.run(|gate, effects| exchange.listen_late(gate, effects, &beginning)))
+                    }
+                }
             }
             // Most clients send the id first, so the answer waits for it, but not for the whole body.
             Interest::Whole(max) if size > max && (last || size >= ID_WITHIN_BYTES) => {

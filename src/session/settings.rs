@@ -118,6 +118,10 @@ pub struct EndpointSettings {
     pub max_sessions: u32,
     /// The cap of each principal; `None` means no cap.
     pub quota: Option<u32>,
+    /// Its cap on open streams; `None` means no cap.
+    pub max_streams: Option<u32>,
+    /// The cap on the open streams of each principal; `None` means no cap.
+    pub max_streams_per_principal: Option<u32>,
     /// How long its sessions live.
     pub lifespans: Lifespans,
     /// A session must be idle for at least this long before it is evicted.

@@ -14,6 +14,7 @@ mod pairs;
 mod quotas;
 mod sequential;
 mod size;
+mod streams;
 mod sweeping;
 mod upstream_delete;
 
@@ -54,6 +55,8 @@ fn settings(vm: u32, a: u32, b: u32) -> VmSettings {
         name: name.to_owned(),
         max_sessions,
         quota: None,
+        max_streams: None,
+        max_streams_per_principal: None,
         lifespans: Lifespans {
             idle: Some(secs(idle)),
             lifetime,
@@ -204,7 +207,7 @@ impl World {
         let second = self.sweep(worker);
         all.ended.extend(second.ended);
         all.repaired += second.repaired;
-        worker.keep_leases(self.now()).unwrap();
+        worker.keep_leases(&[], self.now()).unwrap();
         all
     }
 

@@ -5,6 +5,7 @@ pub(super) mod open;
 pub(super) mod quota;
 mod reserve;
 mod rests;
+mod streams;
 mod strikes;
 pub(super) mod sweep;
 pub(super) mod upstream_delete;

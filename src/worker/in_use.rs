@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
 use super::longest_idle::LongestIdle;
+use super::open_streams::OpenStreams;
 use super::unnamed_streams::{UnnamedStream, UnnamedStreams};
 use crate::session::{EndpointTag, Lifespans, Opened, SessionKey, Store, StoreError, Table, Timestamp};
 
@@ -22,9 +23,9 @@ pub struct InUse {
     pub longest_idle: LongestIdle,
     /// Streams of HTTP+SSE that have not named their session yet.
     pub unnamed_streams: UnnamedStreams,
+    /// Its open streams.
+    pub open_streams: OpenStreams,
     sessions: HashMap<SessionKey, Use>,
-    /// Endpoints of closed GET streams that the table still counts; an endpoint is listed once for each stream.
-    unclosed: Vec<EndpointTag>,
     /// Streams without a place under the cap, by context id.
     without_place: Vec<u32>,
     /// The number of ticks so far.
@@ -137,11 +138,6 @@ impl InUse {
         used.leased || now.since(used.stamp) >= used.lifespans.grain()
     }
 
-    /// Notes that a GET stream is closed while the table still counts it.
-    pub fn note_unclosed(&mut self, endpoint: EndpointTag) {
-        self.unclosed.push(endpoint);
-    }
-
     /// The work of every tick: renews leases, and makes sessions of the streams whose `endpoint` event has not come
     /// in time. If the table fails, the next tick tries again.
     ///
@@ -153,43 +149,31 @@ impl InUse {
         mut failed: impl FnMut(&'static str, StoreError),
     ) -> Vec<EndpointTag> {
         self.ticks = self.ticks.wrapping_add(1);
-        if let Err(error) = table.keep_leases(now) {
-            failed("keep_leases", error);
-        }
-        self.close_streams(table, now, &mut failed);
+        self.open_streams.keep(table, now, &mut failed);
         self.renew_leases(table, now, &mut failed);
         self.name_streams(table, now, &mut failed)
     }
 
-    /// Streams that must be closed, by context id: streams of sessions that have reached their lifetime, and streams
-    /// without a place. At most `most` of them; the next call returns others.
+    /// Streams that must be closed, by context id: streams of sessions that have reached their lifetime, streams
+    /// without a place, and streams that are as old as they may become. At most `most` of them; the next call returns others.
     pub fn to_close(&mut self, most: usize, now: Timestamp) -> Vec<u32> {
         let without_place = self.without_place.len().min(most);
         let mut streams: Vec<u32> = self.without_place.drain(..without_place).collect();
+        streams.extend(self.open_streams.take_old(most - without_place, now));
+        let room = most - streams.len();
         let over = self
             .sessions
             .values()
             .filter(|used| used.lifespans.are_over(used.opened, now));
         let contexts = over.flat_map(|used| core::iter::once(&used.first).chain(&used.others));
-        streams.extend(contexts.take(most - without_place));
+        // No stream is closed twice in one callback.
+        let others: Vec<u32> = contexts
+            .filter(|context| !streams.contains(context))
+            .take(room)
+            .copied()
+            .collect();
+        streams.extend(others);
         streams
-    }
-
-    /// Tells the table of the closed streams that it still counts.
-    fn close_streams<S: Store>(
-        &mut self,
-        table: &Table<S>,
-        now: Timestamp,
-        failed: &mut impl FnMut(&'static str, StoreError),
-    ) {
-        self.unclosed
-            .retain(|endpoint| match table.close_stream(*endpoint, now) {
-                Ok(()) => false,
-                Err(error) => {
-                    failed("close_stream", error);
-                    true
-                }
-            });
     }
 
     fn renew_leases<S: Store>(

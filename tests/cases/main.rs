@@ -56,6 +56,7 @@ topics! {
     sessionless_eras
     sessionless_messages
     store_failures
+    stream_caps
     streams
     strict_json_rpc
     unknown_ids

@@ -234,7 +234,14 @@ impl Player {
             match exchange.wants().request_body {
                 Interest::Nothing => {}
                 Interest::Part(max) => {
-                    exchange.glimpse(recorder, &part[..part.len().min(max)], last);
+                    let part = &part[..part.len().min(max)];
+                    if let Some(beginning) = exchange.glimpse(recorder, part, last) {
+                        let verdict = exchange.listen_late(&mut self.gate(), recorder, &beginning);
+                        recorder.tell(&verdict, "");
+                        if matches!(verdict, Verdict::Answer(_)) {
+                            return;
+                        }
+                    }
                 }
                 Interest::Whole(max) => {
                     held.extend_from_slice(part);
@@ -449,7 +456,7 @@ impl Player {
             // A reservation that could not be given back comes back at its deadline.
             self.store.be_refused(0);
             self.now = self.now.after(Duration::from_secs(3600));
-            self.table.keep_leases(self.now).unwrap();
+            self.table.keep_leases(&[], self.now).unwrap();
         }
         let (counts, _) = self.table.counts().unwrap();
         let streams: u32 = counts.endpoints.iter().map(|endpoint| endpoint.streams).sum();

@@ -1,6 +1,7 @@
 //! Records the results of an event.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use mcp_session_filter::answer::Answer;
 use mcp_session_filter::exchange::{Edit, Effects, Verdict};
@@ -26,6 +27,8 @@ pub(crate) struct Recorder {
     fields: Vec<String>,
     pub(crate) closes: Vec<String>,
     pub(crate) lets: Vec<String>,
+    /// How long streams were open that are over.
+    pub(crate) streamed: Vec<String>,
     pub(crate) facts: Facts,
     /// The revision under which a POST was counted.
     revision: Option<String>,
@@ -83,7 +86,7 @@ impl Recorder {
 
     /// Compares the record with what the step expects. The error says what differs.
     pub(crate) fn compare(&self, step: &Step) -> Result<(), String> {
-        let is_optional = |what: &str| matches!(what, "facts" | "gauges" | "revision");
+        let is_optional = |what: &str| matches!(what, "facts" | "gauges" | "revision" | "streamed");
         let expected = step.expected.iter().filter(|(what, _)| !is_optional(what));
         let expected: Vec<_> = expected.cloned().collect();
         let is_silent = |(what, rest): &(String, String)| what == "forwarded" && rest.is_empty();
@@ -93,6 +96,11 @@ impl Recorder {
         }
         if lines != expected {
             return Err(format!("expected {}, found {}", shown(&expected), shown(&lines)));
+        }
+        for (_, streamed) in step.expected.iter().filter(|(what, _)| what == "streamed") {
+            if *streamed != self.streamed.join(", ") {
+                return Err(format!("streamed {:?}, not {streamed}", self.streamed));
+            }
         }
         self.compare_revision(step)?;
         self.compare_facts(step)
@@ -172,6 +180,11 @@ impl Effects for Recorder {
 
     fn counts_moved(&mut self, _: usize) {
         self.counts_moved = true;
+    }
+
+    fn stream_closed(&mut self, site: usize, lived: Duration) {
+        assert_eq!(site, 0, "only the endpoint `mcp` has streams in cases");
+        self.streamed.push(format!("{}ms", lived.as_millis()));
     }
 
     fn note(&mut self, fact: Fact<'_>) {

@@ -18,7 +18,8 @@
 //! ```
 //!
 //! After an event, indented, its results. A result that is not written must not happen, with two exceptions: facts,
-//! gauges and the revision are compared only if they are written, and a request without a verdict is `forwarded`:
+//! gauges, the revision and ages of streams are compared only if they are written, and a request without a verdict is
+//! `forwarded`:
 //!
 //! ```text
 //!   held, forwarded                   the verdict: `forwarded`, `forwarded without id`, `untouched`, `429`
@@ -35,6 +36,7 @@
 //!   lets a, b                         streams whose answers the tick lets go
 //!   failed reserve                    operations that the store failed
 //!   revision 2025-06-18               under which a POST is counted
+//!   streamed 250ms                    how long streams were open that are over now
 //!   facts mcp.outcome=forwarded       what is known of the request so far; `-` is nothing
 //!   gauges active=1 b.active=0 vm.reserved=0
 //! ```

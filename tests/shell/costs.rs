@@ -297,7 +297,7 @@ fn a_get_of_a_live_session_counts_its_stream() {
     bill_of_get(&live(BY_HEAD)).is("
         head: clock_time_get 1, get_map 1, get_shared_data 1
         answer: clock_time_get 1, get_map 1, get_metric 2, get_shared_data 3, record_metric 8, set_shared_data 1
-        end: clock_time_get 1, get_metric 2, get_shared_data 3, record_metric 8, set_shared_data 1
+        end: clock_time_get 1, get_metric 2, get_shared_data 3, record_metric 9, set_shared_data 1
     ");
 }
 
@@ -306,8 +306,57 @@ fn a_get_of_a_live_session_with_all_filter_state() {
     bill_of_get(&live(ALL_KEYS)).is("
         head: clock_time_get 1, get_map 1, get_shared_data 1, set_property 3
         answer: clock_time_get 1, get_map 1, get_metric 2, get_shared_data 3, record_metric 8, set_shared_data 1
-        end: clock_time_get 1, get_metric 2, get_shared_data 3, record_metric 8, set_shared_data 1
+        end: clock_time_get 1, get_metric 2, get_shared_data 3, record_metric 9, set_shared_data 1
     ");
+}
+
+const CAPPED: &str =
+    r#"{"filter_state": [], "endpoints": [{"name": "mcp", "path": "/mcp", "max_streams": 1}]}"#;
+const CAPPED_FOR_EACH: &str = r#"{"filter_state": [], "endpoints": [{"name": "mcp", "path": "/mcp",
+    "max_streams_per_principal": 1, "principal": [{"source_address": true}], "bind_sessions": false}]}"#;
+
+/// The write is at the head instead of at the answer.
+#[test]
+fn a_get_under_a_cap_costs_what_a_get_without_one_does() {
+    bill_of_get(&live(CAPPED)).is("
+        head: clock_time_get 1, get_map 1, get_metric 2, get_shared_data 4, record_metric 8, set_shared_data 1
+        answer: clock_time_get 1, get_map 1
+        end: clock_time_get 1, get_metric 2, get_shared_data 3, record_metric 9, set_shared_data 1
+    ");
+}
+
+#[test]
+fn a_get_under_a_cap_of_its_principal_reads_and_writes_a_book_too() {
+    bill_of_get(&live(CAPPED_FOR_EACH)).is("
+        head: clock_time_get 1, get_map 1, get_metric 2, get_property 1, get_shared_data 5, record_metric 8, set_shared_data 2
+        answer: clock_time_get 1, get_map 1
+        end: clock_time_get 1, get_metric 2, get_shared_data 4, record_metric 9, set_shared_data 2
+    ");
+}
+
+#[test]
+fn a_get_that_is_refused_reads_the_ledger_and_writes_nothing() {
+    let worker = live(CAPPED);
+    let open = worker.stream();
+    open.request(head("GET", &[]), true);
+    let stream = worker.stream();
+    let mut bill = Bill::new(&worker);
+    stream.request(head("GET", &[("mcp-session-id", "s")]), true);
+    bill.step("head and own answer");
+    stream.close();
+    bill.step("end");
+    bill.is("
+        head and own answer: clock_time_get 1, get_map 2, get_shared_data 2, increment_metric 1, send_local_response 1
+        end: none
+    ");
+}
+
+#[test]
+fn a_post_of_a_live_session_costs_the_same_where_streams_are_capped() {
+    assert_eq!(
+        bill_of_post(&live(CAPPED)).text,
+        bill_of_post(&live(BY_HEAD)).text
+    );
 }
 
 #[test]
@@ -480,7 +529,7 @@ fn a_stream_of_http_sse_is_looked_at_until_it_names_its_session() {
         head of a post: clock_time_get 1, get_map 1, get_shared_data 1, increment_metric 1
         its body and its answer: get_map 1
         its end: none
-        end: clock_time_get 1, get_metric 2, get_shared_data 5, increment_metric 1, record_metric 9, set_shared_data 3
+        end: clock_time_get 1, get_metric 2, get_shared_data 5, increment_metric 1, record_metric 10, set_shared_data 3
     ");
 }
 

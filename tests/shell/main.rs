@@ -27,5 +27,6 @@ mod method_headers;
 mod refused_kinds;
 mod requests;
 mod sequences;
+mod streams;
 mod terminate;
 mod workers;

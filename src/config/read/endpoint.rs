@@ -1,6 +1,6 @@
 //! Reads one entry of `endpoints`.
 
-use crate::config::bounds::{DURATION, REQUEST_BYTES, RETRY_AFTER, SESSIONS, SESSIONS_PER_PRINCIPAL};
+use crate::config::bounds::{CAP_OR_NONE, DURATION, REQUEST_BYTES, RETRY_AFTER, SESSIONS};
 use crate::config::duration::Words;
 use crate::config::located::Located;
 use crate::config::object::Object;
@@ -10,7 +10,7 @@ use crate::endpoint::{
     Transport, UnknownSession,
 };
 
-use super::{VmCap, lost_session, principal, terminate_upstream};
+use super::{VmCap, lost_session, principal, streams, terminate_upstream};
 
 const UNKNOWN_SESSION: [(&str, UnknownSession); 2] = [
     ("adopt", UnknownSession::Adopt),
@@ -39,6 +39,7 @@ pub(super) fn endpoint(at: &Located<'_>, vm: VmCap, overlaps: &mut Overlaps) -> 
         bodies(&object, &mut endpoint);
         termination(&object, &mut endpoint);
         lost_session::lost_session(&object, &mut endpoint);
+        streams::streams(&object, &mut endpoint);
         object.finish();
     }
     endpoint
@@ -148,15 +149,20 @@ fn caps(object: &Object<'_, '_>, endpoint: &mut Endpoint, vm: VmCap) {
 }
 
 /// Zero means no cap.
-fn quota(at: &Located<'_>) -> Option<Option<u32>> {
-    let sessions = at.whole_number(SESSIONS_PER_PRINCIPAL)?;
-    Some((sessions > 0).then_some(sessions))
+pub(super) fn quota(at: &Located<'_>) -> Option<Option<u32>> {
+    let most = at.whole_number(CAP_OR_NONE)?;
+    Some((most > 0).then_some(most))
+}
+
+/// Whether the endpoint names no source of the caller's identity, not even a wrong one.
+pub(super) fn has_no_principal(object: &Object<'_, '_>) -> bool {
+    object
+        .get("principal")
+        .is_none_or(|at| at.as_items().is_some_and(|sources| sources.is_empty()))
 }
 
 fn principals(object: &Object<'_, '_>, endpoint: &mut Endpoint) {
-    let nobody = object
-        .get("principal")
-        .is_none_or(|at| at.as_items().is_some_and(|sources| sources.is_empty()));
+    let nobody = has_no_principal(object);
     object.set("principal", &mut endpoint.principal, principal::sources);
     endpoint.bind_sessions = !endpoint.principal.is_empty();
     object.set("bind_sessions", &mut endpoint.bind_sessions, Located::flag);

@@ -32,6 +32,8 @@ impl Text {
             name: (*name).to_owned(),
             max_sessions: *cap,
             quota: None,
+            max_streams: None,
+            max_streams_per_principal: None,
             lifespans: Lifespans {
                 idle: Some(secs(600)),
                 ..Lifespans::default()
@@ -114,7 +116,7 @@ impl Process {
         for Thread { table, roots } in &mut self.threads {
             for root in roots {
                 all.push(table.restore(root, now).unwrap().unwrap());
-                table.keep_leases(now).unwrap();
+                table.keep_leases(&[], now).unwrap();
             }
         }
         all

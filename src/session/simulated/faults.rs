@@ -260,7 +260,7 @@ fn a_place_that_was_reaped_is_not_given_back_again() {
     let (slow, other) = (world.worker(1), world.worker(2));
     let late = world.reserve(&slow, new()).unwrap().unwrap();
     world.advance(TIMEOUT);
-    other.keep_leases(world.now()).unwrap();
+    other.keep_leases(&[], world.now()).unwrap();
     let _kept = world.reserve(&slow, new()).unwrap().unwrap();
     slow.release(late).unwrap();
     assert_eq!(world.counts().reserved, 1);

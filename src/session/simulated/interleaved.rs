@@ -61,7 +61,11 @@ fn run(scheduler: impl Scheduler + 'static, scene: fn()) {
 
 pub(super) fn stage() -> World {
     static BASE: OnceLock<World> = OnceLock::new();
-    let base = BASE.get_or_init(|| World::new(settings(4, 3, 3)));
+    on_stage(BASE.get_or_init(|| World::new(settings(4, 3, 3))))
+}
+
+/// A copy of the world in which workers take turns.
+pub(super) fn on_stage(base: &World) -> World {
     let mut world = base.fork();
     // `shuttle` may switch to another worker at each call.
     let switch = AtomicBool::default();

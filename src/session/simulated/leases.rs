@@ -259,20 +259,3 @@ fn a_use_writes_only_when_the_stored_stamp_is_a_second_old() {
     world.use_session(&worker, long()).unwrap();
     assert_ne!(world.shared.memory.value(bucket), before);
 }
-
-#[test]
-fn streams_of_a_dead_worker_are_forgotten_and_those_of_a_live_one_are_not() {
-    let (world, [live, dead]) = world();
-    for worker in [&live, &dead] {
-        worker.open_stream(long().tag(), world.now()).unwrap();
-    }
-    let streams = || world.counts().endpoints[0].streams;
-    assert_eq!(streams(), 2);
-    for _ in 0..20 {
-        world.advance(secs(5));
-        live.keep_leases(world.now()).unwrap();
-    }
-    assert_eq!(streams(), 1);
-    live.close_stream(long().tag(), world.now()).unwrap();
-    assert_eq!(streams(), 0);
-}

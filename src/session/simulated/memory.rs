@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::super::testing::{Handle, Memory, SharedData};
 use super::super::values::bucket::Bucket;
-use super::super::values::ledger::{Leased, Ledger};
+use super::super::values::ledger::Ledger;
 use super::*;
 
 /// The state that all workers share: the values, the clock, and whether the audit is on.
@@ -142,6 +142,11 @@ impl Audit {
                 endpoint.active + endpoint.reserved <= endpoint.settings.max_sessions,
                 "over the cap: {endpoint:?}"
             );
+            let max_streams = endpoint.settings.max_streams.unwrap_or(u32::MAX);
+            assert!(
+                endpoint.streams <= max_streams,
+                "over the cap of streams: {endpoint:?}"
+            );
         }
     }
 }
@@ -163,12 +168,7 @@ fn the_audit_sees_a_record_that_is_not_counted() {
     let forgets = |ledger: &mut Ledger| {
         ledger.uncount_session(ids(0)[0].tag(), 0);
         ledger.uncount_session(ids(0)[0].tag(), 1);
-        ledger.lease(
-            Leased::Streams,
-            RootTag::from_random(1),
-            ids(0)[0].tag(),
-            Timestamp::NEVER,
-        );
+        ledger.set_streams(RootTag::from_random(1), ids(0)[0].tag(), 1, Timestamp::NEVER);
         table::Change::Write(())
     };
     let caught = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| worker.update_ledger(forgets)));

@@ -150,7 +150,7 @@ impl Stage {
 
     pub(super) fn assert_nothing_stays_reserved(&self) {
         self.world.advance(TIMEOUT);
-        self.workers[1].keep_leases(self.world.now()).unwrap();
+        self.workers[1].keep_leases(&[], self.world.now()).unwrap();
         assert_eq!(self.world.counts().reserved, 0);
     }
 }

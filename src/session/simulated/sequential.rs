@@ -130,13 +130,19 @@ impl Model {
             Step::Lose(worker, name) => self.end(worker, name, EndReason::UpstreamGone),
             Step::OpenStream(worker, endpoint) => {
                 let tag = ids(endpoint)[0].tag();
-                self.workers[worker].open_stream(tag, self.world.now()).unwrap();
-                self.streams[worker][endpoint] += 1;
+                let count = self.streams[worker][endpoint] + 1;
+                self.workers[worker]
+                    .set_streams(tag, count, self.world.now())
+                    .unwrap();
+                self.streams[worker][endpoint] = count;
             }
             Step::CloseStream(worker, endpoint) => {
                 let tag = ids(endpoint)[0].tag();
-                self.workers[worker].close_stream(tag, self.world.now()).unwrap();
-                self.streams[worker][endpoint] = self.streams[worker][endpoint].saturating_sub(1);
+                let count = self.streams[worker][endpoint].saturating_sub(1);
+                self.workers[worker]
+                    .set_streams(tag, count, self.world.now())
+                    .unwrap();
+                self.streams[worker][endpoint] = count;
             }
             Step::Advance(secs) => self.advance(secs),
             Step::Sweep(worker) => self.sweep(worker),
@@ -319,8 +325,9 @@ impl Model {
             let tick = seconds.min(20);
             self.world.advance(secs(tick));
             seconds -= tick;
-            for worker in &self.workers {
-                worker.keep_leases(self.world.now()).unwrap();
+            for (worker, counts) in self.workers.iter().zip(&self.streams) {
+                let streams = [0, 1].map(|endpoint| (ids(endpoint)[0].tag(), counts[endpoint]));
+                worker.keep_leases(&streams, self.world.now()).unwrap();
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::session::store::{Key, SetError, Store, StoreError, Value};
 use crate::session::time::Timestamp;
 use crate::session::values::bucket::{Bucket, Entry};
 use crate::session::values::delete_request::DeleteRequest;
-use crate::session::values::ledger::{Leased, Reservation};
+use crate::session::values::ledger::Reservation;
 use crate::session::values::record::{IdDigest, Leaseholders, Owner, Session, SessionKey};
 
 /// A session to enter.
@@ -253,12 +253,7 @@ impl<S: Store> Table<S> {
                 return Change::Write(taken.counted);
             }
             let kept = taken.reservation.as_ref().is_some_and(|reservation| {
-                ledger.give_back(
-                    Leased::Reservations,
-                    self.root,
-                    reservation.endpoint,
-                    reservation.until,
-                )
+                ledger.give_back(self.root, reservation.endpoint, reservation.until)
             });
             if !kept {
                 ledger.reap(session.opened);

@@ -31,12 +31,12 @@ const CHECKED_AT_ONCE: usize = 128;
 /// The sweep compares a book with the table this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
-/// How many sessions and reservations a principal may have at an endpoint.
+/// How many sessions and reservations, or how many open streams, a principal may have at an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
     /// The principal.
     pub owner: Owner,
-    /// `max_sessions_per_principal`.
+    /// `max_sessions_per_principal` or `max_streams_per_principal`.
     pub limit: u32,
 }
 
@@ -287,7 +287,7 @@ impl<S: Store> Table<S> {
     }
 
     /// Changes a principal's book. Tries again while other workers change it at the same time.
-    fn update_book(
+    pub(super) fn update_book(
         &self,
         book_owner: BookOwner,
         change: &mut dyn FnMut(&mut Book) -> Result<Change<bool>, StoreError>,

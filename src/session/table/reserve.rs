@@ -1,13 +1,13 @@
-//! Reservations for initializations, and open GET streams: the leases of a root in the ledger.
+//! Reservations for initializations: leases of a root in the ledger.
 
 use core::time::Duration;
 
 use super::quota::Quota;
 use super::{Change, Table};
-use crate::session::settings::{EndpointTag, LEASE_FLOOR};
+use crate::session::settings::EndpointTag;
 use crate::session::store::{Store, StoreError};
 use crate::session::time::Timestamp;
-use crate::session::values::ledger::{Leased, Refusal, Reservation};
+use crate::session::values::ledger::{Refusal, Reservation};
 
 impl<S: Store> Table<S> {
     /// Makes a reservation that lasts for `timeout` at most. If there is a quota, the principal's book comes first,
@@ -59,7 +59,7 @@ impl<S: Store> Table<S> {
                     Change::Nothing(Err(refusal))
                 };
             }
-            match ledger.lease(Leased::Reservations, self.root, endpoint, until) {
+            match ledger.lease(self.root, endpoint, until) {
                 true => Change::Write(Ok(Reservation {
                     endpoint,
                     until,
@@ -76,12 +76,7 @@ impl<S: Store> Table<S> {
     /// [`StoreError`] if the ledger cannot be read or written; the reservation then comes back at its deadline.
     pub fn release(&self, reservation: Reservation) -> Result<(), StoreError> {
         self.update_ledger(|ledger| {
-            match ledger.give_back(
-                Leased::Reservations,
-                self.root,
-                reservation.endpoint,
-                reservation.until,
-            ) {
+            match ledger.give_back(self.root, reservation.endpoint, reservation.until) {
                 true => Change::Write(()),
                 false => Change::Nothing(()),
             }
@@ -90,48 +85,5 @@ impl<S: Store> Table<S> {
             Some(owner) => self.strike_reservation(reservation.endpoint, owner, reservation.until),
             None => Ok(()),
         }
-    }
-
-    /// Counts an open GET stream.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the ledger cannot be read or written.
-    pub fn open_stream(&self, endpoint: EndpointTag, now: Timestamp) -> Result<(), StoreError> {
-        self.update_ledger(|ledger| {
-            match ledger.lease(Leased::Streams, self.root, endpoint, now.after(2 * LEASE_FLOOR)) {
-                true => Change::Write(()),
-                false => Change::Nothing(()),
-            }
-        })
-    }
-
-    /// Takes an open GET stream off the count.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the ledger cannot be read or written; the count is then right at the lease's end.
-    pub fn close_stream(&self, endpoint: EndpointTag, now: Timestamp) -> Result<(), StoreError> {
-        self.update_ledger(
-            |ledger| match ledger.give_back(Leased::Streams, self.root, endpoint, now) {
-                true => Change::Write(()),
-                false => Change::Nothing(()),
-            },
-        )
-    }
-
-    /// Called once a tick: drops the leases of dead roots, and renews those of this root.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the ledger cannot be read or written.
-    pub fn keep_leases(&self, now: Timestamp) -> Result<(), StoreError> {
-        let (before, until) = (now.after(LEASE_FLOOR), now.after(2 * LEASE_FLOOR));
-        self.update_ledger(|ledger| {
-            let renewed = ledger.renew(Leased::Streams, self.root, before, until);
-            let reaped = ledger.reap(now);
-            if renewed || reaped {
-                Change::Write(())
-            } else {
-                Change::Nothing(())
-            }
-        })
     }
 }

@@ -2,15 +2,17 @@
 //!
 //! ```text
 //! books   = version:u8 used:u32 book* padding
-//! book    = owner:8 endpoint:4 checked:5 places:u16 sessions:u32 place{places} key:8{sessions}
+//! book    = owner:8 endpoint:4 checked:5 places:u16 streams:u16 sessions:u32 place{places} stream{streams}
+//!           key:8{sessions}
 //! place   = until:5 count:u32
+//! stream  = root:4 until:5 count:u32
 //! ```
 //!
-//! A `place` is a number of reservations with one deadline. A malformed book ends the value: the books after it are
+//! A `place` is a number of reservations with one deadline, and a `stream` the number of streams of one root. A malformed book ends the value: the books after it are
 //! lost.
 
 use super::codec::{Reader, timestamp_bytes};
-use super::record::{Owner, ShortKey};
+use super::record::{Owner, RootTag, ShortKey};
 use crate::session::settings::EndpointTag;
 use crate::session::store::{LAYOUT, PRINCIPALS, StoreError};
 use crate::session::time::Timestamp;
@@ -35,13 +37,22 @@ impl BookOwner {
     }
 }
 
-/// The reservations and sessions of one principal at one endpoint.
+/// How many of the principal's streams one root has, until a deadline that the root renews.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Streams {
+    root: RootTag,
+    until: Timestamp,
+    count: u32,
+}
+
+/// The reservations, streams and sessions of one principal at one endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::session) struct Book {
     pub(in crate::session) book_owner: BookOwner,
     /// When its sessions were last compared with the table.
     pub(in crate::session) checked: Timestamp,
     reservations: Vec<(Timestamp, u32)>,
+    streams: Vec<Streams>,
     /// The sessions; those that were compared longest ago come first.
     pub(in crate::session) sessions: Vec<ShortKey>,
 }
@@ -52,6 +63,7 @@ impl Book {
             book_owner,
             checked: Timestamp::default(),
             reservations: Vec::new(),
+            streams: Vec::new(),
             sessions: Vec::new(),
         }
     }
@@ -81,11 +93,30 @@ impl Book {
         true
     }
 
-    /// Drops reservations that have passed their deadline. Returns true if there were any.
+    /// Sets how many streams of the principal the root has.
+    pub(in crate::session) fn set_streams(&mut self, root: RootTag, count: u32, until: Timestamp) {
+        self.streams.retain(|streams| streams.root != root);
+        if count > 0 {
+            self.streams.push(Streams { root, until, count });
+        }
+    }
+
+    /// How many streams of the principal the other roots have.
+    pub(in crate::session) fn streams_of_others(&self, root: RootTag) -> u32 {
+        let others = self.streams.iter().filter(|streams| streams.root != root);
+        others.map(|streams| streams.count).fold(0, u32::saturating_add)
+    }
+
+    /// Drops reservations and streams that have passed their deadline. Returns true if there were any.
     pub(in crate::session) fn reap(&mut self, now: Timestamp) -> bool {
-        let before = self.reservations.len();
+        let before = (self.reservations.len(), self.streams.len());
         self.reservations.retain(|(until, _)| now < *until);
-        self.reservations.len() != before
+        self.streams.retain(|streams| now < streams.until);
+        (self.reservations.len(), self.streams.len()) != before
+    }
+
+    fn is_empty(&self) -> bool {
+        self.reservations.is_empty() && self.streams.is_empty() && self.sessions.is_empty()
     }
 
     /// Whether the session is listed.
@@ -104,8 +135,9 @@ impl Book {
             endpoint: EndpointTag::from_bytes(reader.array()?),
         };
         let checked = reader.timestamp()?;
-        let (reservations, sessions) = (reader.u16()?, reader.u32()?);
+        let (reservations, streams, sessions) = (reader.u16()?, reader.u16()?, reader.u32()?);
         let mut reservations = Reader::new(reader.bytes(usize::from(reservations) * PLACE_LEN)?);
+        let mut streams = Reader::new(reader.bytes(usize::from(streams) * STREAMS_LEN)?);
         let keys = reader.bytes(usize::try_from(sessions).ok()?.checked_mul(ShortKey::LEN)?)?;
         let (keys, _) = keys.as_chunks::<{ ShortKey::LEN }>();
         let reservation = || Some((reservations.timestamp()?, reservations.u32()?));
@@ -113,21 +145,27 @@ impl Book {
             book_owner,
             checked,
             reservations: core::iter::from_fn(reservation).collect(),
+            streams: core::iter::from_fn(|| Streams::read(&mut streams)).collect(),
             sessions: keys.iter().copied().map(ShortKey).collect(),
         })
     }
 
     fn write(&self, out: &mut Vec<u8>) {
         let reservations = u16::try_from(self.reservations.len()).unwrap_or(u16::MAX);
+        let streams = u16::try_from(self.streams.len()).unwrap_or(u16::MAX);
         let sessions = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
         out.extend_from_slice(&self.book_owner.owner.0.to_le_bytes());
         out.extend_from_slice(&self.book_owner.endpoint.to_bytes());
         out.extend_from_slice(&timestamp_bytes(self.checked));
         out.extend_from_slice(&reservations.to_le_bytes());
+        out.extend_from_slice(&streams.to_le_bytes());
         out.extend_from_slice(&sessions.to_le_bytes());
         for (until, count) in self.reservations.iter().take(usize::from(reservations)) {
             out.extend_from_slice(&timestamp_bytes(*until));
             out.extend_from_slice(&count.to_le_bytes());
+        }
+        for of_root in self.streams.iter().take(usize::from(streams)) {
+            of_root.write(out);
         }
         for key in &self.sessions {
             out.extend_from_slice(&key.0);
@@ -135,7 +173,24 @@ impl Book {
     }
 }
 
+impl Streams {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            root: RootTag::from_bits(reader.u32()?),
+            until: reader.timestamp()?,
+            count: reader.u32()?,
+        })
+    }
+
+    fn write(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.root.bits().to_le_bytes());
+        out.extend_from_slice(&timestamp_bytes(self.until));
+        out.extend_from_slice(&self.count.to_le_bytes());
+    }
+}
+
 const PLACE_LEN: usize = 5 + 4;
+const STREAMS_LEN: usize = 4 + 5 + 4;
 
 /// The books in one value, without padding.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,7 +240,7 @@ impl Books {
         if let Some(at) = self.at(book.book_owner) {
             self.0.drain(at);
         }
-        if book.count() > 0 {
+        if !book.is_empty() {
             book.write(&mut self.0);
         }
     }
@@ -223,11 +278,12 @@ impl Books {
             endpoint: EndpointTag::from_bytes(reader.array()?),
         };
         reader.timestamp()?;
-        let (reservations, sessions) = (usize::from(reader.u16()?), usize::try_from(reader.u32()?).ok()?);
+        let (reservations, streams) = (usize::from(reader.u16()?), usize::from(reader.u16()?));
+        let sessions = usize::try_from(reader.u32()?).ok()?;
         reader.bytes(
             sessions
                 .checked_mul(ShortKey::LEN)?
-                .checked_add(reservations * PLACE_LEN)?,
+                .checked_add(reservations * PLACE_LEN + streams * STREAMS_LEN)?,
         )?;
         Some((book_owner, start + before - reader.remaining()))
     }
@@ -272,6 +328,8 @@ mod tests {
         placed.add_reservation(at(9));
         placed.add_reservation(at(9));
         placed.add_reservation(at(10));
+        placed.set_streams(RootTag::from_bits(1), 2, at(11));
+        placed.set_streams(RootTag::from_bits(2), 3, at(12));
         let mut books = Books::empty();
         books.put(&book(1, 40));
         books.put(&placed);
@@ -292,6 +350,23 @@ mod tests {
             assert!(!book.take_reservation(at(9)), "given back twice");
             books.put(&book);
         }
+        assert_eq!(books, Books::empty());
+    }
+
+    #[test]
+    fn the_streams_of_a_root_are_what_it_said_last_until_their_deadline() {
+        let (one, other) = (RootTag::from_bits(1), RootTag::from_bits(2));
+        let mut book = book(1, 0);
+        book.set_streams(one, 2, at(8));
+        book.set_streams(one, 5, at(9));
+        assert_eq!((book.streams_of_others(other), book.count()), (5, 0));
+        assert_eq!(book.streams_of_others(one), 0);
+        let mut books = Books::empty();
+        books.put(&book);
+        assert_eq!(books.all(), [book.clone()]);
+        assert!(!book.reap(at(8)));
+        assert!(book.reap(at(9)));
+        books.put(&book);
         assert_eq!(books, Books::empty());
     }
 

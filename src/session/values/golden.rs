@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::book::{BookOwner, Books};
 use super::bucket::Bucket;
 use super::delete_request::DeleteRequest;
-use super::ledger::{Leased, Ledger};
+use super::ledger::Ledger;
 use super::record::{IdDigest, Leaseholders, Owner, RootTag, Session, SessionKey, ShortKey};
 use super::tombstone::{Remembered, Tombstone};
 use super::upstream_delete::PendingDelete;
@@ -176,6 +176,7 @@ fn a_book() {
     book.checked = at(3);
     book.add_reservation(at(9));
     book.add_reservation(at(9));
+    book.set_streams(RootTag::from_bits(0x0a0b_0c0d), 4, at(8));
     book.sessions = vec![ShortKey([0xaa; 8]), ShortKey([0xbb; 8])];
     books.put(&book);
     let book = [
@@ -183,9 +184,13 @@ fn a_book() {
         ENDPOINT,
         "0300000000",
         "0100",
+        "0100",
         "02000000",
         "0900000000",
         "02000000",
+        "0d0c0b0a",
+        "0800000000",
+        "04000000",
         "aaaaaaaaaaaaaaaa",
         "bbbbbbbbbbbbbbbb",
     ];
@@ -200,12 +205,8 @@ fn a_ledger() {
     let groups = "00".repeat(22 * 64);
     assert_bytes(&ledger.to_value(), &["02", "00", "00", &groups, "00", "0000"]);
     ledger.add_session(endpoint, 0, at(5));
-    ledger.lease(
-        Leased::Streams,
-        RootTag::from_bits(0x0a0b_0c0d),
-        endpoint,
-        at(0x01_0203_0405),
-    );
+    let root = RootTag::from_bits(0x0a0b_0c0d);
+    ledger.set_streams(root, endpoint, 1, at(0x01_0203_0405));
     let (mut group, row) = ("00".repeat(22 * 64), "00000000".repeat(63));
     // The first group: its change is counted, and it is due already.
     group.replace_range(22..26, "0100");
@@ -217,6 +218,8 @@ fn a_ledger() {
         &[
             ENDPOINT,
             "00",
+            "00000000",
+            "00000000",
             "00000000",
             "00000000",
             idle,

@@ -12,8 +12,7 @@ use self::configurations::Entry;
 pub use self::configurations::{DEFAULT_VM_LIMIT, Kept};
 use self::groups::Group;
 pub(in crate::session) use self::groups::{Claim, GROUP_LEN, GROUPS, GroupTally};
-pub(in crate::session) use self::leases::Leased;
-use self::leases::Leases;
+use self::leases::{Leased, Leases};
 use super::record::{Owner, RootTag};
 use crate::session::settings::{EndpointSettings, EndpointTag, Lifespans};
 use crate::session::store::BUCKETS;
@@ -78,7 +77,7 @@ pub struct EndpointCounts {
     pub active: u32,
     /// Reservations.
     pub reserved: u32,
-    /// Open GET streams.
+    /// Open streams, and those asked for under a cap.
     pub streams: u32,
 }
 
@@ -149,43 +148,74 @@ impl Ledger {
         full.then_some(Refusal::Capacity)
     }
 
-    /// Counts one more reservation or stream of `root` until `until`. Returns false if the table of leases is full.
+    /// Counts one more reservation of `root` until `until`. Returns false if the table of leases is full.
     pub(in crate::session) fn lease(
         &mut self,
-        leased: Leased,
         root: RootTag,
         endpoint: EndpointTag,
         until: Timestamp,
     ) -> bool {
         self.row_or_new(endpoint);
-        self.leases.add(leased, root, endpoint, until)
+        self.leases.add(root, endpoint, until)
     }
 
     /// Gives back what [`Ledger::lease`] counted. Returns false if it is gone.
     pub(in crate::session) fn give_back(
         &mut self,
-        leased: Leased,
         root: RootTag,
         endpoint: EndpointTag,
         until: Timestamp,
     ) -> bool {
-        self.leases.take(leased, root, endpoint, until)
+        self.leases.take(root, endpoint, until)
+    }
+
+    /// Sets how many streams `root` has at `endpoint`. Returns false if the table of leases is full.
+    pub(in crate::session) fn set_streams(
+        &mut self,
+        root: RootTag,
+        endpoint: EndpointTag,
+        count: u32,
+        until: Timestamp,
+    ) -> bool {
+        self.row_or_new(endpoint);
+        self.leases.set_streams(root, endpoint, count, until)
+    }
+
+    /// Whether `root` may have `count` streams at `endpoint`, beside those of the other roots.
+    pub(in crate::session) fn has_room_for_streams(
+        &self,
+        root: RootTag,
+        endpoint: EndpointTag,
+        count: u32,
+    ) -> bool {
+        let limit = self.row(endpoint).and_then(|row| row.settings.max_streams);
+        limit.is_none_or(|limit| {
+            let others = self.leases.streams_of_others(root, endpoint);
+            others.saturating_add(count) <= limit
+        })
+    }
+
+    /// Takes over all that `root` says of its streams, and renews what ends before `before`. Returns true if anything
+    /// changed.
+    pub(in crate::session) fn keep_streams(
+        &mut self,
+        root: RootTag,
+        streams: &[(EndpointTag, u32)],
+        before: Timestamp,
+        until: Timestamp,
+    ) -> bool {
+        let mut changed = self.leases.drop_streams_unless(root, streams);
+        for (endpoint, count) in streams {
+            if !self.leases.has_streams(root, *endpoint, *count, before) {
+                changed |= self.set_streams(root, *endpoint, *count, until);
+            }
+        }
+        changed
     }
 
     /// Drops leases that have passed their deadline. Returns true if there were any.
     pub(in crate::session) fn reap(&mut self, now: Timestamp) -> bool {
         self.leases.reap(now)
-    }
-
-    /// Renews the leases of `root` that end before `before`. Returns true if anything changed.
-    pub(in crate::session) fn renew(
-        &mut self,
-        leased: Leased,
-        root: RootTag,
-        before: Timestamp,
-        until: Timestamp,
-    ) -> bool {
-        self.leases.renew(leased, root, before, until)
     }
 
     /// Counts one more session in `group`, which is now due at `due` or before.
@@ -334,6 +364,8 @@ impl Row {
             name,
             max_sessions: 0,
             quota: None,
+            max_streams: None,
+            max_streams_per_principal: None,
             lifespans: Lifespans::OF_UNNAMED,
             evict_after: Duration::ZERO,
         };

@@ -213,7 +213,8 @@ impl Hostile {
                 Interest::Part(max) => {
                     let part = &part[..part.len().min(max)];
                     core.run(&self.configured, now, |_, heard| {
-                        exchange.glimpse(heard, part, rest.is_empty());
+                        let beginning = exchange.glimpse(heard, part, rest.is_empty());
+                        assert_eq!(beginning, None, "streams are not capped here");
                     });
                 }
                 Interest::Whole(_) => {

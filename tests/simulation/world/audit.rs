@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use mcp_session_filter::answer::Reason;
 use mcp_session_filter::endpoint::UnknownSession;
 use mcp_session_filter::session::{Counts, EndpointCounts, RootTag, Table};
 
@@ -90,12 +91,14 @@ impl World {
         before: Before,
         outcome: Outcome,
     ) {
+        self.note_asked(stream, request, &outcome);
         let Outcome {
             heard,
             letting,
             is_read,
         } = outcome;
         stream.takes_no_id = request.takes_no_id(is_read);
+        let by_stream = u32::from(stream.is_counted);
         self.note(number, &heard);
         let calm = before.is_calm && heard.failed.is_empty();
         self.assert_few_calls(calm, before.calls);
@@ -124,13 +127,18 @@ impl World {
                     "the id of an ended session was let in: {request:?}"
                 );
                 stream.unknown = stream.is_adoptable().then_some(id);
-                self.enter_place(stream, &heard);
+                self.enter_place(stream, &heard, by_stream);
             }
             (Letting::In, None) => {
-                self.enter_place(stream, &heard);
+                self.enter_place(stream, &heard, by_stream);
                 assert!(!request.is_head_of_stream(), "HEAD was let in: {request:?}");
                 let is_without = request.needs_a_place(is_read) && stream.place.is_none();
                 assert!(!(calm && is_without), "let in without a place: {request:?}");
+            }
+            (Letting::Refused(429), _) if heard.rejected == Some(Reason::Streams) => {
+                if calm {
+                    self.check_refused_stream(stream.site, &before);
+                }
             }
             (Letting::Refused(429), _) => {
                 let counts = before.counts.filter(|_| calm);
@@ -141,6 +149,36 @@ impl World {
                 self.check_not_found(stream.site, id, &before, &heard)
             }
             (Letting::Refused(_), _) => {}
+        }
+    }
+
+    /// Checks the verdict on a request of which only the beginning of its message told that it asks for a stream.
+    pub(super) fn judged_late(
+        &mut self,
+        number: usize,
+        stream: &mut Stream,
+        request: &Request,
+        before: Before,
+        heard: Heard,
+        letting: Letting,
+    ) {
+        let outcome = Outcome {
+            heard,
+            letting,
+            is_read: true,
+        };
+        self.note_asked(stream, request, &outcome);
+        self.note(number, &outcome.heard);
+        let calm = before.is_calm && outcome.heard.failed.is_empty();
+        if calm && matches!(outcome.letting, Letting::Refused(_)) {
+            self.check_refused_stream(stream.site, &before);
+        }
+        // The reservation of a request without a session comes back with the refusal.
+        if matches!(outcome.letting, Letting::Refused(_)) {
+            let place = stream.place.take();
+            if !calm {
+                self.books.orphans.extend(place);
+            }
         }
     }
 
@@ -160,8 +198,8 @@ impl World {
     }
 
     /// Enters the reservation of a request that was let in, if it has made one.
-    fn enter_place(&self, stream: &mut Stream, heard: &Heard) {
-        if heard.counts_moved {
+    fn enter_place(&self, stream: &mut Stream, heard: &Heard, by_stream: u32) {
+        if heard.moves > by_stream {
             stream.place = Some(self.new_reservation(stream.site));
         }
     }
@@ -254,9 +292,11 @@ impl World {
             assert!(worker.core.in_use.borrow().len() <= worker.streams.len());
         }
         if self.books.disturbed {
+            self.audit_streams(None);
             return;
         }
         let counts = self.ledger_counts().unwrap();
+        self.audit_streams(Some(&counts));
         self.audit_caps(&counts);
         self.audit_reservations(&counts);
         if let Some(reported) = self.books.reported {
@@ -316,6 +356,7 @@ impl World {
             self.books.disturbed = false;
             self.books.strange_places_until = self.now + LONGEST_PLACE_MS;
             self.books.over_the_cap = true;
+            self.books.streams_over = true;
             self.books.last_used.clear();
             self.books.doubt_memory();
             for stream in self

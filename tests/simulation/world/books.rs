@@ -34,6 +34,8 @@ pub(super) struct Books {
     /// After the loss of the ledger there may be more sessions than the caps allow. Until enough of them have ended,
     /// no newcomer is let in.
     pub(super) over_the_cap: bool,
+    /// The same of open streams.
+    pub(super) streams_over: bool,
 }
 
 /// The state before an event.

@@ -1,5 +1,7 @@
 //! The effects of an event besides its verdict.
 
+use std::time::Duration;
+
 use mcp_session_filter::answer::Reason;
 use mcp_session_filter::exchange::Effects;
 use mcp_session_filter::session::{EndedSession, SessionKey, StoreError};
@@ -16,6 +18,9 @@ pub struct Heard {
     pub pending: Vec<(usize, SessionKey)>,
     pub failed: Vec<(&'static str, StoreError)>,
     pub counts_moved: bool,
+    /// How often they moved.
+    pub moves: u32,
+    pub streams_closed: u32,
 }
 
 impl Effects for Heard {
@@ -41,6 +46,11 @@ impl Effects for Heard {
 
     fn counts_moved(&mut self, _: usize) {
         self.counts_moved = true;
+        self.moves += 1;
+    }
+
+    fn stream_closed(&mut self, _: usize, _: Duration) {
+        self.streams_closed += 1;
     }
 
     fn note(&mut self, fact: Fact<'_>) {

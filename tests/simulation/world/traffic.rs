@@ -23,7 +23,9 @@ pub(super) struct Request {
 }
 
 const INITIALIZE: &[u8] = br#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}"#;
-const BODIES: [&[u8]; 7] = [
+const LISTEN: &[u8] = br#"{"jsonrpc":"2.0","id":5,"method":"subscriptions/listen","params":{}}"#;
+const BODIES: [&[u8]; 8] = [
+    LISTEN,
     INITIALIZE,
     INITIALIZE,
     br#"{"jsonrpc":"2.0","id":"x","method":"tools/call","params":{"name":"t"}}"#,
@@ -61,6 +63,8 @@ impl World {
             takes_no_id: false,
             answered: false,
             place: None,
+            asks: false,
+            is_counted: false,
             uses: None,
             unknown: None,
             is: None,
@@ -88,6 +92,7 @@ impl World {
             ("POST", true),
             ("GET", true),
             ("GET", true),
+            ("GET", false),
             ("DELETE", true),
             ("HEAD", false),
         ]);
@@ -110,7 +115,10 @@ impl World {
         let mut rest = request.body;
         let mut held = Vec::new();
         while !rest.is_empty() {
-            if self.choices.once_in(30) {
+            let is_looked_at = matches!(stream.exchange.wants().request_body, Interest::Part(_));
+            // Where a message is cut off, the world does not know whether the filter knows its method.
+            let is_whole = is_looked_at && request.body == LISTEN;
+            if !is_whole && self.choices.once_in(30) {
                 return;
             }
             let (part, left) = rest.split_at((1 + self.choices.below(64)).min(rest.len()));
@@ -122,9 +130,17 @@ impl World {
                     let part = &part[..part.len().min(max)];
                     let now = self.timestamp();
                     let exchange = &mut stream.exchange;
-                    core.run(&self.configured, now, |_, heard| {
-                        exchange.glimpse(heard, part, rest.is_empty());
+                    let before = self.before(number, request.site, None);
+                    let (late, heard) = core.run(&self.configured, now, |gate, heard| {
+                        let beginning = exchange.glimpse(heard, part, rest.is_empty())?;
+                        Some(letting(&exchange.listen_late(gate, heard, &beginning)))
                     });
+                    // The filter looks until it knows the method.
+                    let is_known = stream.exchange.wants().request_body == Interest::Nothing;
+                    stream.asks |= request.body == LISTEN && is_known;
+                    if let Some(letting) = late {
+                        self.judged_late(number, stream, request, before, heard, letting);
+                    }
                 }
                 Interest::Whole(_) => {
                     held.extend_from_slice(part);
@@ -204,6 +220,7 @@ impl World {
             Edit::DropSessionId => false,
             Edit::Close | Edit::Replace(_) => panic!("the head of an answer closes or replaces it"),
         };
+        Self::note_answered(stream, &answer);
         self.check_answer(number, stream, (own, &answer, passes), (&before, &heard));
         self.opened(number, stream, (own, &answer, passes), before, heard);
     }
@@ -302,8 +319,12 @@ impl Request {
         }
         if self.is_modern {
             fields.push(("mcp-protocol-version".to_owned(), b"2026-07-28".to_vec()));
-            fields.push(("mcp-method".to_owned(), b"tools/call".to_vec()));
-            fields.push(("mcp-name".to_owned(), b"t".to_vec()));
+            let (method, name) = match self.body {
+                LISTEN => (&b"subscriptions/listen"[..], None),
+                _ => (&b"tools/call"[..], Some(b"t".to_vec())),
+            };
+            fields.push(("mcp-method".to_owned(), method.to_vec()));
+            fields.extend(name.map(|name| ("mcp-name".to_owned(), name)));
         }
         fields
     }
@@ -333,6 +354,17 @@ impl Request {
     /// Whether some servers would open a stream for it and never close it.
     pub(super) fn is_head_of_stream(&self) -> bool {
         (self.site, self.verb) == (SSE, "HEAD")
+    }
+
+    /// Whether the filter knows that it asks for a stream: of a POST by its message or, where that is not read, by its
+    /// `Mcp-Method`.
+    pub(super) fn asks_for_stream(&self, is_read: bool) -> bool {
+        match (self.site, self.verb) {
+            (SSE, _) => false,
+            (_, "GET") => true,
+            (_, "POST") => self.body == LISTEN && (is_read || self.is_modern),
+            _ => false,
+        }
     }
 
     /// Whether every id comes off its answer.

@@ -69,6 +69,10 @@ pub struct Stream {
     pub takes_no_id: bool,
     pub answered: bool,
     pub place: Option<Place>,
+    /// It asks for a stream of streamable HTTP, as the filter knows.
+    pub asks: bool,
+    /// The worker counts it as such a stream.
+    pub is_counted: bool,
     /// The number of the session that the request uses.
     pub uses: Option<usize>,
     /// It carries this id, which the table did not hold.

@@ -4,13 +4,13 @@
 //! ledger        = version:u8 flags:u8 configurations:u8 configuration* group{64} rows:u8 row* leases:u16 lease*
 //! configuration = id:u64 flags:u8 loaded:5 until:5 limit:u32
 //! group         = flags:u8 due:5 claimed_until:5 changes:u16 recounted:5 bytes:u32
-//! row           = tag:4 flags:u8 limit:u32 quota:u32 idle:u64 lifetime:u64 evict_after:u64 loaded:5 named_until:5
-//!                 idle_from:5 name_len:u8 name active:u32{64}
+//! row           = tag:4 flags:u8 limit:u32 quota:u32 streams:u32 streams_of_principal:u32 idle:u64 lifetime:u64
+//!                 evict_after:u64 loaded:5 named_until:5 idle_from:5 name_len:u8 name active:u32{64}
 //! lease         = root:u32 endpoint:4 held:u8 until:5 count:u32
 //! ```
 //! Of the ledger's flags, 1 is `told_of_difference`; of a configuration's, 1 is `serves` and 2 says that it writes the
 //! limit; of a group's, 1 is `claimed` and 2 is `suspect`; of a row's, 1 is `evictable`. Lifespans are in milliseconds,
-//! 0 for none; a quota of 0 is none.
+//! 0 for none; a quota or a cap of streams of 0 is none.
 
 use core::time::Duration;
 
@@ -154,6 +154,7 @@ impl Row {
         let flags = reader.u8()?;
         let max_sessions = reader.u32()?;
         let quota = reader.u32()?;
+        let (max_streams, max_streams_per_principal) = (reader.u32()?, reader.u32()?);
         let lifespans = Lifespans {
             idle: read_lifespan(reader)?,
             lifetime: read_lifespan(reader)?,
@@ -172,6 +173,9 @@ impl Row {
                 name,
                 max_sessions,
                 quota: (quota > 0).then_some(quota),
+                max_streams: (max_streams > 0).then_some(max_streams),
+                max_streams_per_principal: (max_streams_per_principal > 0)
+                    .then_some(max_streams_per_principal),
                 lifespans,
                 evict_after,
             },
@@ -187,6 +191,8 @@ impl Row {
             name,
             max_sessions,
             quota,
+            max_streams,
+            max_streams_per_principal,
             lifespans,
             evict_after,
         } = &self.settings;
@@ -194,7 +200,9 @@ impl Row {
         out.extend_from_slice(&self.tag.to_bytes());
         out.push(if lifespans.evictable { Self::EVICTABLE } else { 0 });
         out.extend_from_slice(&max_sessions.to_le_bytes());
-        out.extend_from_slice(&quota.unwrap_or(0).to_le_bytes());
+        for cap in [quota, max_streams, max_streams_per_principal] {
+            out.extend_from_slice(&cap.unwrap_or(0).to_le_bytes());
+        }
         write_lifespan(out, lifespans.idle);
         write_lifespan(out, lifespans.lifetime);
         write_lifespan(out, Some(*evict_after));
@@ -259,6 +267,8 @@ mod tests {
             name: name.to_owned(),
             max_sessions: 9,
             quota: idle.map(|_| 3),
+            max_streams: idle.map(|_| 4),
+            max_streams_per_principal: idle.map(|_| 2),
             lifespans: Lifespans {
                 idle,
                 lifetime: None,
@@ -283,18 +293,8 @@ mod tests {
         }
         let root = RootTag::from_random(3);
         ledger.add_session(EndpointTag::of("a"), 63, Timestamp::from_millis(77));
-        ledger.lease(
-            Leased::Reservations,
-            root,
-            EndpointTag::of("b"),
-            Timestamp::from_millis(88),
-        );
-        ledger.lease(
-            Leased::Streams,
-            root,
-            EndpointTag::of("gone"),
-            Timestamp::from_millis(99),
-        );
+        ledger.lease(root, EndpointTag::of("b"), Timestamp::from_millis(88));
+        ledger.set_streams(root, EndpointTag::of("gone"), 3, Timestamp::from_millis(99));
         ledger.suspect(&[5]);
         ledger.claim(Timestamp::from_millis(66));
         ledger
