@@ -180,6 +180,8 @@ pub struct Exchange {
     /// Its message is a `subscriptions/listen`, as far as is known.
     listens: bool,
     open_stream: OpenStream,
+    /// The filter has answered the request itself.
+    is_refused: bool,
     /// The DELETE for the session that this request may begin, sent if the filter ends the session.
     delete_request: Option<DeleteRequest>,
     /// The filter must remove `Mcp-Session-Id` from the request.
@@ -253,6 +255,7 @@ impl Exchange {
             glimpse: None,
             listens: false,
             open_stream: OpenStream::None,
+            is_refused: false,
             delete_request: site.delete_request(head),
             drop_id: false,
             needs_plain_answer: false,
@@ -292,6 +295,8 @@ impl Exchange {
             (_, None) => Interest::Nothing,
         };
         let (answer_head, answer_body) = match &self.state {
+            // The head of the filter's own answer tells nothing.
+            _ if self.is_refused => (false, 0),
             State::Opening { .. } | State::Using(_) | State::Sessionless | State::StreamAsked(_) => (true, 0),
             State::Announcing(announcement) => (false, announcement.room()),
             State::Holding(_) | State::Streaming(..) | State::Over => (false, 0),
@@ -408,6 +413,7 @@ impl Exchange {
             self.state = State::Over;
         }
         self.validates = false;
+        self.is_refused = true;
         self.end_glimpse(effects);
         effects.count(self.site.index, Event::Rejected(reason));
         effects.note(Fact::Outcome(Some(reason)));

@@ -346,7 +346,7 @@ fn a_get_that_is_refused_reads_the_ledger_and_writes_nothing() {
     stream.close();
     bill.step("end");
     bill.is("
-        head and own answer: clock_time_get 1, get_map 2, get_shared_data 2, increment_metric 1, send_local_response 1
+        head and own answer: clock_time_get 1, get_map 1, get_shared_data 2, increment_metric 1, send_local_response 1
         end: none
     ");
 }
