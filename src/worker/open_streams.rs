@@ -5,7 +5,7 @@
 //! streams. The table holds what each root has said of its own, with a deadline, so that all roots can add it up.
 
 use core::time::Duration;
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
@@ -49,8 +49,9 @@ struct Told {
 pub struct OpenStreams {
     endpoints: Vec<(EndpointTag, u32)>,
     principals: HashMap<(EndpointTag, Owner), Told>,
-    /// When streams reach their age, with the contexts of the streams.
-    ages: BTreeSet<(Timestamp, u32)>,
+    /// When streams reach their age, with the contexts of the streams, in this order. A new stream is mostly the last,
+    /// and the next to be closed the first.
+    ages: VecDeque<(Timestamp, u32)>,
 }
 
 impl OpenStreams {
@@ -125,22 +126,24 @@ impl OpenStreams {
 
     /// Notes that the stream `context` must be closed at `age`.
     pub fn close_at(&mut self, age: Timestamp, context: u32) {
-        self.ages.insert((age, context));
+        if let Err(place) = self.ages.binary_search(&(age, context)) {
+            self.ages.insert(place, (age, context));
+        }
     }
 
     /// Forgets the stream `context`, which is closed before its `age`.
     pub fn is_closed(&mut self, age: Timestamp, context: u32) {
-        self.ages.remove(&(age, context));
+        if let Ok(place) = self.ages.binary_search(&(age, context)) {
+            self.ages.remove(place);
+        }
     }
 
     /// Takes out the streams that have reached their age, by context id, at most `most` of them.
     pub(super) fn take_old(&mut self, most: usize, now: Timestamp) -> Vec<u32> {
         let mut old = Vec::new();
         while old.len() < most
-            && let Some((age, context)) = self.ages.first().copied()
-            && age <= now
+            && let Some((_, context)) = self.ages.pop_front_if(|(age, _)| *age <= now)
         {
-            self.ages.pop_first();
             old.push(context);
         }
         old

@@ -6,8 +6,6 @@
 //! bucket already. Then each book is written, if its version is still the noted one. A worker that inserts a session
 //! later has listed it in the book, which changes the version; such a book is left to the check of [`super::quota`].
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::{MAX_ATTEMPTS, Table};
 use crate::session::store::{Key, SetError, Store, StoreError, Value, Version};
 use crate::session::values::book::{BookOwner, Books};
@@ -17,12 +15,14 @@ use crate::session::values::record::{Owner, Session, ShortKey};
 /// Values with books that one step handles. The clock is read after each step.
 const AT_ONCE: usize = 64;
 
-/// Sessions to take off the books, by the value that holds their book.
+/// Sessions to take off the books.
 #[derive(Debug, Default)]
-pub(super) struct Strikes(BTreeMap<u16, BTreeSet<Strike>>);
+pub(super) struct Strikes(Vec<Strike>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Strike {
+    /// The value that holds the book. It comes first, so that an order keeps together what one write takes off.
+    index: u16,
     book_owner: BookOwner,
     key: ShortKey,
 }
@@ -35,16 +35,20 @@ impl Strikes {
         }
         let (owner, endpoint) = (session.owner, session.endpoint);
         let book_owner = BookOwner { owner, endpoint };
-        let key = session.key.short();
-        let of_value = self.0.entry(book_owner.index()).or_default();
-        of_value.insert(Strike { book_owner, key });
+        self.0.push(Strike {
+            index: book_owner.index(),
+            book_owner,
+            key: session.key.short(),
+        });
     }
 
-    /// Takes out as many as one step handles.
-    fn take_some(&mut self) -> BTreeMap<u16, BTreeSet<Strike>> {
-        let later = self.0.keys().nth(AT_ONCE).copied();
-        let later = later.map(|first| self.0.split_off(&first)).unwrap_or_default();
-        core::mem::replace(&mut self.0, later)
+    /// Takes out as many as one step handles, in order.
+    fn take_some(&mut self) -> Vec<Strike> {
+        self.0.sort_unstable();
+        self.0.dedup();
+        let values = self.0.chunk_by(|one, next| one.index == next.index);
+        let taken: usize = values.rev().take(AT_ONCE).map(<[Strike]>::len).sum();
+        self.0.split_off(self.0.len().saturating_sub(taken))
     }
 }
 
@@ -52,66 +56,67 @@ impl<S: Store> Table<S> {
     /// Takes the next of them off, if the store allows. A session that stays listed is found before a principal is
     /// refused for it. Returns false if none is left.
     pub(super) fn strike_next(&self, strikes: &mut Strikes) -> bool {
-        let mut some = strikes.take_some();
-        let mut versions = BTreeMap::new();
-        for (index, of_value) in &mut some {
-            match self.keep_listed(*index, of_value) {
-                Ok(version) => _ = versions.insert(*index, version),
-                Err(_) => of_value.clear(),
+        let some = strikes.take_some();
+        let (mut versions, mut listed) = (Vec::new(), Vec::new());
+        for of_value in some.chunk_by(|one, next| one.index == next.index) {
+            let Some(Strike { index, .. }) = of_value.first() else {
+                continue;
+            };
+            if let Ok(version) = self.listed(*index, of_value, &mut listed) {
+                versions.push((*index, version));
             }
         }
-        self.keep_those_that_left(&mut some);
-        for (index, of_value) in &some {
-            if let (Some(version), false) = (versions.get(index), of_value.is_empty()) {
-                self.strike_all(*index, of_value, *version);
-            }
+        let left = self.those_that_left(listed);
+        for (index, version) in versions {
+            let from = left.partition_point(|strike| strike.index < index);
+            let of_value = left.iter().skip(from).take_while(|strike| strike.index == index);
+            self.strike_all(index, &of_value.copied().collect::<Vec<_>>(), version);
         }
         !strikes.0.is_empty()
     }
 
-    /// Keeps the strikes whose principals have a book, and returns the version of the books.
-    fn keep_listed(&self, index: u16, strikes: &mut BTreeSet<Strike>) -> Result<Version, StoreError> {
+    /// Adds the strikes whose principals have a book to `listed`, and returns the version of the books.
+    fn listed(
+        &self,
+        index: u16,
+        strikes: &[Strike],
+        listed: &mut Vec<Strike>,
+    ) -> Result<Version, StoreError> {
         let Value { bytes, version } = self.store.get(Key::Principals(index))?;
         let books = Books::from_value(bytes)?;
-        strikes.retain(|strike| books.has(strike.book_owner));
+        listed.extend(strikes.iter().filter(|strike| books.has(strike.book_owner)));
         Ok(version)
     }
 
-    /// Keeps the strikes whose sessions are not in their buckets. Rewrites each bucket once.
-    fn keep_those_that_left(&self, some: &mut BTreeMap<u16, BTreeSet<Strike>>) {
-        let mut by_bucket: BTreeMap<u16, Vec<Strike>> = BTreeMap::new();
-        for strike in some.values().flatten() {
-            by_bucket.entry(strike.key.bucket()).or_default().push(*strike);
-        }
-        let mut stay = BTreeSet::new();
-        for (index, strikes) in &by_bucket {
-            match self.shut_out(*index, strikes) {
-                Ok(alive) => stay.extend(alive),
-                Err(_) => stay.extend(strikes.iter().map(|strike| strike.key)),
+    /// The strikes whose sessions are not in their buckets, in order. Rewrites each bucket once.
+    fn those_that_left(&self, mut listed: Vec<Strike>) -> Vec<Strike> {
+        listed.sort_unstable_by_key(|strike| strike.key.bucket());
+        let mut left = Vec::with_capacity(listed.len());
+        for of_bucket in listed.chunk_by(|one, next| one.key.bucket() == next.key.bucket()) {
+            if let Some(strike) = of_bucket.first()
+                && let Ok(those) = self.shut_out(strike.key.bucket(), of_bucket)
+            {
+                left.extend(those);
             }
         }
-        if stay.is_empty() {
-            return;
-        }
-        for strikes in some.values_mut() {
-            strikes.retain(|strike| !stay.contains(&strike.key));
-        }
+        left.sort_unstable();
+        left
     }
 
-    /// Rewrites a bucket, so that a worker that has read it before can no longer write it. Returns the sessions that
-    /// are in it.
-    fn shut_out(&self, index: u16, strikes: &[Strike]) -> Result<Vec<ShortKey>, StoreError> {
+    /// Rewrites a bucket, so that a worker that has read it before can no longer write it. Returns the strikes whose
+    /// sessions are not in it.
+    fn shut_out(&self, index: u16, strikes: &[Strike]) -> Result<Vec<Strike>, StoreError> {
         for _ in 0..MAX_ATTEMPTS {
             let Value { bytes, version } = self.store.get(Key::Bucket(index))?;
             let bucket = Bucket::from_value(bytes)?;
-            let alive = strikes.iter().filter(|Strike { book_owner, key }| {
+            let left = strikes.iter().filter(|Strike { book_owner, key, .. }| {
                 bucket
                     .session_of(book_owner.owner, book_owner.endpoint, *key)
-                    .is_some()
+                    .is_none()
             });
-            let alive = alive.map(|strike| strike.key).collect();
+            let left = left.copied().collect();
             match self.store.set(Key::Bucket(index), &bucket.into_value(), version) {
-                Ok(()) => return Ok(alive),
+                Ok(()) => return Ok(left),
                 Err(SetError::Stale) => {}
                 Err(SetError::Unavailable) => return Err(StoreError::Unavailable),
             }
@@ -120,7 +125,10 @@ impl<S: Store> Table<S> {
     }
 
     /// Takes sessions off the books of one value, if it still has this version.
-    fn strike_all(&self, index: u16, strikes: &BTreeSet<Strike>, as_it_was: Version) {
+    fn strike_all(&self, index: u16, strikes: &[Strike], as_it_was: Version) {
+        if strikes.is_empty() {
+            return;
+        }
         let Ok(Value { bytes, version }) = self.store.get(Key::Principals(index)) else {
             return;
         };
@@ -130,7 +138,6 @@ impl<S: Store> Table<S> {
         if version != as_it_was {
             return;
         }
-        let strikes: Vec<Strike> = strikes.iter().copied().collect();
         for of_book in strikes.chunk_by(|one, next| one.book_owner == next.book_owner) {
             let Some(book_owner) = of_book.first().map(|strike| strike.book_owner) else {
                 continue;
