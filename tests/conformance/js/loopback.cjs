@@ -1,5 +1,5 @@
-// Loaded before a server: whatever it asks for, it listens on a loopback port that the system chooses, and that port
-// is written into the file $READY.
+// Loaded before a server: whatever it asks for, it listens on a loopback port, which is written into the file $READY.
+// It is the one in $LISTEN_PORT, for a server that comes back where it was, or else one that the system chooses.
 const { Server } = require('node:net');
 const { renameSync, writeFileSync } = require('node:fs');
 
@@ -10,5 +10,5 @@ Server.prototype.listen = function (...given) {
     writeFileSync(`${process.env.READY}.part`, String(this.address().port));
     renameSync(`${process.env.READY}.part`, process.env.READY);
   });
-  return listen.call(this, { host: '127.0.0.1', port: 0 }, ...(listening ? [listening] : []));
+  return listen.call(this, { host: '127.0.0.1', port: Number(process.env.LISTEN_PORT ?? 0) }, ...(listening ? [listening] : []));
 };

@@ -57,4 +57,5 @@ async def log(ctx: Context) -> str:
     return "logged"
 
 
-serve(mcp.sse_app() if sys.argv[1] == "sse" else mcp.streamable_http_app())
+if __name__ == "__main__":
+    serve(mcp.sse_app() if sys.argv[1] == "sse" else mcp.streamable_http_app())
