@@ -29,6 +29,8 @@ const UNTRACKED: &str = "endpoint.mcp.untracked";
 pub struct Bed {
     gateway: Gateway,
     transport: Transport,
+    /// It refuses 2026-07-28, for which clients of both eras ask first.
+    refuses_modern: bool,
 }
 
 /// Sessions that began and ended in a stretch of time.
@@ -61,6 +63,7 @@ impl Bed {
     /// A gateway as it ships, with these further `fields` of its endpoint. If the module refuses them, `Err` has
     /// Envoy's log.
     pub async fn start(server: &Server, upstream: SocketAddr, fields: Value) -> Fallible<Self> {
+        let refuses_modern = fields["modern"] == "reject";
         let setup = Setup::new(upstream)
             .endpoint(endpoint(server))
             .endpoint(fields)
@@ -68,6 +71,7 @@ impl Bed {
         Ok(Self {
             gateway: setup.try_start().await?,
             transport: server.transport,
+            refuses_modern,
         })
     }
 
@@ -124,7 +128,7 @@ impl Bed {
         let now = self.gateway.stats();
         let unwanted = now
             .iter()
-            .filter(|(name, value)| is_unwanted(name) && **value != 0);
+            .filter(|(name, value)| self.is_unwanted(name) && **value != 0);
         let mut unwanted: Vec<String> = unwanted.map(|(name, value)| format!("{name} {value}")).collect();
         let taken_off =
             now.get(UNTRACKED).copied().unwrap_or(0) - mark.stats.get(UNTRACKED).copied().unwrap_or(0);
@@ -143,6 +147,25 @@ impl Bed {
         }
     }
 
+    /// Whether an undisturbed session leaves this stat at 0.
+    fn is_unwanted(&self, stat: &str) -> bool {
+        let parts = [".adopted", ".rejected.", ".reserved", ".streams", "repaired"];
+        let is_meant = self.refuses_modern && stat.ends_with(".reason.unsupported_version")
+            || stat.ends_with(".reason.session_required") && self.only_looks_were_refused();
+        parts.iter().any(|part| stat.contains(part)) && !is_meant
+    }
+
+    /// mcp-remote looks at a server with a GET before it opens a session. Every server here refuses that as the filter
+    /// does, with 400.
+    fn only_looks_were_refused(&self) -> bool {
+        let entries = self.gateway.envoy().access_log();
+        let refused = |entry: &&Value| entry["mcp.outcome"] == "session_required";
+        entries
+            .iter()
+            .filter(refused)
+            .all(|entry| entry["method"] == "GET")
+    }
+
     fn seen(&self, entries: &[Value]) -> Sessions {
         match self.transport {
             Transport::StreamableHttp => seen_by_headers(entries),
@@ -158,12 +181,6 @@ fn refused_by_the_server(entries: &[Value]) -> u64 {
         .iter()
         .filter(|entry| !is_good(entry) && entry["details"] == "via_upstream");
     refused.count() as u64
-}
-
-/// Whether an undisturbed session leaves this stat at 0.
-fn is_unwanted(stat: &str) -> bool {
-    let parts = [".adopted", ".rejected.", ".reserved", ".streams", "repaired"];
-    parts.iter().any(|part| stat.contains(part))
 }
 
 fn log_what_is_seen(config: &mut Value) {

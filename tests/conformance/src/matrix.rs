@@ -1,13 +1,13 @@
 //! Every client against every server, direct and through the filter.
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::Fallible;
 use crate::bed::{Bed, Sessions};
 use crate::outcome::Outcome;
-use crate::parties::{CLIENTS, Client, SERVERS, Server};
+use crate::parties::{CLIENTS, Client, SERVERS, Server, Transport};
 use crate::process;
 
 /// A client's session with a server, direct and through the filter.
@@ -31,13 +31,38 @@ pub struct Matrix {
     pub left_out: Vec<(String, String)>,
 }
 
+/// What the filter refuses in a matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setting {
+    /// As it ships.
+    Shipped,
+    /// All without an id but `initialize`, and 2026-07-28 for servers that do not know it. HTTP+SSE has no such setting.
+    Rejecting,
+}
+
+impl Setting {
+    /// The fields of a server's endpoint; `None` if it is not played.
+    fn fields(self, server: &Server) -> Option<Value> {
+        match (self, server.transport) {
+            (Self::Shipped, _) => Some(json!({})),
+            (Self::Rejecting, Transport::HttpSse) => None,
+            (Self::Rejecting, Transport::StreamableHttp) => {
+                let modern = if server.legacy_only { "reject" } else { "pass" };
+                Some(json!({"sessionless": "reject", "modern": modern}))
+            }
+        }
+    }
+}
+
 /// Plays every pair; two servers at a time, because a session mostly waits.
-pub async fn play() -> Fallible<Matrix> {
+pub async fn play(setting: Setting) -> Fallible<Matrix> {
     let mut matrix = Matrix::default();
-    for servers in SERVERS.chunks(2) {
+    let played = |server: &&'static Server| Some((*server, setting.fields(server)?));
+    let played: Vec<_> = SERVERS.iter().filter_map(|server| played(&server)).collect();
+    for servers in played.chunks(2) {
         let mut lanes = JoinSet::new();
-        for server in servers {
-            lanes.spawn(lane(server));
+        for (server, fields) in servers {
+            lanes.spawn(lane(server, fields.clone()));
         }
         while let Some(lane) = lanes.join_next().await {
             let (pairs, left_out) = lane.map_err(|error| error.to_string())??;
@@ -57,9 +82,9 @@ pub async fn play() -> Fallible<Matrix> {
 type Lane = (Vec<Pair>, Option<(String, String)>);
 
 /// Every client against one server.
-async fn lane(server: &'static Server) -> Fallible<Lane> {
+async fn lane(server: &'static Server, fields: Value) -> Fallible<Lane> {
     let running = server.program().serve().await?;
-    let bed = match Bed::start(server, running.address(), json!({})).await {
+    let bed = match Bed::start(server, running.address(), fields).await {
         Ok(bed) => bed,
         Err(log) => return Ok((Vec::new(), Some((server.name.to_owned(), refusal(&log)?)))),
     };

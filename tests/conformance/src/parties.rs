@@ -36,6 +36,8 @@ pub struct Server {
     pub path: &'static str,
     /// With HTTP+SSE, the path of messages.
     pub message_path: &'static str,
+    /// It knows only revisions with sessions.
+    pub legacy_only: bool,
     runner: Runner,
     arguments: &'static [&'static str],
 }
@@ -137,6 +139,7 @@ const fn http(name: &'static str, runner: Runner, arguments: &'static [&'static 
         transport: StreamableHttp,
         path: "/mcp",
         message_path: "",
+        legacy_only: false,
         runner,
         arguments,
     }
@@ -148,15 +151,27 @@ const fn sse(name: &'static str, message_path: &'static str, runner: Runner) -> 
         transport: HttpSse,
         path: "/sse",
         message_path,
+        legacy_only: true,
         runner,
         arguments: &["sse"],
     }
 }
 
+const fn legacy_only(server: Server) -> Server {
+    Server {
+        legacy_only: true,
+        ..server
+    }
+}
+
 /// Every server.
 pub const SERVERS: [Server; 8] = [
-    http("everything 2026.8.31", Node(EVERYTHING), &["streamableHttp"]),
-    http("Python 1.30.0", Python(V1, "server_v1.py"), &["http"]),
+    legacy_only(http(
+        "everything 2026.8.31",
+        Node(EVERYTHING),
+        &["streamableHttp"],
+    )),
+    legacy_only(http("Python 1.30.0", Python(V1, "server_v1.py"), &["http"])),
     http("Python 2.3.0", Python(V2, "server_v2.py"), &["http"]),
     http("Rust 3.8.0", Rust("rust-server"), &[]),
     http("TypeScript 2.4.0", Node("server-v2.mjs"), &[]),

@@ -13,6 +13,8 @@ use crate::suite::{Comparison, Suite, tally};
 #[derive(Debug, Default, serde::Serialize)]
 pub struct Results {
     pub matrix: Option<Matrix>,
+    /// The matrix with `sessionless: reject`.
+    pub rejecting: Option<Matrix>,
     pub suite: Option<Suite>,
     pub reactions: Option<Reactions>,
 }
@@ -20,7 +22,11 @@ pub struct Results {
 impl Results {
     /// Whether nothing is worse through the filter.
     pub fn is_good(&self) -> bool {
-        self.matrix.as_ref().is_none_or(Matrix::is_good) && self.suite.as_ref().is_none_or(Suite::is_good)
+        let matrices = [&self.matrix, &self.rejecting];
+        matrices
+            .iter()
+            .all(|matrix| matrix.as_ref().is_none_or(Matrix::is_good))
+            && self.suite.as_ref().is_none_or(Suite::is_good)
     }
 
     /// All tables.
@@ -45,10 +51,16 @@ impl Results {
     }
 
     fn sections(&self) -> Vec<Section> {
-        let matrix = self.matrix.as_ref().map(matrix_section);
+        let matrix =
+            |matrix: &Option<Matrix>, title| matrix.as_ref().map(|matrix| matrix_section(matrix, title));
+        let rejecting = matrix(&self.rejecting, "With `sessionless: reject`");
+        let matrix = matrix(&self.matrix, "Clients and servers");
         let suite = self.suite.as_ref().map(suite_section);
         let reactions = self.reactions.as_ref().map(reaction_section);
-        [matrix, suite, reactions].into_iter().flatten().collect()
+        [matrix, rejecting, suite, reactions]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 }
 
@@ -109,7 +121,7 @@ fn faults<'a>(all: impl Iterator<Item = (String, &'a Vec<String>)>) -> String {
     }
 }
 
-fn matrix_section(matrix: &Matrix) -> Section {
+fn matrix_section(matrix: &Matrix, title: &'static str) -> Section {
     let (mut steps, mut sessions) = (Table::default(), Table::default());
     for pair in &matrix.pairs {
         let of = pair.direct.steps.len().max(pair.through.steps.len());
@@ -132,7 +144,7 @@ fn matrix_section(matrix: &Matrix) -> Section {
         .map(|pair| (format!("{} with {}", pair.client, pair.server), &pair.faults));
     let played = matrix.pairs.len();
     Section {
-        title: "Clients and servers",
+        title,
         summary: format!(
             "{good} of {played} pairs through the filter as direct. Steps of the session that went well:\n\n{}",
             steps.markdown("client \\ server")

@@ -3,13 +3,14 @@
 
 use std::process::ExitCode;
 
+use conformance::matrix::Setting;
 use conformance::report::Results;
 use conformance::{Fallible, matrix, parties, reactions, suite};
 use gateway::envoy::root;
 use tokio::signal::unix::{SignalKind, signal};
 
 const USAGE: &str = "\
-usage: conformance [matrix] [suite] [reactions] [docs]
+usage: conformance [matrix] [rejecting] [suite] [reactions] [docs]
 
 Plays all where none is named. With `docs` the tables go into docs/conformance.md too.";
 
@@ -53,7 +54,7 @@ async fn run(words: Vec<String>) -> Fallible<bool> {
     let (docs, words): (Vec<String>, Vec<String>) = words.into_iter().partition(|word| word == "docs");
     if words
         .iter()
-        .any(|word| !["matrix", "suite", "reactions"].contains(&word.as_str()))
+        .any(|word| !["matrix", "rejecting", "suite", "reactions"].contains(&word.as_str()))
     {
         return Err(USAGE.to_owned());
     }
@@ -62,7 +63,11 @@ async fn run(words: Vec<String>) -> Fallible<bool> {
     let mut results = Results::default();
     if wanted("matrix") {
         println!("clients and servers");
-        results.matrix = Some(matrix::play().await?);
+        results.matrix = Some(matrix::play(Setting::Shipped).await?);
+    }
+    if wanted("rejecting") {
+        println!("clients and servers, with sessionless: reject");
+        results.rejecting = Some(matrix::play(Setting::Rejecting).await?);
     }
     if wanted("suite") {
         println!("the official conformance suite");
