@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { SSEClientTransport } from '@modelcontextprotocol/sdk/client/sse.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
-import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+import { StreamableHTTPClientTransport, StreamableHTTPError } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import {
   CallToolResultSchema,
   CreateMessageRequestSchema,
@@ -50,6 +50,11 @@ await play({
   connect: async () => {
     await client.connect(transport());
     return client.getServerVersion()?.name;
+  },
+  isLost: (error) => error instanceof StreamableHTTPError && error.code === 404,
+  reconnect: async () => {
+    await client.close();
+    await client.connect(transport());
   },
   listTools: async () => (await client.listTools()).tools.map((tool) => tool.name),
   callTool: (name, args, onprogress) =>

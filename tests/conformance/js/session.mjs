@@ -1,6 +1,8 @@
 // One session, played step by step. A client library is given as the few functions that the steps need; what each
 // step came to is printed as one line of JSON.
 
+import { existsSync, writeFileSync } from 'node:fs';
+
 const PATIENCE_MS = Number(process.env.PATIENCE_MS ?? 10_000);
 
 export const SAMPLED = 'sampled by the client';
@@ -112,8 +114,46 @@ function refusedSession(client) {
   ];
 }
 
+// A file in the folder $RESTART asks for another server in the place of this one, and a file there tells that it is up.
+async function restarted() {
+  const folder = process.env.RESTART;
+  writeFileSync(`${folder}/wanted`, '');
+  while (!existsSync(`${folder}/done`)) await new Promise((resolve) => setTimeout(resolve, 20));
+  return 'another server';
+}
+
+// The server is replaced, and has lost the session. `again` is what the library does about it by itself. Then the host
+// of the client does what the specification asks for: it begins anew where the library says that the session is gone.
+function lostSession(client) {
+  const call = async (message) => expectText(textOf(await client.callTool('echo', { message })), message);
+  let last;
+  return [
+    ['connect', async () => client.connect()],
+    ['call', () => call('one')],
+    ['restart', restarted],
+    [
+      'again',
+      () =>
+        call('two').catch((error) => {
+          last = error;
+          throw error;
+        }),
+    ],
+    [
+      'served',
+      async () => {
+        if (last && client.isLost?.(last)) await client.reconnect();
+        return call('three');
+      },
+    ],
+    ['close', async () => client.close()],
+  ];
+}
+
+const PLAYS = { refused: refusedSession, lost: lostSession };
+
 export async function play(client) {
-  const all = process.env.PLAY === 'refused' ? refusedSession(client) : wholeSession(client);
+  const all = (PLAYS[process.env.PLAY] ?? wholeSession)(client);
   const steps = all.filter(([name]) => !client.without?.includes(name));
   const outcome = await playSteps(steps, (name) => name === 'connect');
   console.log(JSON.stringify(outcome));

@@ -107,6 +107,32 @@ async def refused(outcome, client):
     await step(outcome, "again", expect_call(client, "echo", {"message": "two"}, "two"))
 
 
+async def restarted():
+    """A file in the folder $RESTART asks for another server in the place of this one, and a file there tells that it is
+    up."""
+    folder = os.environ["RESTART"]
+    open(f"{folder}/wanted", "x").close()
+    while not os.path.exists(f"{folder}/done"):
+        await asyncio.sleep(0.02)
+    return "another server"
+
+
+async def lost(outcome, client, reconnect):
+    """The server is replaced, and has lost the session. `again` is what the library does about it by itself. Then the
+    host of the client does what the specification asks for: it begins anew where the library says that the session is
+    gone."""
+    await step(outcome, "call", expect_call(client, "echo", {"message": "one"}, "one"))
+    await step(outcome, "restart", restarted())
+    await step(outcome, "again", expect_call(client, "echo", {"message": "two"}, "two"))
+
+    async def served():
+        is_lost = not outcome["again"]["ok"] and outcome["again"]["detail"] == "Session terminated"
+        now = await reconnect() if is_lost else client
+        return await expect_call(now, "echo", {"message": "three"}, "three")
+
+    await step(outcome, "served", served())
+
+
 async def play(connect):
     """`connect(log)` is an async context manager that yields a client and the server's name; `log` is an event to set
     when a notification comes."""
@@ -119,6 +145,13 @@ async def play(connect):
         client, name = await connection.__aenter__()
         return name
 
+    async def reconnect():
+        nonlocal client, connection
+        await leave()
+        connection = connect(log)
+        await enter()
+        return client
+
     async def leave():
         await connection.__aexit__(None, None, None)
 
@@ -126,6 +159,8 @@ async def play(connect):
     if client is not None:
         if os.environ.get("PLAY") == "refused":
             await refused(outcome, client)
+        elif os.environ.get("PLAY") == "lost":
+            await lost(outcome, client, reconnect)
         else:
             await whole(outcome, client, log)
         await step(outcome, "close", leave())

@@ -183,6 +183,13 @@ pub const SERVERS: [Server; 8] = [
 /// The server that the official suite is run against.
 pub const FIXTURE: Server = http("fixture", Node("fixture.mjs"), &[]);
 
+/// A server on the TypeScript SDK that says in this way that it does not know a session.
+pub fn forgetful(status: u16, text: &str) -> Program {
+    let pin = installed().join("js/loopback.cjs").display().to_string();
+    let program = Node("forgetful.mjs").program().arg(status.to_string()).arg(text);
+    at_home(program.env("NODE_OPTIONS", format!("--require {pin}")))
+}
+
 /// What `make conformance` has installed.
 pub fn installed() -> PathBuf {
     root().join(".cache/conformance")

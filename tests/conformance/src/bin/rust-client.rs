@@ -216,6 +216,29 @@ async fn refused(outcome: &mut Outcome, session: &Session) {
     }
 }
 
+/// A file in the folder `$RESTART` asks for another server in the place of this one, and a file there tells that it is
+/// up.
+async fn restarted() -> Result<String, String> {
+    let folder = std::env::var("RESTART").map_err(|error| error.to_string())?;
+    let folder = std::path::PathBuf::from(folder);
+    std::fs::write(folder.join("wanted"), "").map_err(|error| error.to_string())?;
+    // The step bounds this loop.
+    while !folder.join("done").exists() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok("another server".to_owned())
+}
+
+/// The server is replaced, and has lost the session. This library begins anew by itself, if it is told.
+async fn lost(outcome: &mut Outcome, session: &Session) {
+    let echo = |message: &'static str| call(session, "echo", json!({"message": message}), message);
+    outcome.text("call", echo("one")).await;
+    outcome.text("restart", restarted()).await;
+    for (step, message) in [("again", "two"), ("served", "three")] {
+        outcome.text(step, echo(message)).await;
+    }
+}
+
 #[tokio::main]
 async fn main() {
     let url = std::env::args().nth(1).unwrap_or_default();
@@ -232,10 +255,10 @@ async fn main() {
         implementation.map_or_else(String::new, |server| server.name)
     };
     if let Some(session) = outcome.step("connect", server, connect(&url, user.clone())).await {
-        if std::env::var("PLAY").as_deref() == Ok("refused") {
-            refused(&mut outcome, &session).await;
-        } else {
-            whole(&mut outcome, &session, &user).await;
+        match std::env::var("PLAY").as_deref() {
+            Ok("refused") => refused(&mut outcome, &session).await,
+            Ok("lost") => lost(&mut outcome, &session).await,
+            Ok(_) | Err(_) => whole(&mut outcome, &session, &user).await,
         }
         let close = async { session.cancel().await.map_err(|error| error.to_string()) };
         outcome.step("close", |reason| format!("{reason:?}"), close).await;
