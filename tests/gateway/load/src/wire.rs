@@ -96,6 +96,14 @@ impl Connection {
         answer
     }
 
+    /// Sends a HEAD and reads its answer, which has no body whatever its head says.
+    pub async fn exchange_head(&mut self, request: &[u8]) -> Result<Answer, Failure> {
+        let answer = tokio::time::timeout(PATIENCE, self.send(request)).await;
+        let answer = answer.unwrap_or(Err(Failure::Silent));
+        self.reusable = answer.is_ok_and(|answer| answer.keep_alive);
+        answer
+    }
+
     /// Sends a request and reads the head of its answer; the body keeps coming.
     pub async fn open_stream(&mut self, request: &[u8]) -> Result<Answer, Failure> {
         self.reusable = false;
