@@ -553,7 +553,7 @@ fn ticks() {
     worker.tick();
     bill.step("between sweeps");
     bill.is("
-        first: all 64 groups of 256 buckets: clock_time_get 1153, get_metric 2, get_shared_data 16518, record_metric 8, set_shared_data 128
+        first: all 64 groups of 256 buckets: clock_time_get 1153, get_metric 2, get_shared_data 16518, increment_metric 1, record_metric 8, set_shared_data 128
         idle: clock_time_get 1, get_metric 2, get_shared_data 6, record_metric 8
         between sweeps: clock_time_get 1, get_metric 2, get_shared_data 5, record_metric 8
     ");

@@ -3,7 +3,7 @@
 use proxy_wasm::types::LogLevel;
 
 use crate::envoy::{Envoy, Worker, goes_on};
-use crate::requests::{CALL, INITIALIZE, VIA_UPSTREAM, answer, head, of_session};
+use crate::requests::{CALL, INITIALIZE, VIA_UPSTREAM, answer, head};
 
 const GUARDED: &str = r#"{"filter_state": [], "endpoints": [{"name": "mcp", "path": "/mcp", "admission": "body",
     "max_request_bytes": 1024, "sessionless": "reject", "modern": "reject"}]}"#;
@@ -72,7 +72,9 @@ fn a_get_and_a_refused_post_are_counted_by_no_and_by_their_revision() {
     let worker = envoy.worker(GUARDED);
     answer_to(&worker, "POST", &[MODERN], Some(CALL));
     answer_to(&worker, "GET", &[MODERN], None);
-    let stream = of_session(&worker, "POST", "unknown");
+    let stream = worker.stream();
+    stream.request(head("POST", &[("mcp-session-id", "unknown")]), false);
+    assert!(goes_on(stream.body(CALL, true)));
     stream.answer(answer(404, &[]), VIA_UPSTREAM, true);
     stream.close();
     worker.tick();
