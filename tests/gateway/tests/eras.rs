@@ -1,5 +1,7 @@
 //! Both eras on one path, and the habits of each.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use gateway::message::STATELESS_REVISION;
 use gateway::{Call, Gate, Reply, Request, everywhere, message};
 use serde_json::json;
@@ -60,22 +62,31 @@ async fn clients_of_both_eras_share_a_path() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listen_stream_is_untouched() {
-    let gate = Gate::closed();
-    let end = gate.clone();
-    let behaviour = move |request: &Request| match request.rpc_method().as_str() {
-        "subscriptions/listen" => Reply::sse().event(&json!({"jsonrpc": "2.0"})).ended_by(&end),
-        _ => Reply::as_told(request),
+async fn a_listen_stream_is_untouched_and_counted() {
+    // Scenarios run at the same time, each with a gate of its own.
+    let gates: [Gate; 4] = std::array::from_fn(|_| Gate::closed());
+    let (ends, next) = (gates.clone(), AtomicUsize::new(0));
+    let behaviour = move |request: &Request| {
+        let gate: usize = request
+            .header("x-gate")
+            .expect("a number")
+            .parse()
+            .expect("a number");
+        Reply::sse()
+            .event(&json!({"jsonrpc": "2.0"}))
+            .ended_by(&ends[gate])
     };
     everywhere(
         |setup| setup,
         behaviour,
         move |stage| {
-            let gate = gate.clone();
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let gate = gates[number].clone();
             async move {
                 let listen = Call::post(&message::request(1, "subscriptions/listen", json!({})))
                     .revision(STATELESS_REVISION)
-                    .header("mcp-method", "subscriptions/listen");
+                    .header("mcp-method", "subscriptions/listen")
+                    .header("x-gate", number.to_string());
                 let mut stream = stage.client.open(listen).await;
                 assert!(stream.next().await.is_some_and(|part| part.is_ok()));
                 assert_eq!(
@@ -84,10 +95,11 @@ async fn a_listen_stream_is_untouched() {
                         stage.stat("active"),
                         stage.stat("reserved")
                     ),
-                    (0, 0, 0)
+                    (1, 0, 0)
                 );
-                gate.open();
+                gate.let_one_through();
                 assert!(stream.ended().await);
+                stage.expect("streams", 0).await;
             }
         },
     )
