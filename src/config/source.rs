@@ -12,6 +12,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Json, String> {
     if bytes.trim_ascii().is_empty() {
         return Ok(Json::Object(Vec::new()));
     }
-    serde_json::from_slice(bytes)
+    read_text(bytes)
         .or_else(|mistake| read_struct(bytes).ok_or_else(|| format!("must be JSON or a Struct: {mistake}")))
+}
+
+/// Messages are text, too, and one reader of text in the module is enough.
+fn read_text(bytes: &[u8]) -> Result<Json, String> {
+    let text = str::from_utf8(bytes).map_err(|mistake| mistake.to_string())?;
+    serde_json::from_str(text).map_err(|mistake| mistake.to_string())
 }
