@@ -33,6 +33,8 @@ pub(super) struct Books {
     pub(super) strange_places_until: u64,
     /// Values that another version has written, and the values before.
     pub(super) foreign: Vec<(Key, Vec<u8>)>,
+    /// Ids whose sessions stood in such a value. They are usable again once it is put back.
+    pub(super) hidden: Vec<(usize, Id, User)>,
     /// A heavy fault has happened since the last round of sweeps.
     pub(super) disturbed: bool,
     /// The ledger, or everything, was lost, so the counts are unknown until a round of sweeps is over.
@@ -62,6 +64,7 @@ impl Books {
             last_reap: 0,
             strange_places_until: 0,
             foreign: Vec::new(),
+            hidden: Vec::new(),
             disturbed: false,
             uncounted: false,
             excess: BTreeMap::new(),

@@ -2,7 +2,8 @@
 
 use mcp_session_filter::session::Key;
 
-use super::{Hostile, Place, WORKERS};
+use super::books::User;
+use super::{Hostile, Id, Place, WORKERS};
 
 /// No reservation lasts longer than `initialize_timeout`.
 const LONGEST_PLACE_MS: u64 = 16_000;
@@ -54,11 +55,13 @@ impl Hostile {
                 self.books.uncounted = true;
                 self.shared.lose_everything();
                 self.books.foreign.clear();
+                self.books.hidden.clear();
             }
             7 => {
                 if let Some(bucket) = self.inhabited() {
                     self.become_foreign(bucket);
-                    self.forget_what_is_not_there();
+                    let hidden = self.forget_what_is_not_there();
+                    self.books.hidden.extend(hidden);
                 }
             }
             _ => {
@@ -121,16 +124,35 @@ impl Hostile {
             .is_some_and(|worker| worker.handle.is_dead())
     }
 
-    /// After a fault, sessions that are gone are not usable, even if no client was told.
-    pub(super) fn forget_what_is_not_there(&mut self) {
+    /// After a fault, sessions that are gone are not usable, even if no client was told. Returns them.
+    pub(super) fn forget_what_is_not_there(&mut self) -> Vec<(usize, Id, User)> {
+        let mut gone = Vec::new();
         if self.books.uncounted {
-            return;
+            return gone;
         }
         let mut usable = core::mem::take(&mut self.books.usable);
         for (site, ids) in usable.iter_mut().enumerate() {
-            ids.retain(|id, _| self.is_there(site, *id));
+            ids.retain(|id, user| {
+                let is_there = self.is_there(site, *id);
+                if !is_there {
+                    gone.push((site, *id, *user));
+                }
+                is_there
+            });
         }
         self.books.usable = usable;
+        gone
+    }
+
+    /// Makes ids usable again whose sessions are back with a value that was another version's. Meanwhile others may
+    /// have been let in.
+    fn remember_what_is_back(&mut self) {
+        for (site, id, user) in core::mem::take(&mut self.books.hidden) {
+            if self.is_there(site, id) {
+                self.books.usable[site].entry(id).or_insert(user);
+            }
+        }
+        self.allow_for_what_is_there();
     }
 
     /// Lets a round of sweeps pass after the faults. Then everything must be right.
@@ -139,6 +161,7 @@ impl Hostile {
         for (key, ours) in core::mem::take(&mut self.books.foreign) {
             self.shared.memory.put(key, &ours);
         }
+        self.remember_what_is_back();
         for worker in self.workers.iter().flatten() {
             worker.handle.be_refused(0);
             worker.handle.lose_races(0);
