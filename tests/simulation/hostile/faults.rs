@@ -1,5 +1,7 @@
 //! The faults of a hostile world.
 
+use std::collections::BTreeMap;
+
 use mcp_session_filter::session::Key;
 
 use super::books::User;
@@ -56,6 +58,8 @@ impl Hostile {
                 self.shared.lose_everything();
                 self.books.foreign.clear();
                 self.books.hidden.clear();
+                self.books.owners.clear();
+                self.books.usable.iter_mut().for_each(BTreeMap::clear);
             }
             7 => {
                 if let Some(bucket) = self.inhabited() {
