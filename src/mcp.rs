@@ -5,6 +5,7 @@
 //! values that borrow from it.
 
 mod envelope;
+pub mod field_value;
 pub mod json_rpc;
 pub mod mcp_name;
 pub mod method;

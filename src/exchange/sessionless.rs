@@ -8,6 +8,7 @@
 use super::{Effects, Exchange, RequestHead, State, Verb, Verdict, is_modern};
 use crate::answer::Answer;
 use crate::endpoint::PassOrReject;
+use crate::mcp::field_value::trimmed;
 use crate::mcp::json_rpc::{self, Kind, Message, RequestId};
 use crate::mcp::method::Method;
 use crate::mcp::occurs::Occurs;
@@ -59,12 +60,12 @@ impl Exchange {
         effects: &mut impl Effects,
         head: &RequestHead<'_>,
     ) -> Option<Verdict<'static>> {
-        match (self.site.rules.modern, head.modern) {
-            (PassOrReject::Reject, Some(requested)) => Some(self.of_unsupported(effects, head, requested)),
-            (PassOrReject::Reject | PassOrReject::Pass, _) => match self.site.rules.sessionless {
-                PassOrReject::Reject => self.of_sessionless(effects, head),
-                PassOrReject::Pass => None,
-            },
+        if let (PassOrReject::Reject, Some(requested)) = (self.site.rules.modern, head.modern) {
+            return Some(self.of_unsupported(effects, head, requested));
+        }
+        match self.site.rules.sessionless {
+            PassOrReject::Reject => self.of_sessionless(effects, head),
+            PassOrReject::Pass => None,
         }
     }
 
@@ -173,7 +174,7 @@ fn accepts_both(value: &[u8]) -> bool {
     !value.contains(&b'"') && names(b"application/json") && names(b"text/event-stream")
 }
 
-/// A media type without its parameters.
+/// A media type without its parameters. Servers trim more than the white space of RFC 9110, and so take more.
 fn media_type_of(value: &[u8]) -> &[u8] {
     trimmed(value.split(|byte| *byte == b';').next().unwrap_or_default())
 }
@@ -188,14 +189,6 @@ fn has_no_weight(range: &[u8]) -> bool {
         let (name, value) = parameter.split_at(equals);
         trimmed(name).eq_ignore_ascii_case(b"q") && value.iter().all(|byte| b"=0. \t".contains(byte))
     })
-}
-
-/// A value without the white space of RFC 9110 around it. Servers trim more, and so take more.
-fn trimmed(mut value: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
-        value = rest;
-    }
-    value
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use core::fmt;
 use std::borrow::Cow;
 
 use super::envelope;
+use super::field_value::trimmed;
 use super::occurs::Occurs;
 
 /// Longest id that the filter tracks, in bytes. The specification sets no limit. SDKs make ids of 32 to 36 bytes;
@@ -45,7 +46,7 @@ impl<'a> SessionId<'a> {
     pub fn presented(values: Occurs<&'a [u8]>) -> Result<Option<Self>, InvalidSessionId> {
         match values {
             Occurs::Absent => Ok(None),
-            Occurs::One(value) => Self::parse(trim(value)).map(Some),
+            Occurs::One(value) => Self::parse(trimmed(value)).map(Some),
             Occurs::Several => Err(InvalidSessionId),
         }
     }
@@ -79,14 +80,6 @@ impl fmt::Display for InvalidSessionId {
 }
 
 impl core::error::Error for InvalidSessionId {}
-
-/// Removes the optional whitespace around a field value (RFC 9110, section 5.6.3): SP and HTAB only.
-fn trim(mut value: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
-        value = rest;
-    }
-    value
-}
 
 #[cfg(test)]
 mod tests {

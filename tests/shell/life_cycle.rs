@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::envoy::{Envoy, Stream, Worker, goes_on};
+use crate::envoy::{Envoy, Worker, goes_on};
 use crate::requests::{
-    CALL, HELD, INITIALIZE, VIA_UPSTREAM, answer, delete_session, head, initialize, of_session, open_session,
-    refusal,
+    CALL, HELD, INITIALIZE, VIA_UPSTREAM, answer, closed_by_each_tick, delete_session, head, initialize,
+    of_session, open_session, refusal,
 };
 
 fn start() -> (Envoy, Worker) {
@@ -354,16 +354,7 @@ fn streams_that_reach_their_lifetime_together_are_closed_a_few_at_a_time_and_soo
     }
     envoy.wait(Duration::from_secs(121));
     worker.calls();
-    let mut closed = Vec::new();
-    while !streams.is_empty() {
-        worker.tick();
-        let (reset, open): (Vec<_>, Vec<_>) = streams.into_iter().partition(Stream::is_reset);
-        closed.push(reset.len());
-        reset.into_iter().for_each(|stream| drop(stream.close()));
-        streams = open;
-        envoy.wait(Duration::from_millis(20));
-    }
-    assert_eq!(closed, [32, 32, 32, 4]);
+    assert_eq!(closed_by_each_tick(&envoy, &worker, streams), [32, 32, 32, 4]);
     assert_eq!(
         worker.calls().get("set_tick_period"),
         Some(&2),

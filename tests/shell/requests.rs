@@ -1,6 +1,8 @@
 //! Requests and answers that tests send, and sessions that they open.
 
-use crate::envoy::{Headers, Stream, Worker, goes_on};
+use std::time::Duration;
+
+use crate::envoy::{Envoy, Headers, Stream, Worker, goes_on};
 
 /// The code details that Envoy sets for an answer from the server.
 pub(crate) const VIA_UPSTREAM: Option<&str> = Some("via_upstream");
@@ -80,4 +82,22 @@ pub(crate) fn refusal(worker: &Worker, id: &str) -> Option<u32> {
 pub(crate) fn at_path(mut head: Headers, path: &str) -> Headers {
     head[2].1 = path.as_bytes().to_vec();
     head
+}
+
+/// How many of the streams each tick closes, 20 ms apart, until all are closed.
+pub(crate) fn closed_by_each_tick(
+    envoy: &Envoy,
+    worker: &Worker,
+    mut streams: Vec<Stream<'_>>,
+) -> Vec<usize> {
+    let mut closed = Vec::new();
+    while !streams.is_empty() {
+        worker.tick();
+        let (reset, open): (Vec<_>, Vec<_>) = streams.into_iter().partition(Stream::is_reset);
+        closed.push(reset.len());
+        reset.into_iter().for_each(|stream| drop(stream.close()));
+        streams = open;
+        envoy.wait(Duration::from_millis(20));
+    }
+    closed
 }

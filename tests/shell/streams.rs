@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::envoy::{Envoy, Stream, Worker, goes_on};
-use crate::requests::{VIA_UPSTREAM, answer, head, initialize, open_session};
+use crate::requests::{VIA_UPSTREAM, answer, closed_by_each_tick, head, initialize, open_session};
 
 const CAPPED: &str =
     r#"{"filter_state": [], "endpoints": [{"name": "mcp", "path": "/mcp", "max_streams": 3}]}"#;
@@ -121,21 +121,12 @@ fn old_streams_are_closed_a_few_at_a_time_and_their_sessions_live_on() {
     let text = CAPPED.replace("\"max_streams\": 3", "\"max_stream_lifetime\": \"2m\"");
     let worker = envoy.worker(&text);
     let keeper = initialize_plain(&worker);
-    let mut streams: Vec<_> = (0..100).filter_map(|_| open(&worker)).collect();
+    let streams: Vec<_> = (0..100).filter_map(|_| open(&worker)).collect();
     envoy.wait(Duration::from_millis(119_999));
     worker.tick();
     assert!(!streams.iter().any(Stream::is_reset));
     envoy.wait(Duration::from_millis(1));
-    let mut closed = Vec::new();
-    while !streams.is_empty() {
-        worker.tick();
-        let (reset, open): (Vec<_>, Vec<_>) = streams.into_iter().partition(Stream::is_reset);
-        closed.push(reset.len());
-        reset.into_iter().for_each(|stream| drop(stream.close()));
-        streams = open;
-        envoy.wait(Duration::from_millis(20));
-    }
-    assert_eq!(closed, [32, 32, 32, 4]);
+    assert_eq!(closed_by_each_tick(&envoy, &worker, streams), [32, 32, 32, 4]);
     keeper.close();
     let stat = |name: &str| envoy.stat(&format!("endpoint.mcp.{name}"));
     assert_eq!(
