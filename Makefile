@@ -164,6 +164,22 @@ soak: bench-tools ## the experiments that take long: 1,000 requests/s for 30 min
 report: bench-tools ## draw the report anew from the results there are, in target/bench
 	@exec $(MEASURING_BIN)/bench report
 
+# Envoy itself, not func-e: callgrind counts the program that it starts. `ONLY=filter_state_none` counts one variant.
+CALLGRIND := $(CURDIR)/target/instructions
+MEASURED_ENVOY = $(abspath $(or $(ENVOY),$(shell command -v envoy),.cache/envoy-$(ENVOY_VERSION)/envoy))
+
+.PHONY: instructions
+instructions: valgrind bench-tools ## the instructions that each filter adds to a request, counted by callgrind
+	@rm -rf $(CALLGRIND) && mkdir -p $(CALLGRIND)
+	@CALLGRIND_DIRECTORY=$(CALLGRIND) MEASURED_ENVOY=$(MEASURED_ENVOY) \
+	  ENVOY=$(CURDIR)/tests/gateway/load/under-callgrind \
+	  $(MEASURING_BIN)/instructions $(if $(ONLY),--only $(ONLY))
+
+.PHONY: valgrind
+valgrind:
+	@command -v callgrind_control > /dev/null || \
+	  { echo 'valgrind is missing: install it (Debian and Ubuntu: apt-get install valgrind)' >&2; exit 1; }
+
 .PHONY: bench-tools
 bench-tools: build $(ENVOY_NEEDED) $(SDKS_NEEDED)
 	cargo build --release --locked --target wasm32-wasip1 --package empty-filter

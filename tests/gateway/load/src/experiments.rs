@@ -4,6 +4,7 @@ mod abandoned;
 mod admission;
 mod bed;
 mod cpu;
+pub mod instructions;
 mod leaks;
 mod million;
 mod ramp;
