@@ -44,6 +44,8 @@ impl Kind {
 pub struct Target {
     address: SocketAddr,
     templates: [Template; 6],
+    /// Whether its requests have the headers of MCP.
+    is_mcp: bool,
 }
 
 /// A request but for the session id.
@@ -55,10 +57,22 @@ struct Template {
 impl Target {
     /// The gateway at `address`, its endpoint at `path`.
     pub fn new(address: SocketAddr, path: &str) -> Self {
-        let template = |kind| Template::new(kind, address, path);
+        let version = format!("mcp-protocol-version: {}\r\n", message::REVISION);
+        let template = |kind| Template::new(kind, address, path, &version);
         Self {
             address,
             templates: Kind::ALL.map(template),
+            is_mcp: true,
+        }
+    }
+
+    /// The gateway at `address`, for requests to `path` that have none of the headers of MCP.
+    pub fn foreign(address: SocketAddr, path: &str) -> Self {
+        let template = |kind| Template::new(kind, address, path, "");
+        Self {
+            address,
+            templates: Kind::ALL.map(template),
+            is_mcp: false,
         }
     }
 
@@ -72,7 +86,7 @@ impl Target {
         let Template { before, after } = &self.templates[kind as usize];
         bytes.clear();
         bytes.extend_from_slice(before);
-        if !id.is_empty() {
+        if self.is_mcp && !id.is_empty() {
             bytes.extend_from_slice(b"mcp-session-id: ");
             bytes.extend_from_slice(id);
             bytes.extend_from_slice(b"\r\n");
@@ -82,7 +96,7 @@ impl Target {
 }
 
 impl Template {
-    fn new(kind: Kind, address: SocketAddr, path: &str) -> Self {
+    fn new(kind: Kind, address: SocketAddr, path: &str, version: &str) -> Self {
         let (method, accept, message) = match kind {
             Kind::Stream => ("GET", "text/event-stream", None),
             Kind::Delete => ("DELETE", "*/*", None),
@@ -90,8 +104,7 @@ impl Template {
         };
         let before = format!(
             "{method} {path} HTTP/1.1\r\nhost: {address}\r\nuser-agent: node\r\naccept: {accept}\r\n\
-             mcp-protocol-version: {}\r\n",
-            message::REVISION
+             {version}"
         );
         let after = message.map_or_else(
             || "\r\n".to_owned(),
@@ -119,5 +132,25 @@ fn body(kind: Kind) -> Value {
             message::tools_call(7, "echo", json!({"message": "hello world, this is a tool call"}))
         }
         Kind::Stream | Kind::Delete => Value::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(target: &Target) -> String {
+        let mut bytes = Vec::new();
+        target.write(Kind::ToolsCall, b"an-id", &mut bytes);
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn only_requests_of_mcp_have_its_headers() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let mcp = written(&Target::new(address, "/mcp"));
+        assert!(mcp.contains("\r\nmcp-protocol-version: ") && mcp.contains("\r\nmcp-session-id: an-id\r\n"));
+        let foreign = written(&Target::foreign(address, "/api"));
+        assert!(foreign.starts_with("POST /api HTTP/1.1\r\n") && !foreign.contains("\r\nmcp-"));
     }
 }

@@ -1,16 +1,20 @@
 //! What stands before the router: nothing, a filter that does nothing, ours, or Envoy's own.
 
+use std::net::SocketAddr;
+
 use gateway::setup::{self, connection_manager};
 use gateway::{Setup, envoy};
 use serde_json::{Value, json};
 
-use crate::Fallible;
+use crate::{Fallible, Target};
 
 /// A listener of its own, all in one Envoy.
 pub struct Variant {
     pub name: &'static str,
     pub label: &'static str,
     pub ours: bool,
+    /// What gets the same requests without a filter.
+    pub baseline: &'static str,
     /// The filter; none is a listener with the router alone.
     filter: Option<Value>,
 }
@@ -29,6 +33,12 @@ pub const LEAN_QUIET: &str = "lean_filter_state_none";
 pub const LEAN_DEFAULTS: &str = "lean_defaults";
 /// Ours as the YAML ships it.
 pub const BODY: &str = "admission_body";
+/// No filter, for requests that are none of MCP: what [`UNGOVERNED`] is compared with.
+pub const FOREIGN: &str = "foreign";
+/// Ours, with its defaults, for requests that are none of MCP, to a path that no endpoint governs.
+pub const UNGOVERNED: &str = "ungoverned";
+/// The same, without callbacks for bodies.
+pub const LEAN_UNGOVERNED: &str = "lean_ungoverned";
 /// Envoy's own, as it is by default.
 pub const NATIVE: &str = "native_pass_through";
 /// Envoy's own, refusing what is not MCP.
@@ -49,12 +59,14 @@ pub fn all() -> Fallible<Vec<Variant>> {
         name,
         label,
         ours: false,
+        baseline: NONE,
         filter,
     };
     let ours_with = |name, label, plugin: Value| Variant {
         name,
         label,
         ours: true,
+        baseline: NONE,
         filter: Some(wasm(name, &ours, &plugin)),
     };
     Ok(vec![
@@ -70,6 +82,11 @@ pub fn all() -> Fallible<Vec<Variant>> {
         .lean(),
         ours_with(LEAN_DEFAULTS, "ours, lean", json!({})).lean(),
         ours_with(BODY, "ours, admission: body", json!({"endpoints": endpoint})),
+        variant(FOREIGN, "no filter, ungoverned path", None).foreign(),
+        ours_with(UNGOVERNED, "ours, ungoverned path", json!({})).foreign(),
+        ours_with(LEAN_UNGOVERNED, "ours, lean, ungoverned path", json!({}))
+            .lean()
+            .foreign(),
         variant(NATIVE, "native, PASS_THROUGH", Some(native("PASS_THROUGH"))),
         variant(
             NATIVE_REJECT,
@@ -80,6 +97,22 @@ pub fn all() -> Fallible<Vec<Variant>> {
 }
 
 impl Variant {
+    /// The same with requests that are none of MCP.
+    fn foreign(self) -> Self {
+        Self {
+            baseline: FOREIGN,
+            ..self
+        }
+    }
+
+    /// The requests to its listener at `address`.
+    pub fn target(&self, address: SocketAddr) -> Target {
+        match self.baseline {
+            FOREIGN => Target::foreign(address, "/api"),
+            _ => Target::new(address, "/mcp"),
+        }
+    }
+
     /// The same with `envoy/lean.yaml`.
     fn lean(mut self) -> Self {
         if let Some(filter) = &mut self.filter {
