@@ -145,15 +145,19 @@ simulate: rust ## millions of steps of the whole core in simulated worlds with f
 # ---------------------------------------------------------------------------------------------------------------------
 # Measurements
 
-# What `bench` and `soak` run (all, unless said), and how large: 1 is full size, 0.02 a look at whether it works.
+# What `bench` and `soak` run (all, unless said), and how large: 1 is full size, 0.02 a look at whether it works. RUNS
+# is how many runs of each there are to be, ANEW=1 measures again what has its result.
 ONLY :=
 SCALE := 1
+RUNS :=
+ANEW :=
 # Only `abandoned` needs the SDKs.
 SDKS_NEEDED = $(if $(filter-out abandoned,$(or $(filter abandoned,$(subst $(comma), ,$(ONLY))),$(ONLY))),,$(SDKS))
-EXPERIMENTS = $(MEASURING_BIN)/bench --scale $(SCALE) $(if $(ONLY),--only $(ONLY))
+EXPERIMENTS = $(MEASURING_BIN)/bench --scale $(SCALE) $(if $(ONLY),--only $(ONLY)) \
+  $(if $(RUNS),--runs $(RUNS)) $(if $(ANEW),--anew)
 
 .PHONY: bench
-bench: bench-tools ## measure what the filter costs and bears, and draw the report: ONLY=cpu,sessions SCALE=0.02
+bench: bench-tools ## measure what the filter costs and bears, and write the figures: ONLY=cpu RUNS=3 SCALE=0.02 ANEW=1
 	@exec $(EXPERIMENTS)
 
 .PHONY: soak
@@ -161,8 +165,8 @@ soak: bench-tools ## the experiments that take long: 1,000 requests/s for 30 min
 	@exec $(EXPERIMENTS) --soak
 
 .PHONY: report
-report: bench-tools ## draw the report anew from the results there are, in target/bench
-	@exec $(MEASURING_BIN)/bench report
+report: bench-tools ## draw report and tables anew from the results there are; PARTIAL=1 also where figures lack
+	@exec $(MEASURING_BIN)/bench report $(if $(PARTIAL),--partial)
 
 # Envoy itself, not func-e: callgrind counts the program that it starts. `ONLY=filter_state_none` counts one variant.
 CALLGRIND := $(CURDIR)/target/instructions

@@ -12,7 +12,7 @@ mod rate;
 mod samples;
 mod sessions;
 mod spread;
-mod variants;
+pub(crate) mod variants;
 
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,23 @@ pub const NAMES: [&str; 8] = [
 /// Those of `make soak`.
 pub const SOAK: [&str; 3] = ["contextforge", "kuadrant", "million"];
 
+/// Makes sure that these are experiments, before the first of them takes its time.
+///
+/// # Errors
+/// With the first that is none.
+pub fn known(names: &[&str]) -> Fallible<()> {
+    match names.iter().find(|name| !NAMES.contains(name)) {
+        Some(name) => Err(format!("no experiment {name}; there are {}", NAMES.join(", ")).into()),
+        None => Ok(()),
+    }
+}
+
 impl Lab {
+    /// The experiments that run where none is named.
+    pub fn all(&self) -> &'static [&'static str] {
+        if self.soak { &SOAK } else { &NAMES }
+    }
+
     /// A count at this scale, but at least `least`.
     pub fn count(&self, full: u64, least: u64) -> u64 {
         ((full as f64 * self.scale) as u64).max(least.min(full))

@@ -12,6 +12,7 @@ pub mod limits;
 mod machine;
 pub mod modes;
 pub mod options;
+pub mod plan;
 pub mod pool;
 pub mod process;
 pub mod progress;

@@ -1,12 +1,16 @@
-//! The report: one page of HTML without anything from elsewhere, and a table in Markdown for `docs/measurements.md`.
+//! The report: one page of HTML without anything from elsewhere, a summary in Markdown, and the tables of figures in
+//! the documents.
 
 mod axis;
 mod bars;
 mod lines;
 mod page;
+pub mod placed;
+mod rows;
 mod table;
 
 pub use page::page;
+pub use placed::Placed;
 pub use table::table;
 
 use crate::results::{Claim, Run};

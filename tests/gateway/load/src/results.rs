@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use crate::Fallible;
 
-/// All experiments, each as it was last run.
+/// The runs of all experiments, the oldest first. All are of one module, one machine and one scale.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Results {
-    pub experiments: BTreeMap<String, Run>,
+    pub experiments: BTreeMap<String, Vec<Run>>,
 }
 
 /// One run of one experiment.
@@ -132,6 +132,11 @@ impl Machine {
 }
 
 impl Run {
+    /// Whether it is of the size that the rows of the documents' tables name, no smaller and no larger.
+    pub fn is_full_size(&self) -> bool {
+        self.scale == 1.0
+    }
+
     /// Whether its figures are to be held against the targets.
     pub fn counts(&self) -> bool {
         self.scale >= 1.0
@@ -181,6 +186,9 @@ pub fn directory(scale: f64, soak: bool) -> PathBuf {
 
 impl Results {
     /// Reads the results so far; none if there is no file yet.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is not of this version of the program.
     pub fn read(path: &Path) -> Fallible<Self> {
         match fs::read_to_string(path) {
             Ok(text) => serde_json::from_str(&text)
@@ -190,11 +198,101 @@ impl Results {
         }
     }
 
-    /// Writes them, making the directory where it is missing.
+    /// Writes them, making the directory where it is missing. Whoever is interrupted here leaves the old file.
+    ///
+    /// # Errors
+    /// If the directory cannot be made, or the file not be written.
     pub fn write(&self, path: &Path) -> Fallible<()> {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory)?;
         }
-        Ok(fs::write(path, serde_json::to_string_pretty(self)?)?)
+        let new = path.with_extension("new");
+        fs::write(&new, serde_json::to_string_pretty(self)?)?;
+        Ok(fs::rename(new, path)?)
+    }
+
+    /// The runs of an experiment, the oldest first.
+    pub fn of(&self, name: &str) -> &[Run] {
+        self.experiments.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Adds a run.
+    pub fn add(&mut self, name: &str, run: Run) {
+        self.experiments.entry(name.to_owned()).or_default().push(run);
+    }
+
+    /// Why these results cannot stand beside those of `machine` at `scale`; `None` if they can.
+    pub fn differ_from(&self, machine: &Machine, scale: f64) -> Option<&'static str> {
+        let run = self.experiments.values().flatten().next()?;
+        if run.machine.module != machine.module {
+            Some("the module has changed")
+        } else if run.scale != scale {
+            Some("the scale is another")
+        } else if run.machine != *machine {
+            Some("the machine or its Envoy is another")
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(module: &str) -> Machine {
+        Machine {
+            processor: "a processor".to_owned(),
+            cores: 2,
+            memory_mib: 1024,
+            kernel: "6".to_owned(),
+            envoy: "1.40.0".to_owned(),
+            module: module.to_owned(),
+            open_files: 1024,
+        }
+    }
+
+    fn run(module: &str, scale: f64) -> Run {
+        Run {
+            date: "2026-01-01 00:00 UTC".to_owned(),
+            seconds: 1.0,
+            scale,
+            soak: false,
+            machine: machine(module),
+            outcome: Outcome::default(),
+        }
+    }
+
+    #[test]
+    fn results_of_another_module_or_scale_do_not_stand_beside_new_ones() {
+        let mut results = Results::default();
+        assert_eq!(results.differ_from(&machine("a"), 1.0), None);
+        results.add("cpu", run("a", 0.5));
+        assert_eq!(results.differ_from(&machine("a"), 0.5), None);
+        assert!(
+            results
+                .differ_from(&machine("b"), 0.5)
+                .unwrap()
+                .contains("module")
+        );
+        assert!(results.differ_from(&machine("a"), 0.6).unwrap().contains("scale"));
+        let moved = Machine {
+            cores: 4,
+            ..machine("a")
+        };
+        assert!(results.differ_from(&moved, 0.5).unwrap().contains("machine"));
+    }
+
+    #[test]
+    fn every_run_of_an_experiment_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("below/runs.json");
+        let mut results = Results::read(&path).unwrap();
+        results.add("cpu", run("a", 1.0));
+        results.write(&path).unwrap();
+        let mut results = Results::read(&path).unwrap();
+        results.add("cpu", run("a", 1.0));
+        results.write(&path).unwrap();
+        assert_eq!(Results::read(&path).unwrap().of("cpu").len(), 2);
     }
 }

@@ -10,10 +10,7 @@ const STYLE: &str = include_str!("page.css");
 
 /// One page of HTML with everything in it.
 pub fn page(results: &Results) -> String {
-    let runs: Vec<&Run> = NAMES
-        .iter()
-        .filter_map(|name| results.experiments.get(*name))
-        .collect();
+    let runs: Vec<&Run> = NAMES.iter().flat_map(|name| results.of(name)).collect();
     let mut html = format!(
         "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>mcp-session-filter under load</title>\
