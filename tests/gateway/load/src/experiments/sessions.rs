@@ -256,15 +256,15 @@ fn requests(outcome: &mut Outcome, sized: &[Sized]) {
     outcome.claims.extend([
         Claim::new(
             &format!("CPU per request at {most} over that at {least}: all of Envoy"),
-            "≤ 1.1",
+            "≤ 1.05",
             format!("{whole:.2} {}", over(|sized| sized.cpu)),
-            whole <= 1.1,
+            whole <= 1.05,
         ),
         Claim::new(
             "the same, of what the filter adds",
-            "≤ 1.3",
+            "≤ 1.1",
             format!("{added:.2} {}", over(|sized| sized.added)),
-            added <= 1.3,
+            added <= 1.1,
         ),
         Claim::new("failed requests meanwhile", "0", grouped(failed), failed == 0),
     ]);
