@@ -21,13 +21,13 @@ pub(super) enum Broken {
 /// Reads one message, which must be the whole of `text`. After an error, `members` holds the members before it. A
 /// value that is no object leaves no members, and is then refused for their absence.
 pub(super) fn read_message<'a>(text: &'a str, members: &mut Members<'a>) -> Result<(), Broken> {
-    read_whole(text, Object(Message(members))).map(drop)
+    read_whole(text, Value(Message(members))).map(drop)
 }
 
 /// Reads an array, which must be the whole of `text`, and passes each message in it to `each`, including a message
 /// that is cut off or broken.
 pub(super) fn read_batch(text: &str, each: impl FnMut(&Members<'_>)) -> Result<(), Broken> {
-    read_whole(text, Batch(each))
+    read_whole(text, Value(Batch(each))).map(drop)
 }
 
 /// Whether `text` is one JSON value.
@@ -50,15 +50,33 @@ fn read_whole<'a, S: DeserializeSeed<'a>>(text: &'a str, seed: S) -> Result<S::V
     })
 }
 
-/// Takes the members of an object, one after the other.
+/// The string that `token` is, its escapes resolved; `None` for another value, and for half of a surrogate pair.
+pub(super) fn read_string(token: &str) -> Option<String> {
+    let mut text = None;
+    read_whole(token, Value(Text(&mut text))).ok()?;
+    text
+}
+
+/// Takes a value part by part. What is not taken is skipped.
 trait Takes<'a> {
     /// Takes the value of the member with this name; its escapes are resolved. A name with half of a surrogate pair
     /// comes as an empty name, since no member that matters has such a name.
-    fn take<A: MapAccess<'a>>(&mut self, name: &str, values: &mut A) -> Result<(), A::Error>;
+    fn take<A: MapAccess<'a>>(&mut self, _name: &str, values: &mut A) -> Result<(), A::Error> {
+        values.next_value::<IgnoredAny>().map(drop)
+    }
+
+    /// Takes the next element of an array. Returns whether there was one.
+    fn take_element<A: SeqAccess<'a>>(&mut self, elements: &mut A) -> Result<bool, A::Error> {
+        Ok(elements.next_element::<IgnoredAny>()?.is_some())
+    }
+
+    /// Takes a string.
+    fn take_text(&mut self, _text: &str) {}
 }
 
-/// Reads a value member by member. Skips a value that is no object.
-struct Object<T>(T);
+/// Reads a value of any kind. For a kind that is not wanted serde_json has errors that quote the value, and to quote a
+/// double is 40 KB of code: so no kind is an error here.
+struct Value<T>(T);
 
 /// The kind of a value that should be an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +86,7 @@ enum Shape {
     Other,
 }
 
-impl<'a, T: Takes<'a>> DeserializeSeed<'a> for Object<T> {
+impl<'a, T: Takes<'a>> DeserializeSeed<'a> for Value<T> {
     type Value = Shape;
 
     fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<Shape, D::Error> {
@@ -76,11 +94,11 @@ impl<'a, T: Takes<'a>> DeserializeSeed<'a> for Object<T> {
     }
 }
 
-impl<'a, T: Takes<'a>> Visitor<'a> for Object<T> {
+impl<'a, T: Takes<'a>> Visitor<'a> for Value<T> {
     type Value = Shape;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+        f.write_str("a value")
     }
 
     fn visit_map<A: MapAccess<'a>>(mut self, mut members: A) -> Result<Shape, A::Error> {
@@ -91,8 +109,8 @@ impl<'a, T: Takes<'a>> Visitor<'a> for Object<T> {
         Ok(Shape::Object)
     }
 
-    fn visit_seq<A: SeqAccess<'a>>(self, mut elements: A) -> Result<Shape, A::Error> {
-        while elements.next_element::<IgnoredAny>()?.is_some() {}
+    fn visit_seq<A: SeqAccess<'a>>(mut self, mut elements: A) -> Result<Shape, A::Error> {
+        while self.0.take_element(&mut elements)? {}
         Ok(Shape::Other)
     }
 
@@ -116,7 +134,8 @@ impl<'a, T: Takes<'a>> Visitor<'a> for Object<T> {
         Ok(Shape::Other)
     }
 
-    fn visit_str<E: Error>(self, _: &str) -> Result<Shape, E> {
+    fn visit_str<E: Error>(mut self, text: &str) -> Result<Shape, E> {
+        self.0.take_text(text);
         Ok(Shape::Other)
     }
 }
@@ -140,7 +159,7 @@ impl<'a> Takes<'a> for Message<'_, 'a> {
             }
             "params" if members.params == Params::Absent => {
                 members.params = Params::Begun;
-                members.params = match values.next_value_seed(Object(InParams(members)))? {
+                members.params = match values.next_value_seed(Value(InParams(members)))? {
                     Shape::Object => Params::Read,
                     Shape::Null => Params::Null,
                     Shape::Other => Params::NoObject,
@@ -172,7 +191,7 @@ impl<'a> Takes<'a> for InParams<'_, 'a> {
             // The server judges a `_meta` that is no object.
             "_meta" if !members.has_meta => {
                 members.has_meta = true;
-                values.next_value_seed(Object(InMeta(members)))?;
+                values.next_value_seed(Value(InMeta(members)))?;
                 false
             }
             name => {
@@ -204,30 +223,23 @@ impl<'a> Takes<'a> for InMeta<'_, 'a> {
 /// The messages of an array, each passed on after it was read.
 struct Batch<F>(F);
 
-impl<'a, F: FnMut(&Members<'_>)> DeserializeSeed<'a> for Batch<F> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_seq(self)
+impl<'a, F: FnMut(&Members<'_>)> Takes<'a> for Batch<F> {
+    fn take_element<A: SeqAccess<'a>>(&mut self, elements: &mut A) -> Result<bool, A::Error> {
+        let mut members = Members::default();
+        let element = elements.next_element_seed(Value(Message(&mut members)));
+        if let Ok(None) = element {
+            return Ok(false);
+        }
+        (self.0)(&members);
+        element.map(|_| true)
     }
 }
 
-impl<'a, F: FnMut(&Members<'_>)> Visitor<'a> for Batch<F> {
-    type Value = ();
+/// A string.
+struct Text<'t>(&'t mut Option<String>);
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'a>>(mut self, mut elements: A) -> Result<(), A::Error> {
-        loop {
-            let mut members = Members::default();
-            let element = elements.next_element_seed(Object(Message(&mut members)));
-            if let Ok(None) = element {
-                return Ok(());
-            }
-            (self.0)(&members);
-            element?;
-        }
+impl Takes<'_> for Text<'_> {
+    fn take_text(&mut self, text: &str) {
+        *self.0 = Some(text.to_owned());
     }
 }

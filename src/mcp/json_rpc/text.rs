@@ -1,5 +1,6 @@
 //! Strings of a JSON text, borrowed from it if they have no escapes.
 
+use super::reader::read_string;
 use std::borrow::Cow;
 
 /// The text of a JSON string token; `None` for other tokens, and for halves of surrogate pairs.
@@ -14,5 +15,5 @@ pub(super) fn text_of(token: &str) -> Option<Cow<'_, str>> {
 
 #[cold]
 fn resolved(token: &str) -> Option<Cow<'_, str>> {
-    serde_json::from_str(token).ok().map(Cow::Owned)
+    read_string(token).map(Cow::Owned)
 }
