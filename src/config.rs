@@ -15,7 +15,6 @@ mod json;
 mod located;
 mod mistakes;
 mod nearest;
-mod not_yet;
 mod object;
 mod overlaps;
 mod protobuf;
@@ -37,7 +36,8 @@ pub struct Config {
     /// Cap on live sessions plus initializations in flight of the whole VM, 1 to 1,000,000. `None` if the field was
     /// not written: then the other configurations of the VM set the cap ([`Config::vm_cap`]).
     pub max_sessions: Option<u32>,
-    /// The MCP endpoints governed, 1 to 64. Every other request passes untouched.
+    /// The MCP endpoints governed, 1 to 64. Every other request passes untouched. A configuration that writes `status`
+    /// and no `endpoints` governs none.
     pub endpoints: Vec<Rc<Endpoint>>,
     /// Time between two searches for expired sessions, 100ms to 60s.
     pub sweep_interval: Duration,
@@ -61,21 +61,9 @@ impl Config {
     ///
     /// Names all mistakes, each with its path, what was wrong and what is allowed.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
-        Self::parse_and(bytes, not_yet::refuse)
-    }
-
-    /// As [`Config::parse`], but accepts the fields that the filter does not support yet.
-    #[cfg(test)]
-    pub(crate) fn parse_all(bytes: &[u8]) -> Result<Self, ConfigError> {
-        Self::parse_and(bytes, |_| ())
-    }
-
-    fn parse_and(bytes: &[u8], refuse: impl Fn(&Located<'_>)) -> Result<Self, ConfigError> {
         let json = source::read(bytes).map_err(ConfigError::unreadable)?;
         let mistakes = Mistakes::default();
-        let root = Located::root(&json, &mistakes);
-        let config = read::config(&root);
-        refuse(&root);
+        let config = read::config(&Located::root(&json, &mistakes));
         let (result, warnings) = mistakes.into_result();
         result.map(|()| Self { warnings, ..config })
     }
@@ -93,11 +81,14 @@ impl Config {
 
     /// The configuration in a few `key=value` words for the log line at start-up; no secrets.
     pub fn summary(&self) -> String {
-        let endpoints: Vec<&str> = self
+        let mut endpoints: Vec<&str> = self
             .endpoints
             .iter()
             .map(|endpoint| endpoint.name.as_str())
             .collect();
+        if endpoints.is_empty() {
+            endpoints.push("-");
+        }
         format!(
             "max_sessions={} endpoints={} sweep_interval={} log_session_id={} filter_state={} status={}",
             self.vm_cap(),
@@ -235,8 +226,7 @@ impl StatusPath {
     }
 }
 
-/// For the tests of the readers: one endpoint `mcp` at `/mcp` with further fields. Unsupported fields are accepted
-/// here.
+/// For the tests of the readers: one endpoint `mcp` at `/mcp` with further fields.
 #[cfg(test)]
 mod testing {
     use std::rc::Rc;
@@ -246,7 +236,7 @@ mod testing {
     fn parse_with(fields: &str) -> Result<Config, ConfigError> {
         let comma = if fields.is_empty() { "" } else { ", " };
         let text = format!(r#"{{"endpoints": [{{"name": "mcp", "path": "/mcp"{comma}{fields}}}]}}"#);
-        Config::parse_all(text.as_bytes())
+        Config::parse(text.as_bytes())
     }
 
     pub(super) fn endpoint_with(fields: &str) -> Rc<Endpoint> {
@@ -268,7 +258,7 @@ mod tests {
     use super::*;
 
     fn mistakes(text: &str) -> Vec<String> {
-        Config::parse_all(text.as_bytes())
+        Config::parse(text.as_bytes())
             .unwrap_err()
             .mistakes()
             .iter()
@@ -278,7 +268,7 @@ mod tests {
 
     #[test]
     fn reads_the_path_of_the_status_view() {
-        let config = Config::parse_all(br#"{"status": {"path": "/mcp-sessions"}}"#).unwrap();
+        let config = Config::parse(br#"{"status": {"path": "/mcp-sessions"}}"#).unwrap();
         let status = config.status.unwrap();
         assert!(status.matches(b"/mcp-sessions") && !status.matches(b"/mcp-sessions/"));
     }
@@ -295,25 +285,41 @@ mod tests {
                 r#"{"status": {"path": "/s", "port": 1}}"#,
                 "status.port: unknown field, must be \"path\"",
             ),
-            (r#"{"status": "/s"}"#, "status: must be an object, got a string"),
             (
-                r#"{"status": {"path": "/mcp"}}"#,
-                "status.path: overlaps the path of the default endpoint",
+                r#"{"status": {"paht": "/s"}}"#,
+                "status.path: required; status.paht: unknown field, must be \"path\"",
             ),
+            (
+                r#"{"status": {"path": "s"}}"#,
+                "status.path: must begin with \"/\", got \"s\"",
+            ),
+            (
+                r#"{"status": {"path": "/s?a=b"}}"#,
+                "status.path: must be a path without query and fragment, got \"/s?a=b\"",
+            ),
+            (r#"{"status": "/s"}"#, "status: must be an object, got a string"),
             (
                 r#"{"status": {"path": "/a/S"}, "endpoints": [{"name": "a", "path": "/a/s/"}]}"#,
                 "status.path: overlaps endpoints[0].path",
             ),
         ];
         for (text, mistake) in cases {
-            assert_eq!(mistakes(text), [mistake]);
+            assert_eq!(mistakes(text).join("; "), mistake);
         }
+    }
+
+    #[test]
+    fn a_status_view_without_endpoints_governs_none() {
+        let config = Config::parse(br#"{"status": {"path": "/mcp"}}"#).unwrap();
+        assert_eq!((config.endpoints.len(), config.max_sessions), (0, None));
+        assert_eq!(config.endpoint_for(b"a", b"/mcp"), None);
+        assert!(config.summary().contains("endpoints=- "), "{}", config.summary());
     }
 
     #[test]
     fn an_endpoint_with_an_authority_leaves_the_status_view_alone() {
         let text = r#"{"status": {"path": "/a"}, "endpoints": [{"name": "a", "path": "/a", "authority": "a.example"}]}"#;
-        assert!(Config::parse_all(text.as_bytes()).is_ok());
+        assert!(Config::parse(text.as_bytes()).is_ok());
     }
 
     #[test]
@@ -321,7 +327,7 @@ mod tests {
         let text = r#"{"max_sessions": 5, "sweep_interval": "250ms", "log_session_id": "off", "filter_state": [],
                        "status": {"path": "/s"}, "endpoints": [{"name": "a", "path": "/a"}, {"name": "b", "path": "/b"}]}"#;
         assert_eq!(
-            Config::parse_all(text.as_bytes()).unwrap().summary(),
+            Config::parse(text.as_bytes()).unwrap().summary(),
             "max_sessions=5 endpoints=a,b sweep_interval=250ms log_session_id=off filter_state=0 status=/s"
         );
         assert_eq!(

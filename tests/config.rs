@@ -291,8 +291,8 @@ fn says_what_is_wrong_with_a_top_level_field() {
             .to_owned(),
         ),
         (
-            r#""status": {"path": "/s"}"#,
-            "status: not supported in this version".to_owned(),
+            r#""status": {"path": "/s", "pahts": 1}"#,
+            r#"status.pahts: unknown field, did you mean "path"?"#.to_owned(),
         ),
     ];
     for (field, mistake) in cases {
@@ -716,6 +716,12 @@ mod schema {
             .map(|name| json!({"filter_state": [name]})),
         );
         cases.extend(["hash", "off", "none"].map(|how| json!({"log_session_id": how})));
+        for text in ["/", "/s", "/S;a/", "/s/*", "/*", "", "s", "/s?a", "/s#a", "/s t", "/é"] {
+            cases.push(json!({"status": {"path": text}}));
+        }
+        for status in [json!({}), json!({"path": 1}), json!("/s"), json!({"path": "/s", "port": 1})] {
+            cases.push(json!({"status": status}));
+        }
         for fields in [
             json!({"transport": "http_sse", "message_path": "/messages/*"}),
             json!({"transport": "http_sse", "message_path": "messages"}),

@@ -41,14 +41,4 @@ impl Overlaps {
         }
         self.requests.push((requests, at.path().to_owned()));
     }
-
-    /// Adds the endpoint that a configuration without `endpoints` has.
-    pub(super) fn default_endpoint(&mut self, path: PathPattern) {
-        let requests = Requests {
-            authority: None,
-            path,
-        };
-        self.requests
-            .push((requests, "the path of the default endpoint".to_owned()));
-    }
 }

@@ -34,7 +34,7 @@ pub(super) fn config(root: &Located<'_>) -> Config {
     let vm = VmCap(config.max_sessions);
     config.endpoints = match object.get("endpoints") {
         Some(at) => endpoints(at, vm, &mut overlaps),
-        None => vec![Rc::new(default_endpoint(vm, &mut overlaps))],
+        None => Vec::new(),
     };
     object.set("sweep_interval", &mut config.sweep_interval, |at| {
         at.duration(SWEEP_INTERVAL)
@@ -44,6 +44,9 @@ pub(super) fn config(root: &Located<'_>) -> Config {
     });
     object.set("filter_state", &mut config.filter_state, filter_state);
     config.status = object.get("status").and_then(|at| status(at, &mut overlaps));
+    if object.get("endpoints").or(object.get("status")).is_none() {
+        config.endpoints = vec![Rc::new(default_endpoint(vm))];
+    }
     object.finish();
     config
 }
@@ -77,13 +80,11 @@ fn endpoints(at: &Located<'_>, vm: VmCap, overlaps: &mut Overlaps) -> Vec<Rc<End
         .collect()
 }
 
-fn default_endpoint(vm: VmCap, overlaps: &mut Overlaps) -> Endpoint {
-    let endpoint = Endpoint {
+fn default_endpoint(vm: VmCap) -> Endpoint {
+    Endpoint {
         max_sessions: vm.or_default(),
         ..Endpoint::default()
-    };
-    overlaps.default_endpoint(endpoint.path.clone());
-    endpoint
+    }
 }
 
 /// Accepts names with and without `wasm.`, the prefix under which Envoy keeps a Wasm filter's state.
