@@ -20,6 +20,7 @@ pub use settings::{
 };
 pub use store::{BUCKETS, Key, SetError, Store, StoreError, Value, Version};
 pub use table::evict::{Candidates, Resting, Round};
+pub use table::look::{KnownEndpoint, Listed, Look, MOST_LISTED};
 pub use table::open::{NewSession, Opened, Origin};
 pub use table::quota::Quota;
 pub use table::sweep::{Sweep, SweepProgress, SweepReport};
@@ -29,5 +30,6 @@ pub use time::Timestamp;
 pub use tracked_id::TrackedId;
 pub use values::delete_request::DeleteRequest;
 pub use values::ledger::{Counts, DEFAULT_VM_LIMIT, EndpointCounts, Kept, Refusal, Reservation};
+pub use values::paths::EndpointPath;
 pub use values::record::{EndReason, EndedSession, IdDigest, Owner, RootTag, Session, SessionKey};
 pub use values::upstream_delete::PendingDelete;

@@ -137,6 +137,13 @@ pub struct VmSettings {
     pub endpoints: Vec<EndpointSettings>,
 }
 
+impl VmSettings {
+    /// Whether they name no endpoint and write no cap, as those of a configuration with nothing but a status view.
+    pub fn decide_nothing(&self) -> bool {
+        self.max_sessions.is_none() && self.endpoints.is_empty()
+    }
+}
+
 /// Identifies a configuration: a hash of its bytes, and of the names under which Envoy loads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConfigurationId(u64);

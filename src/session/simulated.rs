@@ -9,6 +9,7 @@ mod evictions;
 mod faults;
 mod interleaved;
 mod leases;
+mod looks;
 mod memory;
 mod pairs;
 mod quotas;

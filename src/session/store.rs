@@ -31,6 +31,8 @@ pub enum Key {
     Ledger,
     /// Whether roots wait for a session to become idle.
     Rests,
+    /// Where endpoints are, for the status view.
+    Paths,
     /// The sessions whose hash falls into this bucket, `0..16_384`.
     Bucket(u16),
     /// The books of the principals whose hash falls here, `0..4_096`. Used only if there are quotas.
@@ -49,6 +51,7 @@ impl Key {
             Self::HashKey => name.push_str("key"),
             Self::Ledger => name.push_str("ledger"),
             Self::Rests => name.push_str("rests"),
+            Self::Paths => name.push_str("paths"),
             Self::Bucket(index) => write_indexed(name, "b/", index),
             Self::Principals(index) => write_indexed(name, "p/", index),
         }
@@ -167,6 +170,7 @@ mod tests {
             Key::HashKey,
             Key::Ledger,
             Key::Rests,
+            Key::Paths,
             Key::Bucket(BUCKETS - 1),
             Key::Principals(PRINCIPALS - 1),
         ] {

@@ -1,6 +1,7 @@
 //! The table, and what requests do with its sessions.
 
 pub(super) mod evict;
+pub(super) mod look;
 pub(super) mod open;
 pub(super) mod quota;
 mod reserve;
@@ -444,6 +445,7 @@ impl<S: Store> Table<S> {
 
     fn create_buckets(&self) -> Result<(), StoreError> {
         self.create(core::iter::once(Key::Rests), Key::Rests, Self::unheard())?;
+        self.create(core::iter::once(Key::Paths), Key::Paths, &[])?;
         let keys = (0..BUCKETS).map(Key::Bucket);
         self.create(keys, Key::LAST, &Bucket::empty().into_value())
     }

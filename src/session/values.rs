@@ -8,6 +8,7 @@ pub(super) mod delete_request;
 #[cfg(test)]
 mod golden;
 pub(super) mod ledger;
+pub(super) mod paths;
 pub(super) mod record;
 pub(super) mod tombstone;
 pub(super) mod upstream_delete;

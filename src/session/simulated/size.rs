@@ -63,7 +63,7 @@ fn no_key_is_added_after_the_first_worker_has_joined() {
     let worker = world.worker(1);
     world.restore(&worker).unwrap();
     let keys = world.shared.memory.keys();
-    assert_eq!(keys, usize::from(BUCKETS) + 3);
+    assert_eq!(keys, usize::from(BUCKETS) + 4);
     for round in 0..3 {
         for number in 0..100 {
             let text = format!("{round}-{number}");

@@ -7,6 +7,7 @@ use super::book::{BookOwner, Books};
 use super::bucket::Bucket;
 use super::delete_request::DeleteRequest;
 use super::ledger::Ledger;
+use super::paths::{EndpointPath, Paths};
 use super::record::{IdDigest, Leaseholders, Owner, RootTag, Session, SessionKey, ShortKey};
 use super::tombstone::{Remembered, Tombstone};
 use super::upstream_delete::PendingDelete;
@@ -238,4 +239,30 @@ fn a_ledger() {
         &["0100", "0d0c0b0a", ENDPOINT, "01", "0504030201", "01000000"],
     ];
     assert_bytes(&ledger.to_value(), &fields.concat());
+}
+
+#[test]
+fn the_paths_of_two_endpoints() {
+    let path = |tag, is_http_sse, path: &str| EndpointPath {
+        tag: EndpointTag::from_bytes(tag),
+        is_http_sse,
+        path: path.to_owned(),
+    };
+    let mut paths = Paths::default();
+    paths.enter(&path([1, 2, 3, 4], false, "/p"), at(5), true);
+    paths.enter(&path([5, 6, 7, 8], true, "/s"), at(6), false);
+    assert_bytes(
+        &paths.to_value(),
+        &[
+            "0202",
+            ENDPOINT,
+            "0500000000",
+            "00",
+            "02002f70",
+            "05060708",
+            "0600000000",
+            "01",
+            "02002f73",
+        ],
+    );
 }

@@ -260,6 +260,17 @@ impl Ledger {
             .collect()
     }
 
+    /// Whether any endpoint has sessions in the group.
+    pub(in crate::session) fn has_sessions(&self, group: u8) -> bool {
+        let active = |row: &Row| row.active.get(usize::from(group)).copied();
+        self.rows.iter().filter_map(active).any(|active| active > 0)
+    }
+
+    /// The endpoints, in the order of [`Ledger::counts`].
+    pub(in crate::session) fn tags(&self) -> impl Iterator<Item = EndpointTag> + '_ {
+        self.rows.iter().map(|row| row.tag)
+    }
+
     /// The lifespans of an endpoint's sessions.
     pub(in crate::session) fn lifespans(&self, endpoint: EndpointTag) -> Lifespans {
         self.row(endpoint)
