@@ -36,7 +36,7 @@ mod verify_headers;
 
 pub use answered::Edit;
 pub use gate::{Effects, Gate};
-pub use head::{RequestHead, ResponseHead, parse_status};
+pub use head::{RequestHead, ResponseHead, names_media_type, parse_status};
 pub use judge::ID_WITHIN_BYTES;
 pub use lost_session::{HELD_ANSWER_BYTES, HELD_ANSWER_TIME};
 pub use site::{Site, have_quotas, vm_settings};

@@ -16,6 +16,7 @@ mod reporter;
 mod root;
 mod shared;
 mod shared_data;
+mod status;
 mod stream;
 #[cfg(feature = "trap")]
 mod trap;

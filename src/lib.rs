@@ -5,7 +5,8 @@
 //! `host` turns Envoy's callbacks into events of an [`exchange::Exchange`]. The exchange finds the request's
 //! [`endpoint`] in the [`config`] and its [`principal`], and reads its message ([`mcp`]). It asks the [`session`]
 //! table, which all workers share. Then it decides: the request goes on, is held, or gets an [`answer`]. Its reports
-//! go to metrics, filter state and logs under the names in [`telemetry`].
+//! go to metrics, filter state and logs under the names in [`telemetry`]. A request for the [`status`] view is answered
+//! before an exchange begins.
 //!
 //! Everything but `host` is plain Rust without a host, so that tests, benches and fuzzers run it natively.
 
@@ -19,5 +20,6 @@ mod host;
 pub mod mcp;
 pub mod principal;
 pub mod session;
+pub mod status;
 pub mod telemetry;
 pub mod worker;

@@ -716,10 +716,17 @@ mod schema {
             .map(|name| json!({"filter_state": [name]})),
         );
         cases.extend(["hash", "off", "none"].map(|how| json!({"log_session_id": how})));
-        for text in ["/", "/s", "/S;a/", "/s/*", "/*", "", "s", "/s?a", "/s#a", "/s t", "/é"] {
+        for text in [
+            "/", "/s", "/S;a/", "/s/*", "/*", "", "s", "/s?a", "/s#a", "/s t", "/é",
+        ] {
             cases.push(json!({"status": {"path": text}}));
         }
-        for status in [json!({}), json!({"path": 1}), json!("/s"), json!({"path": "/s", "port": 1})] {
+        for status in [
+            json!({}),
+            json!({"path": 1}),
+            json!("/s"),
+            json!({"path": "/s", "port": 1}),
+        ] {
             cases.push(json!({"status": status}));
         }
         for fields in [

@@ -173,7 +173,7 @@ fn plain_text(value: &[u8]) -> Option<&str> {
 
 /// Whether a `Content-Type` names the media type, in any case and with any parameters. If a proxy has joined several
 /// values, each is checked: servers differ in which one they take.
-fn names_media_type(value: &[u8], media_type: &[u8]) -> bool {
+pub fn names_media_type(value: &[u8], media_type: &[u8]) -> bool {
     value.split(|byte| *byte == b',').any(|one| {
         let name = one.split(|byte| *byte == b';').next().unwrap_or_default();
         name.trim_ascii().eq_ignore_ascii_case(media_type)

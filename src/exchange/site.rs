@@ -8,7 +8,9 @@ use super::RequestHead;
 use crate::config::{Config, LogSessionId};
 use crate::endpoint::{Endpoint, OnFull, Transport, without_query};
 use crate::mcp::revision::Era;
-use crate::session::{DeleteRequest, EndpointSettings, EndpointTag, Lifespans, Timestamp, VmSettings};
+use crate::session::{
+    DeleteRequest, EndpointPath, EndpointSettings, EndpointTag, Lifespans, Timestamp, VmSettings,
+};
 
 /// Longest path that a session keeps for its DELETE, in bytes.
 const MAX_PATH_BYTES: usize = 1024;
@@ -96,6 +98,18 @@ impl Site {
             evict_after: settings.evict_after,
         });
         before.lifespans != settings.lifespans
+    }
+
+    /// Where the endpoint is by this configuration, for the status view.
+    pub fn endpoint_path(&self) -> EndpointPath {
+        EndpointPath {
+            tag: self.tag,
+            is_http_sse: match self.rules.transport {
+                Transport::HttpSse { .. } => true,
+                Transport::StreamableHttp => false,
+            },
+            path: self.rules.path.as_str().to_owned(),
+        }
     }
 
     /// The endpoint's settings by this configuration itself.

@@ -7,6 +7,7 @@ use crate::answer::Reason;
 use crate::exchange::Site;
 use crate::mcp::method::Method;
 use crate::session::{Counts, EndReason, EndpointCounts};
+use crate::status::EndpointCounters;
 use crate::telemetry::{self, Delete, Event, Gauge, RevisionLabel};
 
 /// The filter's metrics. A second definition gives the same process-wide stat, so every worker and every
@@ -104,6 +105,24 @@ impl Metrics {
             metric.increment(1);
         }
         metrics.duration.record(lived_ms);
+    }
+
+    /// The values of the counters of the endpoint `name`, over all workers.
+    pub(super) fn counters(&self, name: &str) -> EndpointCounters {
+        let metrics = self.of(name);
+        let values = |counters: &[Metric]| counters.iter().map(|counter| counter.value()).collect();
+        EndpointCounters {
+            created: metrics.created.value(),
+            adopted: metrics.adopted.value(),
+            untracked: metrics.untracked.value(),
+            ended: values(&metrics.ended),
+            rejected: values(&metrics.rejected),
+            revisions: metrics
+                .revisions
+                .iter()
+                .map(|tally| tally.counter.value())
+                .collect(),
+        }
     }
 
     /// Tells Envoy what was added up since the last time. Each tick calls this.

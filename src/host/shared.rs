@@ -45,16 +45,27 @@ impl Shared {
         let shared = Self::join(config, configuration.clone())?;
         shared.table.load(&mut configuration, clock::now())?;
         shared.configuration.replace(configuration);
+        shared.tell_paths();
         Ok(shared)
+    }
+
+    /// Tells the status views of other configurations where the endpoints are.
+    fn tell_paths(&self) {
+        let paths: Vec<_> = self.sites.iter().map(|site| site.endpoint_path()).collect();
+        if let Err(error) = self.table.tell_paths(&self.configuration.borrow(), &paths) {
+            self.failed("tell_paths", error);
+        }
     }
 
     /// Joins the table that other workers have begun anew, with the same configuration and its old load number.
     pub(super) fn join_anew(&self) -> Result<Self, StartError> {
         let joined = Self::join(Rc::clone(&self.config), self.configuration.borrow().clone())?;
-        Ok(Self {
+        let joined = Self {
             held_answers: Rc::clone(&self.held_answers),
             ..joined
-        })
+        };
+        joined.tell_paths();
+        Ok(joined)
     }
 
     fn join(config: Rc<Config>, configuration: Configuration) -> Result<Self, StartError> {
@@ -91,16 +102,19 @@ impl Shared {
         Ok(restored.is_some())
     }
 
-    /// Handles the first request: this configuration's listener serves, so the configuration is in force.
+    /// Handles the first request: this configuration's listener serves, so the configuration is in force. One that has
+    /// nothing but a status view is not: until the first request at an endpoint comes, the configuration of the endpoint
+    /// goes on to decide.
     pub(super) fn serve(&self) {
         let mut configuration = self.configuration.borrow_mut();
-        if configuration.serves() {
+        if configuration.serves() || configuration.settings().decide_nothing() {
             return;
         }
         match self.table.serve(&mut configuration, clock::now()) {
             Ok(kept) => {
                 drop(configuration);
                 self.report(kept);
+                self.tell_paths();
                 self.show_counts();
             }
             Err(error) => self.failed("serve", error),
@@ -141,7 +155,9 @@ impl Shared {
             match self.table.counts() {
                 Ok((_, version)) if shown == Some(version) => return,
                 Ok((mut counts, version)) => {
-                    self.stand_in(&mut counts);
+                    if !self.stand_in(&mut counts) {
+                        return;
+                    }
                     self.follow(&counts);
                     self.metrics.show(&counts, endpoint);
                     shown = Some(version);
@@ -152,14 +168,16 @@ impl Shared {
     }
 
     /// On a fresh start the table has no configuration in force yet. Until it has one, this configuration's limits
-    /// are shown.
-    fn stand_in(&self, counts: &mut Counts) {
+    /// are shown. Returns false if it has none, and nothing is to be shown.
+    fn stand_in(&self, counts: &mut Counts) -> bool {
         if counts.limit > 0 {
-            return;
+            return true;
         }
+        let configuration = self.configuration.borrow();
         counts.limit = self.config.vm_cap();
-        let settings = self.configuration.borrow().settings().endpoints.clone();
+        let settings = configuration.settings().endpoints.clone();
         counts.endpoints = settings.into_iter().map(EndpointCounts::none_of).collect();
+        !configuration.settings().decide_nothing()
     }
 
     /// Follows the settings in force.

@@ -12,6 +12,7 @@ use crate::answer::Answer;
 use crate::exchange::{
     Edit, Exchange, HELD_ANSWER_BYTES, ID_WITHIN_BYTES, Interest, RequestHead, ResponseHead, Verdict,
 };
+use crate::status::View;
 
 const SESSION_ID: &str = "mcp-session-id";
 const ACCEPT_ENCODING: &str = "accept-encoding";
@@ -150,6 +151,10 @@ impl HttpContext for Stream {
         super::trap::if_asked(&fields);
         let sender = Sender(&fields);
         let head = RequestHead::new(fields.iter(), !end_of_stream).from_caller(&sender);
+        if let Some(view) = View::asked(&shared.config, &head, fields.iter()) {
+            shared.show_status(view);
+            return Action::Pause;
+        }
         let context = self.context;
         match shared.run(|gate, effects| Exchange::begin(gate, effects, &head, context)) {
             None => Action::Continue,

@@ -43,7 +43,7 @@ pub fn header_value(text: &str) -> Cow<'_, str> {
 }
 
 /// The Base64 of some bytes (RFC 4648, section 4), with padding.
-fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     let mut encoded = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
         let digits = base64_of(group).into_iter().map(char::from);

@@ -27,6 +27,7 @@ mod method_headers;
 mod refused_kinds;
 mod requests;
 mod sequences;
+mod status;
 mod streams;
 mod terminate;
 mod workers;

@@ -1,0 +1,79 @@
+//! The page of the status view: one HTML text with its style and its script, which loads nothing but the document.
+
+use sha2::Digest;
+
+use crate::mcp::mcp_name::base64;
+
+const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = include_str!("page/page.js");
+
+/// The whole page. It is the same for every request: nothing that anyone sends or configures is in it.
+pub(super) const PAGE: &str = concat!(
+    "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n",
+    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n",
+    "<link rel=\"icon\" href=\"data:,\">\n<title>MCP sessions</title>\n<style>",
+    include_str!("page/page.css"),
+    "</style>\n</head>\n<body>\n",
+    include_str!("page/body.html"),
+    "<script>",
+    include_str!("page/page.js"),
+    "</script>\n</body>\n</html>\n",
+);
+
+/// The content security policy of the page (CSP Level 3): its own style and script by their hashes, the document from
+/// the same origin, the empty icon, and nothing else. So no markup that gets into the page could run or load anything.
+pub(super) fn security_policy() -> String {
+    let hash = |text: &str| base64(&sha2::Sha256::digest(text.as_bytes()));
+    format!(
+        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; img-src data:; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        hash(STYLE),
+        hash(SCRIPT)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_small_and_loads_nothing() {
+        assert!(PAGE.len() < 16 * 1024, "{} bytes", PAGE.len());
+        for address in ["http:", "https:", "src=", "@import", "url("] {
+            let left = PAGE.replace("http://www.w3.org/2000/svg", "");
+            assert!(!left.contains(address), "{address}");
+        }
+        for writes_markup in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "DOMParser",
+        ] {
+            assert!(!PAGE.contains(writes_markup), "{writes_markup}");
+        }
+    }
+
+    #[test]
+    fn nothing_in_the_style_or_the_script_ends_it_early() {
+        assert_eq!(
+            (PAGE.matches("</style").count(), PAGE.matches("</script").count()),
+            (1, 1)
+        );
+        assert_eq!(
+            (PAGE.matches("<style>").count(), PAGE.matches("<script>").count()),
+            (1, 1)
+        );
+        assert!(PAGE.contains(&format!("<style>{STYLE}</style>")));
+        assert!(PAGE.contains(&format!("<script>{SCRIPT}</script>")));
+    }
+
+    #[test]
+    fn the_policy_allows_the_page_itself_alone() {
+        let policy = security_policy();
+        assert!(policy.starts_with("default-src 'none'; "));
+        assert!(!policy.contains("unsafe") && !policy.contains('*'));
+        assert_eq!(policy.matches("'sha256-").count(), 2);
+    }
+}
