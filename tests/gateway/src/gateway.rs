@@ -53,6 +53,15 @@ impl Gateway {
         Client::new(self.address, http)
     }
 
+    /// A client of the status view, with connections of its own.
+    ///
+    /// # Panics
+    /// If the gateway has no listener for it.
+    pub fn status_view(&self, http: Http) -> Client {
+        let address = self.envoy.listener("status").expect("the listener `status`");
+        Client::new(address, http).at("/mcp-sessions")
+    }
+
     /// A bare connection, for bytes that no HTTP library would send.
     pub async fn connect(&self) -> RawConnection {
         RawConnection::open(self.address).await

@@ -28,6 +28,7 @@ pub struct Setup {
     encoding: Encoding,
     address: SocketAddr,
     admin: SocketAddr,
+    status: Option<(SocketAddr, Value)>,
     upstream: SocketAddr,
     patches: Vec<Patch>,
     faults_expected: bool,
@@ -55,7 +56,8 @@ pub fn trap_module() -> PathBuf {
 
 impl Setup {
     /// The configuration that ships, with these changes: every path is routed to the server at `upstream`, there is
-    /// one worker, the system chooses every port, and sweeps are frequent so that no test waits for one.
+    /// one worker, the system chooses every port, sweeps are frequent so that no test waits for one, and there is no
+    /// listener for the status view.
     pub fn new(upstream: SocketAddr) -> Self {
         let mut plugin = wasm(&mut yaml("envoy.yaml"))["configuration"]["value"].take();
         plugin["sweep_interval"] = json!("100ms");
@@ -66,6 +68,7 @@ impl Setup {
             encoding: Encoding::Struct,
             address: chosen,
             admin: chosen,
+            status: None,
             upstream,
             patches: Vec::new(),
             faults_expected: false,
@@ -192,6 +195,19 @@ impl Setup {
         self
     }
 
+    /// With the listener for the status view, at a port that the system chooses, and with these fields of its plugin
+    /// changed.
+    pub fn status_view(mut self, fields: Value) -> Self {
+        self.status = Some((SocketAddr::from(([127, 0, 0, 1], 0)), fields));
+        self
+    }
+
+    /// With the listener for the status view on a fixed port, for people.
+    pub fn status_view_at(mut self, address: SocketAddr) -> Self {
+        self.status = Some((address, json!({})));
+        self
+    }
+
     /// This test causes faults that leave traces: a trap, repaired counts.
     pub fn faults_expected(mut self) -> Self {
         self.faults_expected = true;
@@ -214,6 +230,7 @@ impl Setup {
         let filter = wasm(&mut config);
         filter["configuration"] = encode(&self.plugin, self.encoding);
         set_module(filter, &module());
+        self.set_status_view(&mut config);
         if !self.routes_as_shipped {
             for route in routes(&mut config) {
                 route["match"] = json!({"prefix": "/"});
@@ -223,6 +240,24 @@ impl Setup {
             patch(&mut config);
         }
         config
+    }
+
+    fn set_status_view(&self, config: &mut Value) {
+        let listeners = config["static_resources"]["listeners"]
+            .as_array_mut()
+            .expect("listeners");
+        let Some((address, fields)) = &self.status else {
+            return listeners.truncate(1);
+        };
+        listeners[1]["address"]["socket_address"] = socket(*address);
+        let filters = &mut listeners[1]["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"];
+        let mut filters = filters.as_array_mut().expect("filters").iter_mut();
+        let filter = filters.find(|filter| filter["name"] == "mcp_session_filter");
+        let filter = &mut filter.expect("the filter")["typed_config"]["config"];
+        set_module(filter, &module());
+        let mut plugin = filter["configuration"]["value"].take();
+        merge(&mut plugin, fields.clone());
+        filter["configuration"] = encode(&plugin, self.encoding);
     }
 
     /// Starts the gateway. `Err` with Envoy's log if it refuses the configuration.

@@ -9,6 +9,7 @@ use gateway::{Answer, Client, Gateway, Http, McpServer, Setup, message, poll};
 use serde_json::{Value, json};
 
 const ADDRESS: ([u8; 4], u16) = ([127, 0, 0, 1], 10000);
+const STATUS: ([u8; 4], u16) = ([127, 0, 0, 1], 10001);
 const ADMIN: ([u8; 4], u16) = ([127, 0, 0, 1], 9901);
 
 #[tokio::main]
@@ -37,7 +38,8 @@ async fn play(stays: bool) -> Result<(), String> {
         .map_err(|error| format!("the MCP server does not start: {error}"))?;
     let setup = Setup::new(server.address())
         .routes_as_shipped()
-        .listen(address, free_or_chosen(ADMIN.into()));
+        .listen(address, free_or_chosen(ADMIN.into()))
+        .status_view_at(free_or_chosen(STATUS.into()));
     let gateway = setup
         .try_start()
         .await
@@ -45,6 +47,7 @@ async fn play(stays: bool) -> Result<(), String> {
 
     println!("\nMCP server  http://{}/mcp", server.address());
     println!("Gateway     http://{}/mcp", gateway.address());
+    println!("Sessions    {}", status_view(&gateway)?);
     println!(
         "Numbers     http://{}/stats/prometheus\n",
         gateway.envoy().admin_address()
@@ -65,16 +68,26 @@ fn free_or_chosen(address: SocketAddr) -> SocketAddr {
     }
 }
 
+/// The address of the status view.
+fn status_view(gateway: &Gateway) -> Result<String, String> {
+    let address = gateway.envoy().listener("status");
+    let address = address.ok_or("the listener of the status view is missing")?;
+    Ok(format!("http://{address}/mcp-sessions"))
+}
+
 async fn leave_up(gateway: &Gateway) -> Result<(), String> {
     let (address, admin) = (gateway.address(), gateway.envoy().admin_address());
+    let sessions = status_view(gateway)?;
     println!(
         r#"
-The gateway stays up. Point your own client at http://{address}/mcp, or try:
+The gateway stays up, and {sessions} in a browser shows its sessions. Point your own client at
+http://{address}/mcp, or try:
 
   curl -i http://{address}/mcp -H 'content-type: application/json' -H 'accept: application/json, text/event-stream' \
     -d '{initialize}'
   curl -i http://{address}/mcp -H 'mcp-session-id: <the id>' -H 'accept: text/event-stream'
   curl -i http://{address}/mcp -H 'mcp-session-id: <the id>' -X DELETE
+  curl -s {sessions}
   curl -s http://{admin}/stats/prometheus | grep ^mcp_sessions
 
 Ctrl-C ends it."#,
