@@ -122,6 +122,11 @@ test-protection: build $(ENVOY_NEEDED) $(PROTECTION_NEEDS) ## what breaks real s
 	cargo build --locked --manifest-path $(GATEWAY) --package conformance --package protection
 	@exec $(GATEWAY_BIN)/protection $(subst $(comma), ,$(ONLY))
 
+.PHONY: test-rules
+test-rules: prometheus ## the Prometheus rules and alerts that ship, by promtool
+	promtool check rules envoy/prometheus/*.yaml
+	promtool test rules tests/prometheus/*.yaml
+
 # What it finds is kept in fuzz/found; a file that breaks something belongs into fuzz/corpus. Nothing in the core is
 # unsafe, so that the address sanitizer would only be slow; without it no nightly compiler is needed.
 FUZZ_TARGETS := json_rpc config heads sse table worlds
@@ -256,6 +261,10 @@ weigh: build ## how many bytes of the module's code each package adds
 .PHONY: rust
 rust:
 	@tests/set-up rust
+
+.PHONY: prometheus
+prometheus:
+	@tests/set-up prometheus
 
 .PHONY: envoy
 envoy: $(ENVOY_NEEDED) ## have an Envoy: the one there is, or one of our own

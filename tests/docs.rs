@@ -209,6 +209,45 @@ fn every_refusal_is_explained() {
 }
 
 #[test]
+fn every_alert_is_explained_with_its_severity() {
+    let alerts = read("envoy/prometheus/alerts.yaml");
+    let mut shipped = BTreeSet::new();
+    for rule in alerts.split("- alert: ").skip(1) {
+        let name = rule.lines().next().unwrap();
+        let (_, severity) = rule.split_once("severity: ").unwrap();
+        let (severity, _) = severity.split_once(' ').unwrap();
+        assert!(rule.contains("runbook: docs/operating.md#alerts"), "{name}");
+        shipped.insert((name.to_owned(), severity.to_owned()));
+    }
+    let operating = read("docs/operating.md");
+    let table = rows(&operating, "| alert |").into_iter();
+    assert_eq!(
+        table
+            .map(|row| (row[0].clone(), row[1].clone()))
+            .collect::<BTreeSet<_>>(),
+        shipped
+    );
+}
+
+#[test]
+fn every_alert_has_cases_that_fire_and_that_do_not() {
+    let (alerts, cases) = (
+        read("envoy/prometheus/alerts.yaml"),
+        read("tests/prometheus/alerts.yaml"),
+    );
+    for rule in alerts.split("- alert: ").skip(1) {
+        let name = rule.lines().next().unwrap();
+        let case = format!("alertname: {name}");
+        let fires = cases.contains(&format!("{case}\n        exp_alerts:\n"));
+        // One that does not fire yet, and one that fires no longer.
+        assert!(
+            fires && cases.matches(&format!("{case}, exp_alerts: []")).count() >= 2,
+            "{name}"
+        );
+    }
+}
+
+#[test]
 fn every_number_that_is_explained_is_a_stat() {
     let readme = read("README.md");
     let shown = rows(&readme, "| stat |").into_iter().map(|row| row[0].clone());
