@@ -6,6 +6,8 @@
 //! bucket already. Then each book is written, if its version is still the noted one. A worker that inserts a session
 //! later has listed it in the book, which changes the version; such a book is left to the check of [`super::quota`].
 
+use core::cmp::Ordering;
+
 use super::{MAX_ATTEMPTS, Table};
 use crate::session::store::{Key, SetError, Store, StoreError, Value, Version};
 use crate::session::values::book::{BookOwner, Books};
@@ -21,10 +23,33 @@ pub(super) struct Strikes(Vec<Strike>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Strike {
-    /// The value that holds the book. It comes first, so that an order keeps together what one write takes off.
+    /// The value that is written next for it: of books, or the session's bucket. It comes first, so that an order keeps
+    /// together what one write is for.
     index: u16,
     book_owner: BookOwner,
     key: ShortKey,
+}
+
+impl Strike {
+    fn in_books(self) -> Self {
+        let index = self.book_owner.index();
+        Self { index, ..self }
+    }
+
+    fn in_buckets(self) -> Self {
+        let index = self.key.bucket();
+        Self { index, ..self }
+    }
+}
+
+/// Sorts strikes by value. The one place that does, and by a function of its own: a sort has the code of its order in
+/// dozens of places.
+fn sort(strikes: &mut [Strike]) {
+    #[inline(never)]
+    fn order(one: &Strike, other: &Strike) -> Ordering {
+        one.cmp(other)
+    }
+    strikes.sort_unstable_by(order);
 }
 
 impl Strikes {
@@ -35,16 +60,17 @@ impl Strikes {
         }
         let (owner, endpoint) = (session.owner, session.endpoint);
         let book_owner = BookOwner { owner, endpoint };
+        let (index, key) = (book_owner.index(), session.key.short());
         self.0.push(Strike {
-            index: book_owner.index(),
+            index,
             book_owner,
-            key: session.key.short(),
+            key,
         });
     }
 
     /// Takes out as many as one step handles, in order.
     fn take_some(&mut self) -> Vec<Strike> {
-        self.0.sort_unstable();
+        sort(&mut self.0);
         self.0.dedup();
         let values = self.0.chunk_by(|one, next| one.index == next.index);
         let taken: usize = values.rev().take(AT_ONCE).map(<[Strike]>::len).sum();
@@ -90,16 +116,17 @@ impl<S: Store> Table<S> {
 
     /// The strikes whose sessions are not in their buckets, in order. Rewrites each bucket once.
     fn those_that_left(&self, mut listed: Vec<Strike>) -> Vec<Strike> {
-        listed.sort_unstable_by_key(|strike| strike.key.bucket());
+        listed.iter_mut().for_each(|strike| *strike = strike.in_buckets());
+        sort(&mut listed);
         let mut left = Vec::with_capacity(listed.len());
-        for of_bucket in listed.chunk_by(|one, next| one.key.bucket() == next.key.bucket()) {
+        for of_bucket in listed.chunk_by(|one, next| one.index == next.index) {
             if let Some(strike) = of_bucket.first()
-                && let Ok(those) = self.shut_out(strike.key.bucket(), of_bucket)
+                && let Ok(those) = self.shut_out(strike.index, of_bucket)
             {
-                left.extend(those);
+                left.extend(those.into_iter().map(Strike::in_books));
             }
         }
-        left.sort_unstable();
+        sort(&mut left);
         left
     }
 
