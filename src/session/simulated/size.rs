@@ -5,8 +5,8 @@ use super::*;
 use crate::worker::longest_idle::LongestIdle;
 
 #[test]
-fn a_session_without_its_id_takes_under_52_bytes_at_a_million() {
-    assert!(bytes_at_a_million(session) < 52.0);
+fn a_session_without_its_id_takes_under_46_bytes_at_a_million() {
+    assert!(bytes_at_a_million(session) < 46.0);
 }
 
 /// With `terminate_upstream`, and a UUID as id.
