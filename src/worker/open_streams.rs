@@ -5,7 +5,7 @@
 //! streams. The table holds what each root has said of its own, with a deadline, so that all roots can add it up.
 
 use core::time::Duration;
-use std::collections::VecDeque;
+use std::collections::{BinaryHeap, VecDeque};
 
 use hashbrown::HashMap;
 
@@ -160,7 +160,7 @@ impl OpenStreams {
         if let Err(error) = table.keep_leases(&self.endpoints, now) {
             failed("keep_leases", error);
         }
-        for ((endpoint, owner), Told { count, .. }) in self.next_to_say(now) {
+        for (_, (endpoint, owner), count) in self.next_to_say(now) {
             match table.set_streams_of(endpoint, owner, count, now) {
                 Ok(()) => self.note(endpoint, owner, count, now),
                 Err(error) => failed("set_streams_of", error),
@@ -169,16 +169,17 @@ impl OpenStreams {
     }
 
     /// The principals whose numbers must be said anew, those that were said longest ago first.
-    fn next_to_say(&self, now: Timestamp) -> Vec<((EndpointTag, Owner), Told)> {
+    fn next_to_say(&self, now: Timestamp) -> Vec<(Timestamp, (EndpointTag, Owner), u32)> {
         let most = SAID_AT_ONCE.max(self.principals.len() / SHARE_SAID_AT_ONCE);
         let is_due = |told: &Told| now.since(told.at) >= SAID_ANEW_AFTER;
-        let due = self.principals.iter().filter(|(_, told)| is_due(told));
-        let mut due: Vec<_> = due.map(|(of, told)| (*of, *told)).collect();
-        if due.len() > most {
-            due.select_nth_unstable_by_key(most, |(_, told)| told.at);
-            due.truncate(most);
+        let mut next = BinaryHeap::new();
+        for (of, told) in self.principals.iter().filter(|(_, told)| is_due(told)) {
+            next.push((told.at, *of, told.count));
+            if next.len() > most {
+                next.pop();
+            }
         }
-        due
+        next.into_vec()
     }
 
     fn give_back_of<S: Store>(
