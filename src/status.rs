@@ -84,7 +84,7 @@ impl Response {
 
     /// The page.
     pub fn page() -> Self {
-        let body = page::PAGE.as_bytes().to_vec();
+        let body = page::page().into_bytes();
         Self::new(
             200,
             "text/html; charset=utf-8",

@@ -291,8 +291,8 @@ fn says_what_is_wrong_with_a_top_level_field() {
             .to_owned(),
         ),
         (
-            r#""status": {"path": "/s", "pahts": 1}"#,
-            r#"status.pahts: unknown field, did you mean "path"?"#.to_owned(),
+            r#""status": {"path": "/s", "paths": 1}"#,
+            r#"status.paths: unknown field, did you mean "path"?"#.to_owned(),
         ),
     ];
     for (field, mistake) in cases {

@@ -8,6 +8,8 @@ const LOOK_MS: u64 = 12;
 
 impl Shared {
     /// Answers the request of the current stream with the status view.
+    #[cold]
+    #[inline(never)]
     pub(super) fn show_status(&self, view: View) {
         let response = match view {
             View::Page => Response::page(),

@@ -4,21 +4,29 @@ use sha2::Digest;
 
 use crate::mcp::mcp_name::base64;
 
+const HEAD: &str = concat!(
+    "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n",
+    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n",
+    "<link rel=\"icon\" href=\"data:,\">\n<title>MCP sessions</title>\n",
+);
 const STYLE: &str = include_str!("page/page.css");
+const BODY: &str = include_str!("page/body.html");
 const SCRIPT: &str = include_str!("page/page.js");
 
 /// The whole page. It is the same for every request: nothing that anyone sends or configures is in it.
-pub(super) const PAGE: &str = concat!(
-    "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n",
-    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n",
-    "<link rel=\"icon\" href=\"data:,\">\n<title>MCP sessions</title>\n<style>",
-    include_str!("page/page.css"),
-    "</style>\n</head>\n<body>\n",
-    include_str!("page/body.html"),
-    "<script>",
-    include_str!("page/page.js"),
-    "</script>\n</body>\n</html>\n",
-);
+pub(super) fn page() -> String {
+    [
+        HEAD,
+        "<style>",
+        STYLE,
+        "</style>\n</head>\n<body>\n",
+        BODY,
+        "<script>",
+        SCRIPT,
+        "</script>\n</body>\n</html>\n",
+    ]
+    .concat()
+}
 
 /// The content security policy of the page (CSP Level 3): its own style and script by their hashes, the document from
 /// the same origin, the empty icon, and nothing else. So no markup that gets into the page could run or load anything.
@@ -38,9 +46,10 @@ mod tests {
 
     #[test]
     fn the_page_is_small_and_loads_nothing() {
-        assert!(PAGE.len() < 16 * 1024, "{} bytes", PAGE.len());
+        let page = page();
+        assert!(page.len() < 16 * 1024, "{} bytes", page.len());
         for address in ["http:", "https:", "src=", "@import", "url("] {
-            let left = PAGE.replace("http://www.w3.org/2000/svg", "");
+            let left = page.replace("http://www.w3.org/2000/svg", "");
             assert!(!left.contains(address), "{address}");
         }
         for writes_markup in [
@@ -51,22 +60,23 @@ mod tests {
             "eval(",
             "DOMParser",
         ] {
-            assert!(!PAGE.contains(writes_markup), "{writes_markup}");
+            assert!(!page.contains(writes_markup), "{writes_markup}");
         }
     }
 
     #[test]
     fn nothing_in_the_style_or_the_script_ends_it_early() {
+        let page = page();
         assert_eq!(
-            (PAGE.matches("</style").count(), PAGE.matches("</script").count()),
+            (page.matches("</style").count(), page.matches("</script").count()),
             (1, 1)
         );
         assert_eq!(
-            (PAGE.matches("<style>").count(), PAGE.matches("<script>").count()),
+            (page.matches("<style>").count(), page.matches("<script>").count()),
             (1, 1)
         );
-        assert!(PAGE.contains(&format!("<style>{STYLE}</style>")));
-        assert!(PAGE.contains(&format!("<script>{SCRIPT}</script>")));
+        assert!(page.contains(&format!("<style>{STYLE}</style>")));
+        assert!(page.contains(&format!("<script>{SCRIPT}</script>")));
     }
 
     #[test]

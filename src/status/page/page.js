@@ -50,11 +50,11 @@ function meter(what, taken, more, cap) {
   return box;
 }
 
-function labelled(title, numbers, none) {
+function labelled(title, numbers) {
   const there = Object.entries(numbers).filter(([, number]) => number > 0);
-  return [h('h4', {}, title), there.length
+  return h('div', {}, h('h4', {}, title), there.length
     ? h('ul', {}, ...there.map(([label, number]) => h('li', {}, label.replaceAll('_', ' ') + ' ' + count(number))))
-    : h('p', {class: 'faint'}, none)];
+    : h('p', {class: 'faint'}, 'none yet'));
 }
 
 function card(endpoint) {
@@ -65,10 +65,11 @@ function card(endpoint) {
     ...configured ? [] : [h('p', {}, h('strong', {}, 'No configuration names it any more.'), ' Its sessions end by the times they had.')],
     meter('Sessions', endpoint.active, endpoint.reserved, endpoint.limit),
     meter('Streams', endpoint.streams, 0, endpoint.streams_limit),
-    ...labelled('Came', {created: endpoint.created, adopted: endpoint.adopted, 'passed untracked': endpoint.untracked}, 'none yet'),
-    ...labelled('Ended', endpoint.ended, 'none yet'),
-    ...labelled('Refused', endpoint.rejected, 'none yet'),
-    ...labelled('POSTs by revision', endpoint.requests, 'none yet'));
+    h('div', {class: 'groups'},
+      labelled('Came', {created: endpoint.created, adopted: endpoint.adopted, 'passed untracked': endpoint.untracked}),
+      labelled('Ended', endpoint.ended),
+      labelled('Refused', endpoint.rejected),
+      labelled('POSTs by revision', endpoint.requests)));
 }
 
 function table(list) {

@@ -37,6 +37,7 @@ mod rude_messages;
 mod rude_sse;
 mod scope;
 mod spellings;
+mod status;
 mod streams;
 mod strict_json_rpc;
 mod terminate;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use gateway::{Call, Client, Http, OddServer, Reply, Setup, poll, setup};
 use serde_json::{Value, json};
 
-/// A file with the listener of a setup, which Envoy watches.
+/// A file with the listeners of a setup, which Envoy watches.
 pub(crate) struct Listeners {
     directory: tempfile::TempDir,
 }
@@ -24,12 +24,14 @@ impl Listeners {
         self.directory.path().join("lds.json")
     }
 
-    /// Replaces the listener with the one of this setup, at once.
+    /// Replaces the listeners with those of this setup, at once.
     pub(crate) fn write(&self, setup: &Setup) {
-        let mut listener = setup.config()["static_resources"]["listeners"][0].take();
-        listener["@type"] = json!("type.googleapis.com/envoy.config.listener.v3.Listener");
+        let mut listeners = setup.config()["static_resources"]["listeners"].take();
+        for listener in listeners.as_array_mut().expect("listeners") {
+            listener["@type"] = json!("type.googleapis.com/envoy.config.listener.v3.Listener");
+        }
         let next = self.directory.path().join("next");
-        std::fs::write(&next, json!({"resources": [listener]}).to_string()).expect("written");
+        std::fs::write(&next, json!({"resources": listeners}).to_string()).expect("written");
         std::fs::rename(next, self.file()).expect("renamed");
     }
 }

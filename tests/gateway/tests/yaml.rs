@@ -207,12 +207,6 @@ async fn all_mistakes_come_in_one_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_there_yet_is_refused_not_ignored() {
-    let log = refusal(json!({"status": {"path": "/mcp-sessions"}}), Encoding::Struct).await;
-    assert!(log.contains("not supported in this version"), "{log}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_are_no_configuration_are_refused() {
     for value in ["nonsense", "[1]", "{\"max_sessions\":", "null", "\u{0}"] {
         let setup = Setup::new(([127, 0, 0, 1], 1).into()).patch(move |config| {
