@@ -57,9 +57,9 @@ impl Document<'_> {
         let counts = &self.look.counts;
         json.text("version", Some(env!("CARGO_PKG_VERSION")));
         json.object("vm", |json| {
-            json.number("active", counts.active);
-            json.number("reserved", counts.reserved);
-            json.number("limit", counts.limit);
+            json.number("active", u64::from(counts.active));
+            json.number("reserved", u64::from(counts.reserved));
+            json.number("limit", u64::from(counts.limit));
             json.number("table_bytes", counts.table_bytes);
         });
         let endpoints = counts.endpoints.iter().zip(&self.look.endpoints);
@@ -126,11 +126,14 @@ fn write_endpoint(
         }),
     );
     json.flag("configured", known.is_named);
-    json.number("active", counts.active);
-    json.number("reserved", counts.reserved);
-    json.number("limit", counts.settings.max_sessions);
-    json.number("streams", counts.streams);
-    json.number("streams_limit", counts.settings.max_streams.unwrap_or(0));
+    json.number("active", u64::from(counts.active));
+    json.number("reserved", u64::from(counts.reserved));
+    json.number("limit", u64::from(counts.settings.max_sessions));
+    json.number("streams", u64::from(counts.streams));
+    json.number(
+        "streams_limit",
+        u64::from(counts.settings.max_streams.unwrap_or(0)),
+    );
     json.number("created", counters.created);
     json.number("adopted", counters.adopted);
     json.number("untracked", counters.untracked);

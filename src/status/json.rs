@@ -36,47 +36,52 @@ pub(super) struct Json(String);
 
 impl Json {
     /// Writes the comma, if one is needed, and the name, unless it is empty as in a list.
+    #[inline(never)]
     fn begin(&mut self, name: &str) {
         if !self.0.is_empty() && !self.0.ends_with(['{', '[']) {
             self.0.push(',');
         }
         if !name.is_empty() {
-            self.put(format_args!("{}:", Quoted(name)));
+            self.put(&Quoted(name));
+            self.0.push(':');
         }
     }
 
-    fn put(&mut self, what: impl fmt::Display) {
+    #[inline(never)]
+    fn put(&mut self, what: &dyn fmt::Display) {
         // Writing to a string never fails.
         let _ = write!(self.0, "{what}");
     }
 
     /// Adds a number.
-    pub(super) fn number(&mut self, name: &str, value: impl Into<u64>) {
+    #[inline(never)]
+    pub(super) fn number(&mut self, name: &str, value: u64) {
         self.begin(name);
-        self.put(value.into());
+        self.put(&value);
     }
 
     /// Adds `true` or `false`.
     pub(super) fn flag(&mut self, name: &str, value: bool) {
         self.begin(name);
-        self.put(value);
+        self.put(&value);
     }
 
     /// Adds a text, or `null`.
+    #[inline(never)]
     pub(super) fn text(&mut self, name: &str, value: Option<&str>) {
         self.begin(name);
         match value {
-            Some(text) => self.put(Quoted(text)),
-            None => self.put("null"),
+            Some(text) => self.put(&Quoted(text)),
+            None => self.0.push_str("null"),
         }
     }
 
     /// Adds an object. In a list it has no name.
     pub(super) fn object(&mut self, name: &str, members: impl FnOnce(&mut Self)) {
         self.begin(name);
-        self.put('{');
+        self.0.push('{');
         members(self);
-        self.put('}');
+        self.0.push('}');
     }
 
     /// Adds a list, item by item, until the whole has this many bytes. Returns false if items were left out.
@@ -88,17 +93,17 @@ impl Json {
         item: impl Fn(&mut Self, T),
     ) -> bool {
         self.begin(name);
-        self.put('[');
+        self.0.push('[');
         for value in items {
             let before = self.0.len();
             item(self, value);
             if self.0.len() >= until {
                 self.0.truncate(before);
-                self.put(']');
+                self.0.push(']');
                 return false;
             }
         }
-        self.put(']');
+        self.0.push(']');
         true
     }
 
@@ -132,7 +137,7 @@ mod tests {
         let mut json = Json::default();
         let mut whole = None;
         json.object("", |json| {
-            whole = Some(json.list("a", 12, [1_u32, 22, 333], |json, number| json.number("", number)));
+            whole = Some(json.list("a", 12, [1, 22, 333], |json, number| json.number("", number)));
             json.flag("b", true);
         });
         assert_eq!(whole, Some(false));
