@@ -6,6 +6,7 @@ mod bed;
 mod cpu;
 pub mod instructions;
 mod leaks;
+mod looks;
 mod million;
 mod ramp;
 mod rate;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::Lab;
 use super::bed::{Bed, Memory};
 use super::cpu::{Turn, turn};
+use super::looks;
 use super::spread::Spread;
 use crate::modes::{self, Ending, Lifecycles, Load, Steady};
 use crate::results::{Bar, Chart, Claim, Line, Outcome, Shape, Style};
@@ -39,8 +40,14 @@ struct Sized {
 pub(super) async fn run(lab: &Lab) -> Fallible<Outcome> {
     let (with, without) = start_ups(lab).await?;
     let full = lab.count(1_000_000, 2000);
-    let bed = Bed::start(|setup| setup.top(json!({"max_sessions": 1_000_000}))).await?;
+    let bed = Bed::start(|setup| {
+        setup
+            .top(json!({"max_sessions": 1_000_000}))
+            .status_view(json!({}))
+    })
+    .await?;
     let (ids, stages, steady) = fill(lab, &bed, full).await?;
+    let looks = looks::measure(&bed, ids.len() as u64).await?;
     let ids = Rc::new(ids);
     let sized = cpu(lab, &bed, &ids).await?;
     let mut outcome = Outcome {
@@ -51,11 +58,13 @@ pub(super) async fn run(lab: &Lab) -> Fallible<Outcome> {
     start_up(&mut outcome, with, without);
     requests(&mut outcome, &sized);
     outcome.claims.push(steady.1);
+    outcome.claims.extend(looks.0);
     outcome.figures = json!({
         "start_up_seconds": {"with": with, "without": without},
         "stages": stages,
         "cpu": sized,
         "steady": steady.0,
+        "looks": looks.1,
     });
     Ok(outcome)
 }
