@@ -51,6 +51,12 @@ help: ## this list
 run: stage ## play one MCP session through a real gateway, then leave it up on 127.0.0.1:10000
 	@exec $(GATEWAY_BIN)/play run
 
+# WATCH_SECONDS bounds it, an hour unless it is set.
+.PHONY: watch
+watch: prometheus build $(ENVOY_NEEDED) ## a gateway under load with Prometheus and its alerts and the status view, to look at
+	cargo build --locked --manifest-path $(GATEWAY) --package watch
+	@exec $(GATEWAY_BIN)/watch run
+
 .PHONY: demo
 demo: stage ## the same without staying up; fails if any step went wrong
 	@exec $(GATEWAY_BIN)/play demo
@@ -134,11 +140,11 @@ test-page: build $(ENVOY_NEEDED) $(PAGE_NEEDS) ## the page of the status view in
 	cargo build --locked --manifest-path $(GATEWAY) --package page
 	@exec $(GATEWAY_BIN)/page $(subst $(comma), ,$(ONLY))
 
-# For `make ci`: a machine where Chromium is missing and cannot be installed says so, and leaves the page out.
-.PHONY: test-page-if-possible
-test-page-if-possible: rust
-	@if tests/set-up page-chromium; then $(MAKE) --no-print-directory test-page; \
-	  else echo 'ci: LEFT OUT: make test-page' >&2; fi
+.PHONY: test-watch
+test-watch: test-rules build build-trap $(ENVOY_NEEDED) ## the same, and every query that ships asked of a real Prometheus, which scrapes a real Envoy
+	@cargo test --quiet --locked --manifest-path $(GATEWAY) --package watch
+	cargo build --locked --manifest-path $(GATEWAY) --package watch
+	@exec $(GATEWAY_BIN)/watch check
 
 # What it finds is kept in fuzz/found; a file that breaks something belongs into fuzz/corpus. Nothing in the core is
 # unsafe, so that the address sanitizer would only be slow; without it no nightly compiler is needed.
@@ -215,7 +221,15 @@ micro: rust ## what each operation of the table, and the reading of a body, cost
 # Gates
 
 .PHONY: ci
-ci: test-set-up lint doc spell deny size test test-page-if-possible ## all that must pass before a change is accepted
+ci: test-set-up lint doc spell deny size test test-what-can-be-seen ## all that must pass before a change is accepted
+
+# A machine where Chromium or Prometheus is missing and cannot be installed says so, and leaves its test out.
+if_possible = if tests/set-up $(2); then $(MAKE) --no-print-directory $(1); else echo 'ci: LEFT OUT: make $(1)' >&2; fi
+
+.PHONY: test-what-can-be-seen
+test-what-can-be-seen: rust
+	@$(call if_possible,test-page,page-chromium)
+	@$(call if_possible,test-watch,prometheus)
 
 .PHONY: lint
 lint: rust ## format and lints, for both targets
