@@ -181,20 +181,42 @@ fn the_table_of_metrics_is_the_code_s() {
     }
 }
 
+const FACTS: [Fact<'_>; 6] = [
+    Fact::SessionId(""),
+    Fact::Method(Method::Other),
+    Fact::Tool(""),
+    Fact::Version(""),
+    Fact::Endpoint(""),
+    Fact::Outcome(None),
+];
+
 #[test]
 fn every_key_of_filter_state_is_named() {
-    let facts = [
-        Fact::SessionId(""),
-        Fact::Method(Method::Other),
-        Fact::Tool(""),
-        Fact::Version(""),
-        Fact::Endpoint(""),
-        Fact::Outcome(None),
-    ];
     let readme = readme();
-    for fact in facts {
+    for fact in FACTS {
         assert!(readme.contains(&format!("`{}`", fact.key())), "{}", fact.key());
     }
+}
+
+#[test]
+fn every_access_log_and_every_trace_that_ships_has_every_key() {
+    let mut checked = 0;
+    for file in files("yaml").iter().filter(|file| file.starts_with("envoy")) {
+        let text = read(file);
+        let (logs, traces) = (text.contains("json_format:"), text.contains("custom_tags:"));
+        checked += u32::from(logs) + u32::from(traces);
+        for key in FACTS.map(|fact| fact.key()) {
+            let value = format!("\"%FILTER_STATE(wasm.{key}:PLAIN)%\"");
+            let logged = text.contains(&format!("{key}: {value}"));
+            let tagged = text.contains(&format!("tag: {key}, value: {value}"));
+            assert!(
+                (logged || !logs) && (tagged || !traces),
+                "{}: {key}",
+                file.display()
+            );
+        }
+    }
+    assert!(checked >= 2, "{checked} files");
 }
 
 #[test]

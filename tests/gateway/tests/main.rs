@@ -42,6 +42,7 @@ mod streams;
 mod strict_json_rpc;
 mod terminate;
 mod timers;
+mod tracing;
 mod traps;
 mod unknown_ids;
 mod updates;

@@ -316,6 +316,29 @@ async fn only_the_wanted_filter_state_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_old_name_of_a_tool_leaves_the_new_one_and_one_warning() {
+    let server = OddServer::start(Reply::as_told).await;
+    let fields = json!({"filter_state": ["wasm.mcp.tool.name"]});
+    let gateway = marking(Setup::new(server.address()).workers(2).top(fields)).await;
+    let call = message::tools_call(1, "echo", json!({}));
+    for mark in ["one", "two", "three", "four"] {
+        let entry = logged(&gateway, Call::post(&call).session("x"), mark).await;
+        assert_eq!(entry["gen_ai.tool.name"], "echo");
+    }
+    let log = gateway.envoy().log();
+    let warnings = log
+        .lines()
+        .filter(|line| line.contains("event=configuration_warning"));
+    let [warning] = warnings.collect::<Vec<_>>()[..] else {
+        panic!("{log}")
+    };
+    assert!(
+        warning.contains("filter_state[0]: \"mcp.tool.name\" is the old name of \"gen_ai.tool.name\""),
+        "{warning}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_line_says_version_and_configuration_once_it_serves() {
     let server = OddServer::polite().await;
     let gateway = Setup::new(server.address()).start().await;
