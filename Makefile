@@ -21,6 +21,7 @@ MEASURING_BIN := tests/gateway/target/release
 ENVOY_VERSION := 1.40.0
 DENY := .cache/deny-0.20.2/bin/cargo-deny
 FUZZ := .cache/fuzz-0.13.2/bin/cargo-fuzz
+CYCLONEDX := .cache/cyclonedx-0.5.9/bin/cargo-cyclonedx
 TYPOS := .cache/typos-1.52.0/bin/typos
 # The official MCP SDKs for Python and TypeScript, and a Node for the latter.
 SDKS := .cache/mcp-sdks/ready
@@ -91,6 +92,7 @@ test: test-core test-gateway ## every test, those against a real Envoy included
 test-core: rust ## the tests that need no host
 	cargo test --locked --no-default-features
 	cargo test --locked --test shell
+	cargo test --locked --package release
 
 # The tests against a real Envoy wait more than they work. Both packages in one command share what they stand on.
 GATEWAY_TESTS := cargo test --locked --manifest-path $(GATEWAY) --package gateway --package load
@@ -241,6 +243,7 @@ lint: rust ## format and lints, for both targets
 	cargo clippy --locked --target wasm32-wasip1 -- -D warnings
 	cargo clippy --locked --target wasm32-wasip1 --features trap -- -D warnings
 	cargo clippy --release --locked --target wasm32-wasip1 --package empty-filter -- -D warnings
+	cargo clippy --locked --package release --all-targets -- -D warnings
 	cargo clippy --locked --manifest-path $(GATEWAY) --workspace --all-targets -- -D warnings
 
 .PHONY: fmt
@@ -283,6 +286,23 @@ weigh: build ## how many bytes of the module's code each package adds
 	@tests/weigh-packages $(NAMED_MODULE)
 
 # ---------------------------------------------------------------------------------------------------------------------
+# What is released
+
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+# The commit, for the image's label. Another one is another digest.
+REVISION = $(shell git describe --always --abbrev=40 --dirty --exclude '*' 2>/dev/null)
+PACK := cargo run --quiet --locked --package release --
+IMAGE := target/image
+
+.PHONY: image
+image: build ## the module as an OCI image, in target/image, and the line that pins it
+	@$(PACK) image $(MODULE) $(VERSION) "$(REVISION)" $(IMAGE)
+
+.PHONY: release
+release: build $(CYCLONEDX) ## all that is published, in target/release-<version>: docs/releasing.md
+	@PACK="$(PACK)" CYCLONEDX=$(CYCLONEDX) release/assemble $(VERSION) "$(REVISION)" $(MODULE) $(NAMED_MODULE)
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Set-up
 
 .PHONY: rust
@@ -308,6 +328,9 @@ envoy: $(ENVOY_NEEDED) ## have an Envoy: the one there is, or one of our own
 
 .cache/fuzz-%/bin/cargo-fuzz: | rust
 	@tests/set-up fuzz $*
+
+.cache/cyclonedx-%/bin/cargo-cyclonedx: | rust
+	@tests/set-up cyclonedx $*
 
 # tests/set-up has their versions.
 $(SDKS): tests/set-up
