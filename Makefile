@@ -22,6 +22,7 @@ ENVOY_VERSION := 1.40.0
 DENY := .cache/deny-0.20.2/bin/cargo-deny
 FUZZ := .cache/fuzz-0.13.2/bin/cargo-fuzz
 CYCLONEDX := .cache/cyclonedx-0.5.9/bin/cargo-cyclonedx
+ORAS := .cache/oras-1.3.6/oras
 TYPOS := .cache/typos-1.52.0/bin/typos
 # The official MCP SDKs for Python and TypeScript, and a Node for the latter.
 SDKS := .cache/mcp-sdks/ready
@@ -298,6 +299,11 @@ IMAGE := target/image
 image: build ## the module as an OCI image, in target/image, and the line that pins it
 	@$(PACK) image $(MODULE) $(VERSION) "$(REVISION)" $(IMAGE)
 
+.PHONY: test-image
+test-image: image $(ORAS) ## the image in the hands of skopeo, umoci, oras and a registry, and built in another folder
+	@tests/set-up image-tools
+	@tests/test-image $(VERSION) "$(REVISION)" $(MODULE) $(IMAGE) $(ORAS)
+
 .PHONY: release
 release: build $(CYCLONEDX) ## all that is published, in target/release-<version>: docs/releasing.md
 	@PACK="$(PACK)" CYCLONEDX=$(CYCLONEDX) release/assemble $(VERSION) "$(REVISION)" $(MODULE) $(NAMED_MODULE)
@@ -328,6 +334,9 @@ envoy: $(ENVOY_NEEDED) ## have an Envoy: the one there is, or one of our own
 
 .cache/fuzz-%/bin/cargo-fuzz: | rust
 	@tests/set-up fuzz $*
+
+.cache/oras-%/oras:
+	@tests/set-up oras $*
 
 .cache/cyclonedx-%/bin/cargo-cyclonedx: | rust
 	@tests/set-up cyclonedx $*
