@@ -1,4 +1,4 @@
-//! `envoy/rate-limit.yaml`: Envoy's own local rate limit bounds how fast a caller opens sessions.
+//! `envoy/rate-limit/envoy.yaml`: Envoy's own local rate limit bounds how fast a caller opens sessions.
 
 use gateway::message::{self, notification, tools_call};
 use gateway::setup::{connection_manager, wasm, yaml};
@@ -11,7 +11,7 @@ const AT_ONCE: usize = 10;
 /// Puts the file that ships in the place of a configuration, with its ports, its server and its module. No bucket is
 /// filled again while a test runs.
 fn as_shipped(config: &mut Value) {
-    let mut file = yaml("rate-limit.yaml");
+    let mut file = yaml("rate-limit/envoy.yaml");
     file["admin"] = config["admin"].take();
     let (ours, theirs) = (&mut file["static_resources"], &mut config["static_resources"]);
     ours["listeners"][0]["address"] = theirs["listeners"][0]["address"].take();

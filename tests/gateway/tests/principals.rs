@@ -7,9 +7,9 @@ use gateway::token::Issuer;
 use gateway::{Call, Client, Gateway, Http, OddServer, Setup, message, setup};
 use serde_json::{Value, json};
 
-/// A part of `envoy/principals.yaml`.
+/// A part of `envoy/principals/parts.yaml`.
 fn part(name: &str) -> Value {
-    setup::yaml("principals.yaml")[name].take()
+    setup::yaml("principals/parts.yaml")[name].take()
 }
 
 fn add_filter(config: &mut Value, filter: &Value) {

@@ -98,7 +98,7 @@ async fn the_delete_reaches_the_replica_that_has_the_session() {
         Replica::start("two").await,
         Replica::start("three").await,
     ];
-    let mut config = anywhere(yaml("replicas.yaml"));
+    let mut config = anywhere(yaml("replicas/envoy.yaml"));
     set_module(wasm(&mut config), &gateway::setup::module());
     let plugin = &mut wasm(&mut config)["configuration"]["value"];
     plugin["sweep_interval"] = json!("100ms");
@@ -184,7 +184,7 @@ async fn poll_until_answered(client: &Client, id: &str) -> u16 {
 
 #[test]
 fn the_files_are_valid_as_they_are() {
-    for file in ["replicas.yaml", "edge.yaml"] {
+    for file in ["replicas/envoy.yaml", "edge.yaml"] {
         let said = gateway::envoy::validate(&gateway::envoy::root().join("envoy").join(file));
         assert_eq!(said, Ok(()), "{file}");
     }

@@ -215,7 +215,7 @@ async fn start(config: Value) -> Envoy {
 #[tokio::test(flavor = "multi_thread")]
 async fn through_the_file_with_replicas_only_the_governed_path_reaches_a_replica() {
     let server = OneEndpoint::start().await;
-    let mut config = shipped("replicas.yaml", &[server.address()]);
+    let mut config = shipped("replicas/envoy.yaml", &[server.address()]);
     set_module(wasm(&mut config), &gateway::setup::module());
     wasm(&mut config)["configuration"]["value"]["max_sessions"] = json!(1);
     let name = format!("@spellings-{}", server.address().port());
@@ -232,7 +232,7 @@ async fn through_the_file_with_replicas_only_the_governed_path_reaches_a_replica
 #[tokio::test(flavor = "multi_thread")]
 async fn through_the_file_with_a_rate_limit_only_the_governed_path_reaches_the_server() {
     let server = OneEndpoint::start().await;
-    let mut config = shipped("rate-limit.yaml", &[server.address()]);
+    let mut config = shipped("rate-limit/envoy.yaml", &[server.address()]);
     set_module(wasm(&mut config), &gateway::setup::module());
     wasm(&mut config)["configuration"]["value"]["max_sessions"] = json!(1);
     wasm(&mut config)["configuration"]["value"]["endpoints"][0]["max_sessions_per_principal"] = json!(0);
@@ -287,7 +287,12 @@ async fn a_header_with_an_underscore_never_reaches_the_server() {
 /// No file that ships routes a prefix to a server.
 #[test]
 fn every_route_that_ships_is_one_path() {
-    for file in ["envoy.yaml", "replicas.yaml", "edge.yaml", "rate-limit.yaml"] {
+    for file in [
+        "envoy.yaml",
+        "replicas/envoy.yaml",
+        "edge.yaml",
+        "rate-limit/envoy.yaml",
+    ] {
         let mut config = yaml(file);
         let hosts = connection_manager(&mut config)["route_config"]["virtual_hosts"].take();
         for host in hosts.as_array().expect("virtual hosts") {

@@ -28,7 +28,7 @@ fn the_standalone_file_is_valid_as_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_envoyfilter_works() {
-    let file = yaml("istio-envoyfilter.yaml");
+    let file = yaml("istio/ingress/envoyfilter.yaml");
     let patches = file["spec"]["configPatches"].as_array().expect("patches");
     let patch = |kind: &str| {
         let of_kind = patches.iter().find(|patch| patch["applyTo"] == kind);
@@ -69,7 +69,7 @@ async fn the_lean_file_works_and_leaves_out_bodies_only() {
         "proxy_on_response_body",
         "proxy_on_response_trailers",
     ];
-    let lean = yaml("lean.yaml");
+    let lean = yaml("lean/capabilities.yaml");
     let allowed = lean["capability_restriction_config"]["allowed_capabilities"].as_object();
     let allowed: BTreeSet<&str> = allowed.expect("names").keys().map(String::as_str).collect();
     let module = std::fs::read(gateway::setup::module()).expect("the module is built");
@@ -129,7 +129,7 @@ fn as_istio_would(plugin: &Value, config: &mut Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_wasmplugin_works() {
-    let plugin = yaml("istio-wasmplugin.yaml");
+    let plugin = yaml("istio/ingress/wasmplugin.yaml");
     let server = OddServer::polite().await;
     let setup = Setup::new(server.address())
         .workers(2)

@@ -191,7 +191,7 @@ impl Comparison<'_> {
             ),
             self.claim("the same with all keys of filter state", variants::DEFAULTS, 0.7),
             self.claim(
-                "not called for bodies (envoy/lean.yaml): filter_state: []",
+                "not called for bodies (envoy/lean/capabilities.yaml): filter_state: []",
                 variants::LEAN_QUIET,
                 0.62,
             ),

@@ -27,7 +27,7 @@ pub const EMPTY: &str = "empty";
 pub const QUIET: &str = "filter_state_none";
 /// Ours, with its defaults: every key of filter state.
 pub const DEFAULTS: &str = "defaults";
-/// The same two, without callbacks for bodies (`envoy/lean.yaml`).
+/// The same two, without callbacks for bodies (`envoy/lean/capabilities.yaml`).
 pub const LEAN_QUIET: &str = "lean_filter_state_none";
 /// See [`LEAN_QUIET`].
 pub const LEAN_DEFAULTS: &str = "lean_defaults";
@@ -113,10 +113,13 @@ impl Variant {
         }
     }
 
-    /// The same with `envoy/lean.yaml`.
+    /// The same with `envoy/lean/capabilities.yaml`.
     fn lean(mut self) -> Self {
         if let Some(filter) = &mut self.filter {
-            setup::merge(&mut filter["typed_config"]["config"], setup::yaml("lean.yaml"));
+            setup::merge(
+                &mut filter["typed_config"]["config"],
+                setup::yaml("lean/capabilities.yaml"),
+            );
         }
         self
     }
