@@ -38,9 +38,17 @@ pub struct Setup {
 
 /// A file of `envoy/`, as JSON.
 pub fn yaml(file: &str) -> Value {
+    serde_saphyr::from_str(&shipped(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// The documents of a file of `envoy/` that has several.
+pub fn documents(file: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(&shipped(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+fn shipped(file: &str) -> String {
     let path = root().join("envoy").join(file);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The module under test: `$MODULE`, or the release build.

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use gateway::envoy::{root, validate};
-use gateway::setup::{connection_manager, set_module, wasm, yaml};
+use gateway::setup::{wasm, yaml};
 use gateway::{Encoding, Gateway, Http, OddServer, Setup};
 use serde_json::{Value, json};
 
 /// One session through the gateway.
-async fn drive(gateway: &Gateway) {
+pub(crate) async fn drive(gateway: &Gateway) {
     for http in gateway::client::BOTH {
         let client = gateway.client(http);
         let session = client.open_session().await;
@@ -24,40 +24,6 @@ async fn drive(gateway: &Gateway) {
 fn the_standalone_file_is_valid_as_it_is() {
     let said = validate(&root().join("envoy/envoy.yaml"));
     assert_eq!(said, Ok(()));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_envoyfilter_works() {
-    let file = yaml("istio/ingress/envoyfilter.yaml");
-    let patches = file["spec"]["configPatches"].as_array().expect("patches");
-    let patch = |kind: &str| {
-        let of_kind = patches.iter().find(|patch| patch["applyTo"] == kind);
-        of_kind.expect("a patch of this kind")["patch"]["value"].clone()
-    };
-    let (filter, bootstrap) = (patch("HTTP_FILTER"), patch("BOOTSTRAP"));
-    let manager = patch("NETWORK_FILTER")["typed_config"].take();
-    for field in [
-        "normalize_path",
-        "merge_slashes",
-        "path_with_escaped_slashes_action",
-        "common_http_protocol_options",
-    ] {
-        let shipped = connection_manager(&mut yaml("envoy.yaml"))[field].take();
-        assert_eq!(manager[field], shipped, "{field} is the standalone file's");
-    }
-    assert_eq!(
-        bootstrap["stats_config"],
-        yaml("envoy.yaml")["stats_config"],
-        "the labels are the same"
-    );
-    let server = OddServer::polite().await;
-    let gateway = Setup::new(server.address()).workers(2).patch(move |config| {
-        let module = wasm(config)["vm_config"]["code"]["local"]["filename"].take();
-        gateway::setup::merge(connection_manager(config), manager.clone());
-        connection_manager(config)["http_filters"][0] = filter.clone();
-        set_module(wasm(config), module.as_str().expect("a path").as_ref());
-    });
-    drive(&gateway.start().await).await;
 }
 
 /// Without callbacks for bodies, and with everything else that the module asks for.
@@ -109,32 +75,6 @@ async fn the_list_of_lost_sessions_is_refused_without_admission_by_body() {
         log.contains("endpoints[0].lost_session: needs admission \"body\""),
         "{log}"
     );
-}
-
-/// Changes a configuration as Istio does from a WasmPlugin: a StringValue, an empty `vm_id`, no
-/// `allow_on_headers_stop_iteration`.
-fn as_istio_would(plugin: &Value, config: &mut Value) {
-    let module = wasm(config)["vm_config"]["code"].take();
-    *wasm(config) = json!({
-        "name": "istio-system.mcp-session-filter",
-        "root_id": plugin["spec"]["pluginName"].as_str().unwrap_or_default(),
-        "failure_policy": plugin["spec"]["failStrategy"],
-        "vm_config": {"runtime": "envoy.wasm.runtime.v8", "code": module},
-        "configuration": {
-            "@type": "type.googleapis.com/google.protobuf.StringValue",
-            "value": plugin["spec"]["pluginConfig"].to_string(),
-        },
-    });
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_wasmplugin_works() {
-    let plugin = yaml("istio/ingress/wasmplugin.yaml");
-    let server = OddServer::polite().await;
-    let setup = Setup::new(server.address())
-        .workers(2)
-        .patch(move |config| as_istio_would(&plugin, config));
-    drive(&setup.start().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
