@@ -306,7 +306,7 @@ test-image: image $(ORAS) ## the image in the hands of skopeo, umoci, oras and a
 
 .PHONY: release
 release: build $(CYCLONEDX) ## all that is published, in target/release-<version>: docs/releasing.md
-	@PACK="$(PACK)" CYCLONEDX=$(CYCLONEDX) release/assemble $(VERSION) "$(REVISION)" $(MODULE) $(NAMED_MODULE)
+	@PACK="$(PACK)" CYCLONEDX=$(CYCLONEDX) tests/release/assemble $(VERSION) "$(REVISION)" $(MODULE) $(NAMED_MODULE)
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Set-up
