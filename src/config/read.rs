@@ -44,7 +44,7 @@ pub(super) fn config(root: &Located<'_>) -> Config {
     });
     object.set("filter_state", &mut config.filter_state, filter_state);
     config.status = object.get("status").and_then(|at| status(at, &mut overlaps));
-    if object.get("endpoints").or(object.get("status")).is_none() {
+    if object.get("endpoints").or_else(|| object.get("status")).is_none() {
         config.endpoints = vec![Rc::new(default_endpoint(vm))];
     }
     object.finish();
