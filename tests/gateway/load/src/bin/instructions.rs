@@ -24,7 +24,7 @@ async fn main() -> ExitCode {
 
 async fn count() -> Fallible<String> {
     let mut options = Options::new(std::env::args().skip(1));
-    let requests = options.value("--requests", 100)?;
+    let requests = options.value("--requests", 20)?;
     let only: String = options.value("--only", String::new())?;
     options.end()?;
     instructions::run(requests, &only).await

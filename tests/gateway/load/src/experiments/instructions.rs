@@ -32,7 +32,7 @@ const UNGOVERNED: &[u8] =
 const WARM_UP: u64 = 50;
 
 /// Batches of requests that are counted.
-const BATCHES: usize = 5;
+const BATCHES: usize = 15;
 
 /// An Envoy under callgrind (`tests/gateway/load/under-callgrind`).
 struct Callgrind {
