@@ -187,33 +187,44 @@ impl<'a> Fact<'a> {
 
 /// A session's name in logs and access logs, as `log_session_id` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionName(Option<String>);
+pub struct SessionName(Name);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Name {
+    Off,
+    Plain(String),
+    Hash([u8; IdDigest::HEX_LEN]),
+}
 
 impl SessionName {
-    /// The name of the session with this id.
+    /// The name of the session with this id. Allocates nothing unless ids are shown.
     pub fn of(mode: LogSessionId, id: &TrackedId<'_>) -> Self {
         Self(match mode {
-            LogSessionId::Off => None,
-            LogSessionId::Plain => Some(id.as_text().into_owned()),
-            LogSessionId::Hash => Some(id.digest().to_hex()),
+            LogSessionId::Off => Name::Off,
+            LogSessionId::Plain => Name::Plain(id.as_text().into_owned()),
+            LogSessionId::Hash => Name::Hash(id.digest().to_hex()),
         })
     }
 
     /// The name of the session with this id. A `digest` from the record saves computing one.
     pub fn new(mode: LogSessionId, id: &str, digest: Option<IdDigest>) -> Self {
         Self(match mode {
-            LogSessionId::Off => None,
+            LogSessionId::Off => Name::Off,
             // A record does not keep a very long id.
-            LogSessionId::Plain if !id.is_empty() => Some(id.to_owned()),
+            LogSessionId::Plain if !id.is_empty() => Name::Plain(id.to_owned()),
             LogSessionId::Plain | LogSessionId::Hash => {
-                Some(digest.unwrap_or_else(|| IdDigest::of(id.as_bytes())).to_hex())
+                Name::Hash(digest.unwrap_or_else(|| IdDigest::of(id.as_bytes())).to_hex())
             }
         })
     }
 
     /// The name; `None` where logs must not show one.
     pub fn as_str(&self) -> Option<&str> {
-        self.0.as_deref()
+        match &self.0 {
+            Name::Off => None,
+            Name::Plain(id) => Some(id),
+            Name::Hash(digits) => str::from_utf8(digits).ok(),
+        }
     }
 }
 

@@ -300,16 +300,13 @@ mod tests {
 
     #[test]
     fn sessions_are_named_as_configured() {
+        let hex = |id: &[u8]| String::from_utf8(IdDigest::of(id).to_hex().to_vec()).unwrap();
         for (names, id, expected) in [
             (LogSessionId::Off, &b"abc"[..], Value::Null),
             (LogSessionId::Plain, b"abc", json!("abc")),
-            (LogSessionId::Plain, b"", json!(IdDigest::of(b"").to_hex())),
-            (LogSessionId::Plain, b"\0a", json!(IdDigest::of(b"\0a").to_hex())),
-            (
-                LogSessionId::Plain,
-                b"\xff",
-                json!(IdDigest::of(b"\xff").to_hex()),
-            ),
+            (LogSessionId::Plain, b"", json!(hex(b""))),
+            (LogSessionId::Plain, b"\0a", json!(hex(b"\0a"))),
+            (LogSessionId::Plain, b"\xff", json!(hex(b"\xff"))),
         ] {
             let look = look(&["mcp"], "/mcp", vec![listed("mcp", id, 0, 0)]);
             assert_eq!(value(&look, names)["oldest"][0]["session"], expected);

@@ -97,9 +97,20 @@ impl IdDigest {
         )
     }
 
-    /// The digest as 16 hexadecimal digits.
-    pub fn to_hex(self) -> String {
-        format!("{:016x}", u64::from_be_bytes(self.0))
+    /// Digits of the digest.
+    pub const HEX_LEN: usize = 16;
+
+    /// The digest in hexadecimal digits of ASCII.
+    pub fn to_hex(self) -> [u8; Self::HEX_LEN] {
+        let mut digits = [0; Self::HEX_LEN];
+        let (pairs, _) = digits.as_chunks_mut::<2>();
+        for (pair, byte) in pairs.iter_mut().zip(self.0) {
+            *pair = [byte >> 4, byte & 0xf].map(|digit| match digit {
+                0..=9 => b'0' + digit,
+                _ => b'a' - 10 + digit,
+            });
+        }
+        digits
     }
 }
 
