@@ -61,25 +61,17 @@ impl<'a> RequestHead<'a> {
         };
         let mut versions = 0;
         for (name, value) in fields {
+            // Most fields matter to no one here, and a name's first byte tells them apart.
             match name {
-                b":method" => head.method = value,
-                b":authority" => head.authority = value,
-                b":path" => head.path = value,
-                b"mcp-session-id" => head.session_id = head.session_id.and(value),
+                [b':', ..] => head.take_pseudo_header(name, value),
                 b"mcp-protocol-version" => {
                     versions += 1;
                     head.revision = Revision::parse(value);
                     let modern = head.revision.filter(|revision| revision.era() == Era::Modern);
                     head.modern = head.modern.or(modern);
                 }
-                b"content-type" => {
-                    head.content_type = head.content_type.and(value);
-                    head.is_json |= names_media_type(value, b"application/json");
-                }
-                b"accept" => head.accept = head.accept.and(value),
-                b"accept-encoding" => head.accepts_encodings = true,
-                b"mcp-method" => head.rpc_method = head.rpc_method.and(value),
-                b"mcp-name" => head.rpc_name = head.rpc_name.and(value),
+                [b'm', ..] => head.take_mcp_header(name, value),
+                [b'a' | b'c', ..] => head.take_content_header(name, value),
                 _ => {}
             }
         }
@@ -89,6 +81,36 @@ impl<'a> RequestHead<'a> {
             head.revision = None;
         }
         head
+    }
+
+    fn take_pseudo_header(&mut self, name: &[u8], value: &'a [u8]) {
+        match name {
+            b":method" => self.method = value,
+            b":authority" => self.authority = value,
+            b":path" => self.path = value,
+            _ => {}
+        }
+    }
+
+    fn take_mcp_header(&mut self, name: &[u8], value: &'a [u8]) {
+        match name {
+            b"mcp-session-id" => self.session_id = self.session_id.and(value),
+            b"mcp-method" => self.rpc_method = self.rpc_method.and(value),
+            b"mcp-name" => self.rpc_name = self.rpc_name.and(value),
+            _ => {}
+        }
+    }
+
+    fn take_content_header(&mut self, name: &[u8], value: &'a [u8]) {
+        match name {
+            b"content-type" => {
+                self.content_type = self.content_type.and(value);
+                self.is_json |= names_media_type(value, b"application/json");
+            }
+            b"accept" => self.accept = self.accept.and(value),
+            b"accept-encoding" => self.accepts_encodings = true,
+            _ => {}
+        }
     }
 
     /// Whether the request has a header that only MCP clients send.
@@ -174,6 +196,10 @@ fn plain_text(value: &[u8]) -> Option<&str> {
 /// Whether a `Content-Type` names the media type, in any case and with any parameters. If a proxy has joined several
 /// values, each is checked: servers differ in which one they take.
 pub fn names_media_type(value: &[u8], media_type: &[u8]) -> bool {
+    // What nearly all clients and servers write.
+    if value.len() <= media_type.len() {
+        return value.eq_ignore_ascii_case(media_type);
+    }
     value.split(|byte| *byte == b',').any(|one| {
         let name = one.split(|byte| *byte == b';').next().unwrap_or_default();
         name.trim_ascii().eq_ignore_ascii_case(media_type)

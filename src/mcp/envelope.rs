@@ -9,6 +9,10 @@ const ID_FLAG: &[u8] = b"UV:";
 
 /// The id in an envelope, read as Envoy reads it. `None` for a value that Envoy passes on unchanged.
 pub(super) fn open(value: &[u8]) -> Option<Vec<u8>> {
+    // Almost no id has parts.
+    if !value.contains(&b';') {
+        return None;
+    }
     let parts = value.split(|byte| *byte == b';').filter(|part| !part.is_empty());
     let encoded = parts.skip(1).find_map(|part| part.strip_prefix(ID_FLAG))?;
     decode_base64(encoded).filter(|id| !id.is_empty())
