@@ -210,11 +210,19 @@ impl Exchange {
         head: &RequestHead<'_>,
         context: u32,
     ) -> Option<(Self, Verdict<'static>)> {
-        let endpoint = gate.config.endpoint_for(head.authority, head.path);
-        if head.is_ungoverned(gate.config, endpoint) {
-            effects.ungoverned();
-        }
-        let site = Rc::clone(gate.sites.get(endpoint?)?);
+        let site = Site::of(gate.config, gate.sites, effects, head)?;
+        Some(Self::begin_at(gate, effects, head, site, context))
+    }
+
+    /// Judges a request to the endpoint of `site` by its head. As [`Exchange::begin`], for a host that has asked
+    /// [`Site::of`]: a request that no endpoint governs needs no gate.
+    pub fn begin_at<S: Store>(
+        gate: &mut Gate<'_, S>,
+        effects: &mut impl Effects,
+        head: &RequestHead<'_>,
+        site: Rc<Site>,
+        context: u32,
+    ) -> (Self, Verdict<'static>) {
         let mut exchange = Self::new(gate, head, site, context);
         exchange.note_head(effects);
         exchange.count_revision(effects, head);
@@ -236,7 +244,7 @@ impl Exchange {
             exchange.without_body(effects, verdict)
         };
         exchange.drop_method_headers(effects, head);
-        Some((exchange, verdict))
+        (exchange, verdict)
     }
 
     fn new<S: Store>(gate: &Gate<'_, S>, head: &RequestHead<'_>, site: Rc<Site>, context: u32) -> Self {

@@ -4,7 +4,7 @@ use core::cell::Cell;
 use core::time::Duration;
 use std::rc::Rc;
 
-use super::RequestHead;
+use super::{Effects, RequestHead};
 use crate::config::{Config, LogSessionId};
 use crate::endpoint::{Endpoint, OnFull, Transport, without_query};
 use crate::mcp::revision::Era;
@@ -61,6 +61,21 @@ impl Site {
             })
         };
         config.endpoints.iter().enumerate().map(site).collect()
+    }
+
+    /// The site of the endpoint that governs a request; `None` if none does, which is counted if the request looks like
+    /// MCP.
+    pub fn of(
+        config: &Config,
+        sites: &[Rc<Self>],
+        effects: &mut impl Effects,
+        head: &RequestHead<'_>,
+    ) -> Option<Rc<Self>> {
+        let endpoint = config.endpoint_for(head.authority, head.path);
+        if head.is_ungoverned(config, endpoint) {
+            effects.ungoverned();
+        }
+        sites.get(endpoint?).map(Rc::clone)
     }
 
     /// How long its sessions live, by the settings in force.

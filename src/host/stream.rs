@@ -10,7 +10,7 @@ use super::reporter::Reporter;
 use super::shared::Shared;
 use crate::answer::Answer;
 use crate::exchange::{
-    Edit, Exchange, HELD_ANSWER_BYTES, ID_WITHIN_BYTES, Interest, RequestHead, ResponseHead, Verdict,
+    Edit, Exchange, HELD_ANSWER_BYTES, ID_WITHIN_BYTES, Interest, RequestHead, ResponseHead, Site, Verdict,
 };
 use crate::status::View;
 
@@ -155,14 +155,14 @@ impl HttpContext for Stream {
             shared.show_status(view);
             return Action::Pause;
         }
+        let Some(site) = Site::of(&shared.config, &shared.sites, &mut Reporter::new(shared), &head) else {
+            return Action::Continue;
+        };
         let context = self.context;
-        match shared.run(|gate, effects| Exchange::begin(gate, effects, &head, context)) {
-            None => Action::Continue,
-            Some((exchange, verdict)) => {
-                self.exchange = Some(exchange);
-                act(verdict)
-            }
-        }
+        let (exchange, verdict) =
+            shared.run(|gate, effects| Exchange::begin_at(gate, effects, &head, site, context));
+        self.exchange = Some(exchange);
+        act(verdict)
     }
 
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {

@@ -479,7 +479,7 @@ fn a_request_that_is_none_of_the_filters_business() {
     stream.close();
     bill.step("all else");
     bill.is("
-        head: clock_time_get 1, get_map 1
+        head: get_map 1
         all else: none
     ");
 }
