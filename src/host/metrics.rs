@@ -19,7 +19,7 @@ pub(super) struct Metrics {
     vm: Gauges,
     table_bytes: Metric,
     repaired: Metric,
-    ungoverned: Metric,
+    ungoverned: Tally,
     deletes: Vec<Metric>,
 }
 
@@ -33,7 +33,7 @@ struct EndpointMetrics {
     adopted: Metric,
     untracked: Metric,
     duration: Metric,
-    requests: Vec<Metric>,
+    requests: Vec<Tally>,
     revisions: Vec<Tally>,
     rejected: Vec<Metric>,
     ended: Vec<Metric>,
@@ -71,7 +71,7 @@ impl Metrics {
             vm: Gauges::define(None),
             table_bytes: Metric::define(MetricKind::Gauge, telemetry::TABLE_BYTES),
             repaired: Metric::define(MetricKind::Counter, telemetry::REPAIRED),
-            ungoverned: Metric::define(MetricKind::Counter, telemetry::UNGOVERNED),
+            ungoverned: Tally::new(Metric::define(MetricKind::Counter, telemetry::UNGOVERNED)),
             deletes: Delete::ALL
                 .iter()
                 .map(|delete| Metric::define(MetricKind::Counter, &telemetry::upstream_delete(*delete)))
@@ -86,8 +86,8 @@ impl Metrics {
             return;
         };
         let metric = match event {
-            Event::Request(method) => metrics.requests.get(method.index()),
-            Event::Revision(revision) => return Tally::add_to(&metrics.revisions, revision),
+            Event::Request(method) => return Tally::add_to(&metrics.requests, method.index()),
+            Event::Revision(revision) => return Tally::add_to(&metrics.revisions, revision.index()),
             Event::Created => Some(&metrics.created),
             Event::Adopted => Some(&metrics.adopted),
             Event::Untracked => Some(&metrics.untracked),
@@ -128,8 +128,10 @@ impl Metrics {
     /// Tells Envoy what was added up since the last time. Each tick calls this.
     pub(super) fn tell(&self) {
         for (_, metrics) in self.endpoints.borrow().iter() {
-            metrics.revisions.iter().for_each(Tally::tell);
+            let tallies = metrics.requests.iter().chain(&metrics.revisions);
+            tallies.for_each(Tally::tell);
         }
+        self.ungoverned.tell();
     }
 
     /// Counts a stream of the endpoint with this index that was open for so long.
@@ -147,7 +149,7 @@ impl Metrics {
 
     /// Counts a request that looks like MCP, while no endpoint governs it.
     pub(super) fn ungoverned(&self) {
-        self.ungoverned.increment(1);
+        self.ungoverned.add();
     }
 
     /// Counts DELETEs to servers.
@@ -208,7 +210,7 @@ impl EndpointMetrics {
             duration: Metric::define(MetricKind::Histogram, &telemetry::duration(name)),
             requests: Method::ALL
                 .iter()
-                .map(|method| counter(Event::Request(*method)))
+                .map(|method| Tally::new(counter(Event::Request(*method))))
                 .collect(),
             revisions: RevisionLabel::ALL
                 .iter()
@@ -237,7 +239,8 @@ impl Drop for Metrics {
     }
 }
 
-/// A counter that the worker adds up, so that a request makes no host call for it. Envoy hears of it on the next tick.
+/// A counter that the worker adds up, so that a request makes no host call for it. Envoy hears of it on the next tick,
+/// or when the root goes. A trap loses what its worker has not told.
 #[derive(Debug)]
 struct Tally {
     counter: Metric,
@@ -250,10 +253,14 @@ impl Tally {
         Self { counter, untold }
     }
 
-    fn add_to(revisions: &[Self], revision: RevisionLabel) {
-        if let Some(tally) = revisions.get(revision.index()) {
-            tally.untold.set(tally.untold.get().saturating_add(1));
+    fn add_to(tallies: &[Self], index: usize) {
+        if let Some(tally) = tallies.get(index) {
+            tally.add();
         }
+    }
+
+    fn add(&self) {
+        self.untold.set(self.untold.get().saturating_add(1));
     }
 
     fn tell(&self) {

@@ -106,7 +106,7 @@ fn bill_of_post(worker: &Worker) -> Bill<'_> {
 #[test]
 fn a_post_of_a_live_session_reads_one_bucket() {
     bill_of_post(&live(BY_HEAD)).is("
-        head: clock_time_get 1, get_map 1, get_shared_data 1, increment_metric 1
+        head: clock_time_get 1, get_map 1, get_shared_data 1
         body: none
         end of body: none
         answer: get_map 1
@@ -118,7 +118,7 @@ fn a_post_of_a_live_session_reads_one_bucket() {
 #[test]
 fn a_post_of_a_live_session_with_all_filter_state() {
     bill_of_post(&live(ALL_KEYS)).is("
-        head: clock_time_get 1, get_map 1, get_shared_data 1, increment_metric 1, set_property 4
+        head: clock_time_get 1, get_map 1, get_shared_data 1, set_property 4
         body: none
         end of body: none
         answer: get_map 1
@@ -131,7 +131,7 @@ fn a_post_of_a_live_session_with_all_filter_state() {
 fn a_post_of_a_live_session_whose_body_is_looked_at_as_it_streams_by() {
     bill_of_post(&live(BY_BODY)).is("
         head: clock_time_get 1, get_map 1, get_shared_data 1
-        body: get_buffer 1, increment_metric 1
+        body: get_buffer 1
         end of body: none
         answer: get_map 1
         body of the answer: none
@@ -180,9 +180,9 @@ fn what_has_no_session_is_refused_without_a_look_at_the_table() {
     ");
 }
 
-/// Revisions are added up, so that the path makes no host call for them.
+/// Methods and revisions are added up, so that the path makes no host call for them.
 #[test]
-fn posts_are_counted_by_revision_on_the_tick() {
+fn posts_are_counted_by_method_and_revision_on_the_tick() {
     let worker = live(BY_HEAD);
     worker.tick();
     let mut bill = Bill::new(&worker);
@@ -199,7 +199,7 @@ fn posts_are_counted_by_revision_on_the_tick() {
     bill.step("100 posts");
     bill.is("
         no post: clock_time_get 1, get_metric 2, get_shared_data 5, record_metric 8
-        100 posts: clock_time_get 1, get_metric 2, get_shared_data 5, increment_metric 1, record_metric 8
+        100 posts: clock_time_get 1, get_metric 2, get_shared_data 5, increment_metric 2, record_metric 8
     ");
 }
 
@@ -213,7 +213,7 @@ fn a_post_of_a_live_session_that_is_checked_first() {
     bill_of_post(&live(STRICT)).is("
         head: clock_time_get 1, get_map 1, get_shared_data 1
         body: none
-        end of body: clock_time_get 1, get_buffer 1, increment_metric 1
+        end of body: clock_time_get 1, get_buffer 1
         answer: get_map 1
         body of the answer: none
         end: none
@@ -226,7 +226,7 @@ fn a_post_of_a_live_session_whose_method_and_tool_the_filter_writes() {
     bill_of_post(&live(METHOD_HEADERS)).is("
         head: clock_time_get 1, get_map 1, get_shared_data 1
         body: none
-        end of body: clock_time_get 1, get_buffer 1, increment_metric 1, replace_map_value 2
+        end of body: clock_time_get 1, get_buffer 1, replace_map_value 2
         answer: get_map 1
         body of the answer: none
         end: none
@@ -384,7 +384,7 @@ fn a_post_that_opens_a_session_admitted_by_its_head() {
     stream.close();
     bill.step("end");
     bill.is("
-        head: clock_time_get 1, get_map 1, get_metric 2, get_shared_data 3, increment_metric 1, record_metric 8, set_shared_data 1
+        head: clock_time_get 1, get_map 1, get_metric 2, get_shared_data 3, record_metric 8, set_shared_data 1
         body: none
         answer: clock_time_get 1, get_map 1, get_metric 2, get_shared_data 4, increment_metric 1, record_metric 8, set_shared_data 2
         end: none
@@ -409,7 +409,7 @@ fn a_post_that_opens_a_session_admitted_by_its_body() {
     bill.is("
         head: clock_time_get 1, get_map 1
         part: none
-        body: clock_time_get 1, get_buffer 1, get_metric 2, get_shared_data 3, increment_metric 1, record_metric 8, set_shared_data 1
+        body: clock_time_get 1, get_buffer 1, get_metric 2, get_shared_data 3, record_metric 8, set_shared_data 1
         answer: clock_time_get 1, get_map 1, get_metric 2, get_shared_data 4, increment_metric 1, record_metric 8, set_shared_data 2
         end: none
     ");
@@ -429,7 +429,7 @@ fn a_post_that_is_refused_at_the_cap() {
     bill.step("end");
     bill.is("
         head: clock_time_get 1, get_map 1
-        body and own answer: clock_time_get 1, get_buffer 1, get_shared_data 1, increment_metric 2, send_local_response 1
+        body and own answer: clock_time_get 1, get_buffer 1, get_shared_data 1, increment_metric 1, send_local_response 1
         end: none
     ");
 }
@@ -451,7 +451,7 @@ fn bill_of_unknown(worker: &Worker) -> Bill<'_> {
 #[test]
 fn an_unknown_id_that_is_adopted() {
     bill_of_unknown(&Envoy::new().worker(BY_HEAD)).is("
-        head: clock_time_get 1, get_map 1, get_metric 2, get_shared_data 4, increment_metric 1, record_metric 8, set_shared_data 1
+        head: clock_time_get 1, get_map 1, get_metric 2, get_shared_data 4, record_metric 8, set_shared_data 1
         answer: clock_time_get 1, get_map 1, get_metric 2, get_property 1, get_shared_data 4, increment_metric 1, record_metric 8, set_shared_data 2
         end: none
     ");
@@ -460,7 +460,7 @@ fn an_unknown_id_that_is_adopted() {
 #[test]
 fn an_unknown_id_that_is_rejected() {
     bill_of_unknown(&Envoy::new().worker(REJECTING)).is("
-        head: clock_time_get 1, get_map 1, get_shared_data 1, increment_metric 2, send_local_response 1
+        head: clock_time_get 1, get_map 1, get_shared_data 1, increment_metric 1, send_local_response 1
         end: none
     ");
 }
@@ -519,7 +519,7 @@ fn a_stream_of_http_sse_is_looked_at_until_it_names_its_session() {
         half of the event: clock_time_get 1, get_buffer 1
         the other half: clock_time_get 1, get_buffer 1, get_metric 2, get_shared_data 4, increment_metric 1, record_metric 8, set_shared_data 2
         an event: none
-        head of a post: clock_time_get 1, get_map 1, get_shared_data 1, increment_metric 1
+        head of a post: clock_time_get 1, get_map 1, get_shared_data 1
         its body and its answer: get_map 1
         its end: none
         end: clock_time_get 1, get_metric 2, get_shared_data 5, increment_metric 1, record_metric 10, set_shared_data 3
@@ -546,7 +546,7 @@ fn ticks() {
     worker.tick();
     bill.step("between sweeps");
     bill.is("
-        first: all 64 groups of 256 buckets: clock_time_get 1153, get_metric 2, get_shared_data 16518, increment_metric 1, record_metric 8, set_shared_data 128
+        first: all 64 groups of 256 buckets: clock_time_get 1153, get_metric 2, get_shared_data 16518, increment_metric 2, record_metric 8, set_shared_data 128
         idle: clock_time_get 1, get_metric 2, get_shared_data 6, record_metric 8
         between sweeps: clock_time_get 1, get_metric 2, get_shared_data 5, record_metric 8
     ");
@@ -616,10 +616,10 @@ fn what_a_principal_costs() {
         bill.step(step);
     }
     bill.is("
-        opening: clock_time_get 2, get_map 2, get_metric 4, get_shared_data 9, increment_metric 2, record_metric 16, set_shared_data 5
-        use: clock_time_get 1, get_map 1, get_shared_data 1, increment_metric 1
-        first refusal: clock_time_get 1, get_map 1, get_shared_data 3, increment_metric 2, send_local_response 1, set_shared_data 1
-        next refusal: clock_time_get 1, get_map 1, get_shared_data 1, increment_metric 2, send_local_response 1
+        opening: clock_time_get 2, get_map 2, get_metric 4, get_shared_data 9, increment_metric 1, record_metric 16, set_shared_data 5
+        use: clock_time_get 1, get_map 1, get_shared_data 1
+        first refusal: clock_time_get 1, get_map 1, get_shared_data 3, increment_metric 1, send_local_response 1, set_shared_data 1
+        next refusal: clock_time_get 1, get_map 1, get_shared_data 1, increment_metric 1, send_local_response 1
     ");
 }
 

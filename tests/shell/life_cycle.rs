@@ -41,6 +41,7 @@ fn a_session_lives_from_its_initialize_to_its_delete() {
     assert_eq!(envoy.gauges(), [0, 0, 0]);
     assert_eq!(refusal(&worker, "s"), Some(404));
 
+    worker.tick();
     let counted = [
         "created",
         "requests.method.initialize",
@@ -202,6 +203,7 @@ fn an_empty_last_part_ends_a_body() {
     assert!(goes_on(passing.body(&CALL[40..], false)));
     assert!(goes_on(passing.body(b"", true)));
     passing.close();
+    worker.tick();
     assert_eq!(envoy.stat("endpoint.mcp.requests.method.tools/call"), 1);
     assert_eq!(envoy.stat("endpoint.mcp.requests.method.other"), 1);
 }

@@ -214,6 +214,7 @@ fn a_request_whose_body_still_comes_is_still_looked_at() {
         false
     )));
     assert!(goes_on(stream.body(&CALL[30..], true)));
+    worker.tick();
     assert_eq!(envoy.stat("endpoint.mcp.requests.method.tools/call"), 1);
     stream.send_answer(LOST, true);
     let over = stream.close();

@@ -115,6 +115,7 @@ fn only_a_get_of_the_path_is_answered() {
         );
         stream.close();
     }
+    worker.tick();
     assert_eq!(envoy.stat("ungoverned"), 0);
 }
 
