@@ -300,7 +300,10 @@ pub struct Glimpse {
 pub fn glimpse(prefix: &[u8]) -> Glimpse {
     let (text, is_spoilt) = valid_start(prefix);
     let text = without_mark(text);
-    let mut members = Members::default();
+    let mut members = Members {
+        are_glimpsed: true,
+        ..Members::default()
+    };
     let is_over = match first_byte(text) {
         None => false,
         Some(b'{') => is_final(reader::read_message(text, &mut members)),

@@ -30,6 +30,8 @@ pub(super) struct Members<'a> {
     /// A member that matters came twice, or in a spelling that some servers read as the specification's. Servers
     /// differ in which one they take.
     pub(super) is_ambiguous: bool,
+    /// Nothing but the method and its target is asked for.
+    pub(super) are_glimpsed: bool,
 }
 
 /// The JSON token of a value; `None` if the member is absent or not complete.
@@ -80,11 +82,19 @@ impl<'a> Members<'a> {
 
     /// Whether later members can no longer change the method or its target.
     pub(super) fn are_settled(&self) -> bool {
+        if self.method.is_none() {
+            return false;
+        }
         let params_are_over = matches!(self.params, Params::Read | Params::Null | Params::NoObject);
         let target = self
             .method_name()
             .and_then(|name| Method::from_bytes(name.as_bytes()).target());
-        self.method.is_some() && target.is_none_or(|target| params_are_over || self.token(target).is_some())
+        target.is_none_or(|target| params_are_over || self.token(target).is_some())
+    }
+
+    /// Whether the reader need not go on.
+    pub(super) fn are_enough(&self) -> bool {
+        self.are_glimpsed && self.are_settled()
     }
 
     fn token(&self, target: Target) -> Member<'a> {

@@ -72,6 +72,12 @@ trait Takes<'a> {
 
     /// Takes a string.
     fn take_text(&mut self, _text: &str) {}
+
+    /// Whether the members that come after these matter to no one. The reader then stops with an error, so that a
+    /// long text costs no more than its beginning.
+    fn has_enough(&self) -> bool {
+        false
+    }
 }
 
 /// Reads a value of any kind. For a kind that is not wanted serde_json has errors that quote the value, and to quote a
@@ -105,6 +111,9 @@ impl<'a, T: Takes<'a>> Visitor<'a> for Value<T> {
         while let Some(name) = members.next_key::<&RawValue>()? {
             let name = text_of(name.get()).unwrap_or_default();
             self.0.take(&name, &mut members)?;
+            if self.0.has_enough() {
+                break;
+            }
         }
         Ok(Shape::Object)
     }
@@ -173,6 +182,10 @@ impl<'a> Takes<'a> for Message<'_, 'a> {
         };
         Ok(())
     }
+
+    fn has_enough(&self) -> bool {
+        self.0.are_enough()
+    }
 }
 
 /// The members of a message that matter.
@@ -200,6 +213,10 @@ impl<'a> Takes<'a> for InParams<'_, 'a> {
             }
         };
         Ok(())
+    }
+
+    fn has_enough(&self) -> bool {
+        self.0.are_enough()
     }
 }
 
