@@ -1,4 +1,4 @@
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::abi;
@@ -33,6 +33,8 @@ pub(super) struct Shared {
     /// It stays the same if the root joins a new table: streams of the old one still hold answers.
     pub(super) held_answers: Rc<HeldAnswers<Self>>,
     configuration: RefCell<Configuration>,
+    /// Whether Envoy has ever called this root's streams for a body.
+    pub(super) is_called_for_bodies: Cell<bool>,
     failures: FailureLog,
 }
 
@@ -86,6 +88,7 @@ impl Shared {
             config,
             sites,
             configuration: RefCell::new(configuration),
+            is_called_for_bodies: Cell::default(),
             in_use: RefCell::default(),
             held_answers: Rc::default(),
             failures: FailureLog::default(),
@@ -126,6 +129,17 @@ impl Shared {
         let left = self.table.leave(&self.configuration.borrow(), clock::now());
         if let Err(error) = left {
             self.failed("leave", error);
+        }
+    }
+
+    /// Handles the end of a request that was held until then. If no body has ever come on this root, the operator's own
+    /// list of capabilities may lack the callback: then every held request hangs, and nothing else tells why.
+    pub(super) fn held_in_vain(&self) {
+        if !self.is_called_for_bodies.replace(true) {
+            log::warn!(
+                "event=no_body_came hint=\"if capability_restriction_config is set, it must allow \
+                 proxy_on_request_body and proxy_on_request_trailers\""
+            );
         }
     }
 

@@ -94,6 +94,7 @@ impl Stream {
         let (Some(shared), Some(exchange)) = (&self.shared, &mut self.exchange) else {
             return Action::Continue;
         };
+        shared.is_called_for_bodies.set(true);
         match exchange.wants().request_body {
             Interest::Nothing => Action::Continue,
             Interest::Part(max) => {
@@ -135,6 +136,9 @@ impl Drop for Stream {
         let (Some(shared), Some(exchange)) = (&self.shared, &mut self.exchange) else {
             return;
         };
+        if matches!(exchange.wants().request_body, Interest::Whole(_)) {
+            shared.held_in_vain();
+        }
         if !exchange.end_locally(&mut shared.in_use.borrow_mut()) {
             shared.run(|gate, effects| exchange.end(gate, effects));
         }

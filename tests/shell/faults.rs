@@ -8,7 +8,7 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::{LogLevel, Status};
 
 use crate::envoy::{Envoy, Fault, Headers, Stream, Worker};
-use crate::requests::{CALL, INITIALIZE, VIA_UPSTREAM, answer, head};
+use crate::requests::{CALL, HELD, INITIALIZE, VIA_UPSTREAM, answer, head, open_session};
 
 /// Every failure that the SDK has a name for.
 const FAILURES: [Status; 7] = [
@@ -279,4 +279,25 @@ fn exchange<'a>(worker: &'a Worker, request: Headers, body: &[u8], response: Hea
         stream.answer_head(response, VIA_UPSTREAM, false);
     }
     stream
+}
+
+/// As where the operator's own list of capabilities lacks the callback.
+#[test]
+fn a_body_that_never_comes_is_told_once() {
+    let held_in_vain = |worker: &Worker| {
+        for _ in 0..2 {
+            let stream = worker.stream();
+            stream.request(head("POST", &[]), false);
+            stream.close();
+        }
+        let lines = worker.log();
+        lines
+            .iter()
+            .filter(|(_, line)| line.contains("event=no_body_came"))
+            .count()
+    };
+    assert_eq!(held_in_vain(&Envoy::new().worker(HELD)), 1);
+    let worker = Envoy::new().worker(HELD);
+    open_session(&worker, "s");
+    assert_eq!(held_in_vain(&worker), 0);
 }
