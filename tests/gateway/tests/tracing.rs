@@ -16,7 +16,10 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, &[u8])> {
     while !bytes.is_empty() {
         let key = varint(&mut bytes);
         let length = match key & 7 {
-            0 => usize::from(varint(&mut bytes) > u64::MAX),
+            0 => {
+                varint(&mut bytes);
+                0
+            }
             1 => 8,
             2 => usize::try_from(varint(&mut bytes)).expect("a length"),
             5 => 4,
@@ -136,6 +139,7 @@ async fn spans_name_session_method_tool_and_outcome() {
             ("mcp.endpoint", "mcp"),
             ("mcp.method.name", "initialize"),
             ("mcp.outcome", "forwarded"),
+            ("mcp.protocol.version", message::REVISION),
             ("mcp.session.id", "the-session"),
         ]
     );
@@ -168,6 +172,7 @@ async fn spans_name_session_method_tool_and_outcome() {
             ("mcp.endpoint", "mcp"),
             ("mcp.method.name", "initialize"),
             ("mcp.outcome", "capacity"),
+            ("mcp.protocol.version", message::REVISION),
         ]
     );
 }
