@@ -52,11 +52,6 @@ impl Prometheus {
         Ok(this)
     }
 
-    /// Where its pages and its API are.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// It tells its port in its log, and is ready some time after that.
     async fn wait_until_ready(&mut self) -> Fallible<()> {
         let log = self.directory.path().join("log");
@@ -78,6 +73,16 @@ impl Prometheus {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(())
+    }
+
+    /// The first of these pages that it has. Debian's package keeps them elsewhere than others do.
+    pub async fn page(&self, paths: &[&str]) -> String {
+        for path in paths {
+            if self.get(path).await.is_ok() {
+                return format!("http://{}{path}", self.address);
+            }
+        }
+        format!("http://{}/", self.address)
     }
 
     async fn get(&self, path: &str) -> Fallible<gateway::Answer> {

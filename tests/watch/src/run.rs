@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use gateway::{Gateway, McpServer, Setup};
+use gateway::{Call, Client, Gateway, Http, McpServer, Setup, message};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -20,6 +20,9 @@ const PROMETHEUS: ([u8; 4], u16) = ([127, 0, 0, 1], 9090);
 const CLIENTS: usize = 20;
 const IDLE: Duration = Duration::from_secs(2);
 
+/// How many clients with a stream there are before they leave, some of them refused.
+const STREAMS: usize = 24;
+
 /// Longer than this nobody watches: `WATCH_SECONDS` says otherwise.
 const LONGEST: u64 = 3_600;
 
@@ -35,13 +38,14 @@ pub async fn run() -> Fallible<()> {
     let admin = gateway.envoy().admin_address();
     let prometheus = Prometheus::start(free_or_chosen(PROMETHEUS.into()), &[("gateway", admin)]).await?;
     let seconds = seconds();
-    tell(&gateway, &prometheus, seconds);
+    tell(&gateway, &prometheus, seconds).await;
     let _load = LoadThread::start(gateway.address(), CLIENTS, IDLE);
     let mut told_to_end = signal(SignalKind::terminate())?;
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted?,
         _ = told_to_end.recv() => {}
         () = tokio::time::sleep(Duration::from_secs(seconds)) => {}
+        () = streams(gateway.client(Http::One)) => {}
         () = gone(&gateway, &prometheus) => return Err(format!("Envoy or Prometheus has ended:\n{}", gateway.envoy().log()).into()),
     }
     Ok(())
@@ -53,9 +57,7 @@ async fn started(server: &McpServer, address: SocketAddr) -> Result<Gateway, Str
         .routes_as_shipped()
         .listen(address, free_or_chosen(ADMIN.into()))
         .status_view_at(free_or_chosen(STATUS.into()))
-        .endpoint(
-            json!({"max_sessions": 100, "max_streams": 20, "idle_timeout": "20s", "max_lifetime": "5m"}),
-        )
+        .endpoint(json!({"max_sessions": 80, "max_streams": 20, "idle_timeout": "20s", "max_lifetime": "5m"}))
         .faults_expected()
         .try_start()
         .await
@@ -74,21 +76,39 @@ fn seconds() -> u64 {
     written.and_then(|text| text.parse().ok()).unwrap_or(LONGEST)
 }
 
-fn tell(gateway: &Gateway, prometheus: &Prometheus, seconds: u64) {
-    let (page, admin) = (prometheus.address(), gateway.envoy().admin_address());
+async fn tell(gateway: &Gateway, prometheus: &Prometheus, seconds: u64) {
+    let admin = gateway.envoy().admin_address();
+    let graph = prometheus.page(&["/classic/graph", "/graph", "/query"]).await;
+    let alerts = prometheus.page(&["/classic/alerts", "/alerts"]).await;
     println!(
-        "\nGateway     http://{}/mcp, as shipped but for max_sessions 100, max_streams 20, idle_timeout 20s",
+        "\nGateway     http://{}/mcp, as shipped but for max_sessions 80, max_streams 20, idle_timeout 20s",
         gateway.address()
     );
     println!("Numbers     http://{admin}/stats/prometheus");
     if let Some(status) = gateway.envoy().listener("status") {
         println!("Status      http://{status}/mcp-sessions");
     }
-    println!("Prometheus  http://{page}/graph?g0.expr=mcp_sessions_active&g0.tab=0&g0.range_input=5m");
-    println!("Alerts      http://{page}/alerts");
+    println!("Prometheus  {graph}?g0.expr=mcp_sessions_active&g0.tab=0&g0.range_input=5m");
+    println!("Alerts      {alerts}");
     println!(
         "\n{CLIENTS} clients come and go; one of five leaves its session behind. Ctrl-C ends all, and {seconds} seconds do."
     );
+}
+
+/// More and more sessions with an open stream, until the cap of streams refuses some; then all of them leave. Never ends.
+async fn streams(client: Client) {
+    let mut held = Vec::new();
+    loop {
+        let opened = client.try_send(Call::initialize()).await.ok();
+        if let Some(id) = opened.and_then(|answer| answer.session().map(str::to_owned)) {
+            let stream = Call::get().session(&id).revision(message::REVISION);
+            held.extend(client.try_open(stream).await.ok());
+        }
+        if held.len() > STREAMS {
+            held.clear();
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
 
 /// Returns when Envoy or Prometheus answers no more.
