@@ -24,14 +24,13 @@ const browser = await chromium.launch({
   // Root has no sandbox in a container. The only page that is opened is our own.
   args: process.getuid?.() === 0 ? ['--no-sandbox'] : [],
 });
-for (const colorScheme of ['light', 'dark']) {
-  for (const [name, viewport] of Object.entries(WIDTHS)) {
-    const reducedMotion = name === 'phone' ? 'reduce' : 'no-preference';
-    const context = await browser.newContext({ colorScheme, viewport, reducedMotion });
-    await look(await context.newPage(), `${state}-${colorScheme}-${name}`, reducedMotion);
-    await context.close();
-  }
-}
+const looks = ['light', 'dark'].flatMap(colorScheme => Object.entries(WIDTHS).map(async ([name, viewport]) => {
+  const reducedMotion = name === 'phone' ? 'reduce' : 'no-preference';
+  const context = await browser.newContext({ colorScheme, viewport, reducedMotion });
+  await look(await context.newPage(), `${state}-${colorScheme}-${name}`, reducedMotion);
+  await context.close();
+}));
+await Promise.all(looks);
 await browser.close();
 
 for (const fault of faults) console.log(`WRONG  ${fault}`);
@@ -73,8 +72,10 @@ async function look(page, where, reducedMotion) {
     wrong(where, `axe ${id}: ${help}: ${nodes.slice(0, 3).map(node => node.target.join(' ')).join(', ')}`);
   }
   await keyboard(page, where);
-  tolerant = true;
-  await silence(page, where);
+  if (state === 'few') {
+    tolerant = true;
+    await silence(page, where);
+  }
 }
 
 // Every element that can act, and every part that scrolls, is reached by the Tab key, and shows that it is.
