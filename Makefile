@@ -63,9 +63,9 @@ watch: prometheus build $(ENVOY_NEEDED) ## a gateway under load with Prometheus 
 demo: stage ## the same without staying up; fails if any step went wrong
 	@exec $(GATEWAY_BIN)/play demo
 
-# Envoy comes while cargo compiles, and the player compiles while the module is linked.
+# Envoy comes while Rust does and cargo compiles, and the player compiles while the module is linked.
 .PHONY: stage
-stage: rust
+stage:
 	@$(MAKE) --no-print-directory --jobs=3 build player envoy
 
 .PHONY: build
@@ -81,7 +81,7 @@ build-trap: rust
 
 .PHONY: player
 player: rust
-	cargo build --locked --manifest-path $(GATEWAY) --bin play
+	cargo build --locked --manifest-path $(GATEWAY) --no-default-features --features player --bin play
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Tests
@@ -99,7 +99,7 @@ test-core: rust ## the tests that need no host
 GATEWAY_TESTS := cargo test --locked --manifest-path $(GATEWAY) --package gateway --package load
 
 .PHONY: test-gateway
-test-gateway: rust ## the tests against a real Envoy, and those of the load generator
+test-gateway: ## the tests against a real Envoy, and those of the load generator
 	@$(MAKE) --no-print-directory --jobs=4 build build-trap gateway-tests envoy
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(GATEWAY_TESTS)
 
@@ -245,7 +245,7 @@ lint: rust ## format and lints, for both targets
 	cargo clippy --locked --target wasm32-wasip1 --features trap -- -D warnings
 	cargo clippy --release --locked --target wasm32-wasip1 --package empty-filter -- -D warnings
 	cargo clippy --locked --package release --all-targets -- -D warnings
-	cargo clippy --locked --manifest-path $(GATEWAY) --workspace --all-targets -- -D warnings
+	cargo clippy --locked --manifest-path $(GATEWAY) --workspace --all-targets --all-features -- -D warnings
 
 .PHONY: fmt
 fmt: rust ## format everything

@@ -21,8 +21,11 @@ pub mod rude_server;
 pub mod setup;
 pub mod stage;
 pub mod stats;
+#[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "tls")]
 pub mod token;
+pub mod yaml;
 
 pub use answer::{Answer, Stream};
 pub use call::{Call, Upload};

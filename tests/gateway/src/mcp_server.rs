@@ -10,31 +10,36 @@ use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rmcp::handler::server::wrapper::Parameters;
-use rmcp::model::{ProgressNotificationParam, RequestMetaObject, ServerCapabilities, ServerConfig};
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ListToolsResult,
+    PaginatedRequestParams, ProgressNotificationParam, ServerCapabilities, ServerConfig, Tool,
+};
+use rmcp::service::RequestContext;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
-use rmcp::{Peer, RoleServer, ServerHandler, schemars, tool, tool_handler, tool_router};
+use rmcp::{ErrorData, RoleServer, ServerHandler};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// The tools.
+/// The tools. Their schemas and calls are written out: the macros that could write them take more of a first build than
+/// all of this package.
 #[derive(Clone)]
 struct Tools;
 
-#[derive(serde::Deserialize, schemars::JsonSchema)]
+#[derive(serde::Deserialize)]
 struct Echo {
-    /// What to say back.
     message: String,
 }
 
-#[derive(serde::Deserialize, schemars::JsonSchema)]
+#[derive(serde::Deserialize)]
 struct Add {
     a: f64,
     b: f64,
 }
 
-#[derive(serde::Deserialize, schemars::JsonSchema)]
+#[derive(serde::Deserialize)]
 struct Slow {
     /// How many steps to take.
     steps: u32,
@@ -42,42 +47,87 @@ struct Slow {
     step_ms: u64,
 }
 
-#[tool_router]
-impl Tools {
-    #[tool(description = "Says the message back")]
-    async fn echo(&self, Parameters(Echo { message }): Parameters<Echo>) -> String {
-        message
-    }
+/// The name, description and arguments of each tool.
+fn tools() -> Vec<Tool> {
+    let tool = |name, description, arguments: Value| {
+        let required: Vec<&String> = arguments.as_object().into_iter().flat_map(Map::keys).collect();
+        let schema = json!({"type": "object", "properties": arguments, "required": required});
+        Tool::new(
+            name,
+            description,
+            Map::from_iter(schema.as_object().cloned().unwrap_or_default()),
+        )
+    };
+    let number = json!({"type": "number"});
+    let count = |description| json!({"type": "integer", "minimum": 0, "description": description});
+    vec![
+        tool("add", "Adds two numbers", json!({"a": number, "b": number})),
+        tool(
+            "echo",
+            "Says the message back",
+            json!({"message": {"type": "string", "description": "What to say back."}}),
+        ),
+        tool(
+            "slow",
+            "Takes its time and tells how far it is",
+            json!({
+                "steps": count("How many steps to take."),
+                "step_ms": count("How long each takes, in milliseconds."),
+            }),
+        ),
+    ]
+}
 
-    #[tool(description = "Adds two numbers")]
-    async fn add(&self, Parameters(Add { a, b }): Parameters<Add>) -> String {
-        (a + b).to_string()
-    }
+/// The arguments of a call.
+fn arguments<T: DeserializeOwned>(call: Option<Map<String, Value>>) -> Result<T, ErrorData> {
+    let read = serde_json::from_value(Value::Object(call.unwrap_or_default()));
+    read.map_err(|error| ErrorData::invalid_params(error.to_string(), None))
+}
 
-    #[tool(description = "Takes its time and tells how far it is")]
-    async fn slow(
-        &self,
-        Parameters(Slow { steps, step_ms }): Parameters<Slow>,
-        meta: RequestMetaObject,
-        client: Peer<RoleServer>,
-    ) -> String {
-        for step in 1..=steps {
-            tokio::time::sleep(Duration::from_millis(step_ms)).await;
-            if let Some(token) = meta.get_progress_token() {
+impl Slow {
+    /// Takes its steps, and tells the client of each if it has asked for it.
+    async fn take(self, context: &RequestContext<RoleServer>) -> String {
+        for step in 1..=self.steps {
+            tokio::time::sleep(Duration::from_millis(self.step_ms)).await;
+            if let Some(token) = context.meta.get_progress_token() {
                 let progress = ProgressNotificationParam::new(token, f64::from(step));
-                let _ = client
-                    .notify_progress(progress.with_total(f64::from(steps)))
-                    .await;
+                let told = progress.with_total(f64::from(self.steps));
+                let _ = context.peer.notify_progress(told).await;
             }
         }
-        format!("{steps} steps")
+        format!("{} steps", self.steps)
     }
 }
 
-#[tool_handler]
 impl ServerHandler for Tools {
     fn get_info(&self) -> ServerConfig {
         ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+    }
+
+    fn get_tool(&self, name: &str) -> Option<Tool> {
+        tools().into_iter().find(|tool| tool.name == name)
+    }
+
+    async fn list_tools(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        Ok(ListToolsResult::with_all_items(tools()))
+    }
+
+    async fn call_tool(
+        &self,
+        call: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let text = match call.name.as_ref() {
+            "add" => arguments(call.arguments).map(|Add { a, b }| (a + b).to_string())?,
+            "echo" => arguments(call.arguments).map(|Echo { message }| message)?,
+            "slow" => arguments::<Slow>(call.arguments)?.take(&context).await,
+            name => return Err(ErrorData::invalid_params(format!("no tool {name}"), None)),
+        };
+        Ok(CallToolResult::success(vec![ContentBlock::text(text)]).into())
     }
 }
 

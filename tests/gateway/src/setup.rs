@@ -38,12 +38,12 @@ pub struct Setup {
 
 /// A file of `envoy/`, as JSON.
 pub fn yaml(file: &str) -> Value {
-    serde_saphyr::from_str(&shipped(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+    crate::yaml::read(&shipped(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
 /// The documents of a file of `envoy/` that has several.
 pub fn documents(file: &str) -> Vec<Value> {
-    serde_saphyr::from_multiple(&shipped(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+    crate::yaml::documents(&shipped(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
 fn shipped(file: &str) -> String {
