@@ -218,7 +218,7 @@ bench-tools: build $(ENVOY_NEEDED) $(SDKS_NEEDED)
 
 .PHONY: micro
 micro: rust ## what each operation of the table, and the reading of a body, costs without a host
-	cargo bench --locked --no-default-features --bench table --bench exchange --bench json_rpc
+	cargo bench --locked --package benches
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Gates
@@ -240,6 +240,7 @@ lint: rust ## format and lints, for both targets
 	cargo fmt --all --check --manifest-path $(GATEWAY)
 	cargo check --locked --no-default-features
 	cargo clippy --locked --no-default-features --all-targets -- -D warnings
+	cargo clippy --locked --package benches --all-targets -- -D warnings
 	cargo clippy --locked --test shell -- -D warnings
 	cargo clippy --locked --target wasm32-wasip1 -- -D warnings
 	cargo clippy --locked --target wasm32-wasip1 --features trap -- -D warnings

@@ -1,6 +1,6 @@
 //! The cost of each operation of the session table, by the number of sessions in it.
 //!
-//! `cargo bench --no-default-features` runs all benches, `-- use_session` only some. Divan was chosen over Criterion:
+//! `cargo bench --package benches` runs all benches, `-- use_session` only some. Divan was chosen over Criterion:
 //! sizes are arguments of a bench, the output is one readable table, and it needs far fewer crates. To see where an
 //! operation allocates, make `divan::AllocProfiler` the global allocator.
 
