@@ -52,8 +52,10 @@ async fn rounds(gateway: SocketAddr, workers: usize, idle: Duration, stop: Arc<A
         };
         let load = Load::on(&target);
         // What came of a round is no matter: the gateway's numbers are looked at.
+        // Clients that are refused come again no sooner than the others.
+        let round = async { tokio::join!(lifecycles.run(&load), tokio::time::sleep(idle)) };
         tokio::select! {
-            () = lifecycles.run(&load) => {}
+            _ = round => {}
             () = told(&stop) => {}
         }
     }
