@@ -23,6 +23,7 @@ DENY := .cache/deny-0.20.2/bin/cargo-deny
 FUZZ := .cache/fuzz-0.13.2/bin/cargo-fuzz
 CYCLONEDX := .cache/cyclonedx-0.5.9/bin/cargo-cyclonedx
 ORAS := .cache/oras-1.3.6/oras
+FUNC_E := .cache/func-e-1.6.0/func-e
 TYPOS := .cache/typos-1.52.0/bin/typos
 # The official MCP SDKs for Python and TypeScript, and a Node for the latter.
 SDKS := .cache/mcp-sdks/ready
@@ -305,6 +306,12 @@ test-image: image $(ORAS) ## the image in the hands of skopeo, umoci, oras and a
 	@tests/set-up image-tools
 	@tests/test-image $(VERSION) "$(REVISION)" $(MODULE) $(IMAGE) $(ORAS)
 
+# The Envoy is always the wheel: func-e is told of it by ENVOY_PATH.
+.PHONY: test-func-e
+test-func-e: build $(FUNC_E) .cache/envoy-$(ENVOY_VERSION)/envoy ## func-e itself runs the files that ship
+	cargo build --locked --manifest-path $(GATEWAY) --bin mcp-server
+	@tests/test-func-e $(FUNC_E) $(abspath .cache/envoy-$(ENVOY_VERSION)/envoy) $(GATEWAY_BIN)/mcp-server
+
 .PHONY: release
 release: build $(CYCLONEDX) ## all that is published, in target/release-<version>: docs/releasing.md
 	@PACK="$(PACK)" CYCLONEDX=$(CYCLONEDX) tests/release/assemble $(VERSION) "$(REVISION)" $(MODULE) $(NAMED_MODULE)
@@ -338,6 +345,9 @@ envoy: $(ENVOY_NEEDED) ## have an Envoy: the one there is, or one of our own
 
 .cache/oras-%/oras:
 	@tests/set-up oras $*
+
+.cache/func-e-%/func-e:
+	@tests/set-up func-e $*
 
 .cache/cyclonedx-%/bin/cargo-cyclonedx: | rust
 	@tests/set-up cyclonedx $*
