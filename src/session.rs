@@ -1,6 +1,6 @@
 //! The session table: every fact about sessions that outlives one request, in a store that all workers share.
 //!
-//! A fixed set of keys holds all of it: 16,384 *buckets* with the sessions, found by a keyed hash of their id; one
+//! A set of keys that only caps make larger holds all of it: *buckets* with the sessions, found by a keyed hash of their id; one
 //! *ledger* with the caps, the counts and the reservations; and the hash key itself. Every change reads a value,
 //! changes it, and writes it back only if no other worker wrote it in between.
 

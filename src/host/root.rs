@@ -90,6 +90,9 @@ impl Root {
     /// The work of a root, once in each period of its timer.
     fn work(&mut self, shared: Rc<Shared>, now: Timestamp) {
         let shared = self.restore(shared, now);
+        if let Err(error) = shared.table.grow(&|| Shared::now().since(now) >= SWEEP_TIME) {
+            shared.failed("grow", error);
+        }
         // The renewal comes before the sweep: after a pause of the whole process, leases that this root should have
         // renewed may have run out.
         let created = shared

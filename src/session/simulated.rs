@@ -7,6 +7,7 @@
 mod configurations;
 mod evictions;
 mod faults;
+mod growing;
 mod interleaved;
 mod leases;
 mod looks;
@@ -23,8 +24,9 @@ use core::time::Duration;
 use std::sync::OnceLock;
 
 use self::memory::Shared;
-use super::store::BUCKETS;
+use super::store::{BUCKETS, GROUP_LEN};
 use super::testing::Handle;
+use super::values::depth::DEEPEST;
 use super::values::{ledger, record};
 use super::*;
 
@@ -33,7 +35,7 @@ type Worker = Table<Handle>;
 const SECRET: [u8; 16] = *b"only the workers";
 
 /// The buckets of the worlds' sessions: two neighbours, and one of another group.
-const HOT_BUCKETS: [u16; 3] = [0, 1, ledger::GROUP_LEN];
+const HOT_BUCKETS: [u16; 3] = [0, 1, GROUP_LEN];
 
 /// The groups of [`HOT_BUCKETS`].
 const HOT_GROUPS: [u8; 2] = [0, 1];
@@ -86,7 +88,12 @@ impl World {
         };
         let first = world.worker(1);
         first.serve(&mut world.configuration(), world.now()).unwrap();
-        change_ledger(&first, |ledger| ledger.leave_awake(&HOT_GROUPS)).unwrap();
+        change_ledger(&first, |ledger| {
+            ledger.leave_awake(&HOT_GROUPS);
+            // Each place has its own bucket, so that each world sees several.
+            ledger.deepen(DEEPEST);
+        })
+        .unwrap();
         world.shared.start_audit();
         world
     }

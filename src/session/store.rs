@@ -1,9 +1,13 @@
 //! The store that the table needs: memory that workers share.
 
-/// How many buckets the table has. The number is fixed, because keys of Envoy's shared data can never be deleted.
-/// With a million sessions a bucket holds about 61, and every request copies one. With twice as many buckets every
-/// sweep and every scan for the longest idle session would take twice as long.
+/// How many slots the table has for buckets. Keys of Envoy's shared data can never be deleted, so their number follows
+/// the cap and not the sessions. With a cap of a million each slot has a bucket of about 61 sessions, and every request
+/// copies one. With twice as many buckets every sweep and every scan for the longest idle session would take twice as
+/// long.
 pub const BUCKETS: u16 = 16_384;
+
+/// Places in one group of buckets: those that are swept and counted together.
+pub(super) const GROUP_LEN: u16 = 256;
 
 /// How many values hold the books of principals, if there are quotas. With a million principals of one session each,
 /// a value holds about 244 of them in 8 KiB.
@@ -33,15 +37,15 @@ pub enum Key {
     Rests,
     /// Where endpoints are, for the status view.
     Paths,
-    /// The sessions whose hash falls into this bucket, `0..16_384`.
+    /// The sessions whose hash falls into this slot, `0..16_384`, or into those behind it that the bucket covers.
     Bucket(u16),
     /// The books of the principals whose hash falls here, `0..4_096`. Used only if there are quotas.
     Principals(u16),
 }
 
 impl Key {
-    /// The key that is created last: if it exists, all do.
-    pub const LAST: Self = Self::Bucket(BUCKETS - 1);
+    /// Of the buckets that every table has, one for each group, the one that is created last: if it exists, all do.
+    pub const LAST: Self = Self::Bucket(BUCKETS - GROUP_LEN);
 
     /// Writes the key's name into `name`. It has at most 22 bytes, so that libc++ keeps it without an allocation.
     pub fn write_name(self, name: &mut String) {

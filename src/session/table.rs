@@ -1,5 +1,6 @@
 //! The table, and what requests do with its sessions.
 
+pub(super) mod buckets;
 pub(super) mod evict;
 pub(super) mod look;
 pub(super) mod open;
@@ -12,12 +13,15 @@ pub(super) mod sweep;
 pub(super) mod upstream_delete;
 
 use core::cell::Cell;
+use std::sync::Arc;
 
+use self::buckets::Depths;
 use super::settings::{Configuration, EndpointTag, Lifespans};
-use super::store::{BUCKETS, Key, SetError, Store, StoreError, Value, Version};
+use super::store::{GROUP_LEN, Key, SetError, Store, StoreError, Value, Version};
 use super::time::Timestamp;
 use super::values::bucket::{Bucket, Entry};
-use super::values::ledger::{Counts, GROUP_LEN, Kept, Ledger};
+use super::values::depth::depth_for;
+use super::values::ledger::{Counts, DEFAULT_VM_LIMIT, Kept, Ledger};
 use super::values::record::{EndReason, EndedSession, Leaseholders, Owner, RootTag, Session, SessionKey};
 
 /// Most attempts at a compare-and-set. Each failure means that another worker succeeded, so only many workers on one
@@ -47,6 +51,8 @@ pub struct Table<S> {
     pub(super) root: RootTag,
     secret: [u8; 16],
     pub(super) keeps_books: bool,
+    /// The same for all copies of the table.
+    depths: Arc<Depths>,
 }
 
 /// The result of a change to a value: whether to write the value, and what to return.
@@ -57,7 +63,8 @@ pub(super) enum Change<T> {
 
 impl<S: Store> Table<S> {
     /// Joins the table in `store`, or creates it: agrees with the other workers on the hash key (this root proposes
-    /// `secret`), and creates every key, so that the table never grows later.
+    /// `secret`), and creates the keys that every table has. More buckets come with the cap ([`Table::grow`]), never with
+    /// sessions.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read or written.
@@ -68,20 +75,31 @@ impl<S: Store> Table<S> {
             root,
             secret,
             keeps_books: false,
+            depths: Arc::default(),
         };
-        table.create_buckets()?;
         table.create_ledger()?;
+        table.note_depths(&table.ledger().unwrap_or_else(|_| Ledger::empty()));
+        table.create_keys()?;
         Ok(table)
     }
 
     /// Gives a configuration its age at its load. This puts nothing into force: Envoy may still refuse the
-    /// configuration, or its listener may be draining.
+    /// configuration, or its listener may be draining. But if none is in force, the table gets as many buckets as this
+    /// one's cap wants, so that it has them before the first session.
     ///
     /// # Errors
-    /// [`StoreError`] if the ledger cannot be read.
+    /// [`StoreError`] if the ledger cannot be read, or a bucket cannot be written.
     pub fn load(&self, configuration: &mut Configuration, now: Timestamp) -> Result<(), StoreError> {
-        self.ledger()?.load(configuration, now);
-        Ok(())
+        let ledger = self.ledger()?;
+        ledger.load(configuration, now);
+        self.note_depths(&ledger);
+        if ledger.is_configured() {
+            return Ok(());
+        }
+        let limit = configuration.settings().max_sessions;
+        self.depths
+            .set(ledger.depth(), depth_for(limit.unwrap_or(DEFAULT_VM_LIMIT)));
+        self.grow(&|| false)
     }
 
     /// Called when a root of the configuration has seen a request: the configuration is in force from now on, unless
@@ -114,7 +132,8 @@ impl<S: Store> Table<S> {
         }
         let (kept, was_lost) = self.keep(configuration, now)?;
         if was_lost {
-            self.create_buckets()?;
+            self.depths.begin_anew();
+            self.create_keys()?;
             self.create_books()?;
         }
         Ok(Some(kept))
@@ -136,10 +155,15 @@ impl<S: Store> Table<S> {
     fn keep(&self, configuration: &mut Configuration, now: Timestamp) -> Result<(Kept, bool), StoreError> {
         let (kept, was_lost, keeping) = self.update_ledger(|ledger| {
             let was_lost = !ledger.is_configured();
+            if was_lost {
+                ledger.deepen(self.depths.known());
+            }
             let mut keeping = configuration.clone();
-            match ledger.keep(&mut keeping, now) {
-                (kept, true) => Change::Write((kept, was_lost, keeping)),
-                (kept, false) => Change::Nothing((kept, was_lost, keeping)),
+            let (kept, changed) = ledger.keep(&mut keeping, now);
+            self.note_depths(ledger);
+            match changed {
+                true => Change::Write((kept, was_lost, keeping)),
+                false => Change::Nothing((kept, was_lost, keeping)),
             }
         })?;
         *configuration = keeping;
@@ -219,11 +243,8 @@ impl<S: Store> Table<S> {
         required_owner: Option<Owner>,
         now: Timestamp,
     ) -> Result<Standing, StoreError> {
-        let bytes = self.store.get(Key::Bucket(key.bucket()))?.bytes;
-        Ok(standing_of(
-            Bucket::from_value(bytes)?.find(&key, now),
-            required_owner,
-        ))
+        let found = self.find_bucket(key.bucket())?;
+        Ok(standing_of(found.bucket.find(&key, now), required_owner))
     }
 
     /// Extends this root's lease on a session that has requests or streams here.
@@ -384,13 +405,17 @@ impl<S: Store> Table<S> {
         key: SessionKey,
         mut change: impl FnMut(&mut Bucket) -> Result<Change<T>, StoreError>,
     ) -> Result<T, StoreError> {
-        self.update(Key::Bucket(key.bucket()), |bytes| {
-            let mut bucket = Bucket::from_value(bytes)?;
-            Ok(match change(&mut bucket)? {
-                Change::Write(result) => (result, Some(bucket.into_value())),
-                Change::Nothing(result) => (result, None),
-            })
-        })
+        for _ in 0..MAX_ATTEMPTS {
+            let mut found = self.find_bucket(key.bucket())?;
+            let result = match change(&mut found.bucket)? {
+                Change::Write(result) => result,
+                Change::Nothing(result) => return Ok(result),
+            };
+            if self.replace(found.key(), &found.bucket.into_value(), found.version)? {
+                return Ok(result);
+            }
+        }
+        Err(StoreError::Contended)
     }
 
     pub(super) fn update<T>(
@@ -402,10 +427,8 @@ impl<S: Store> Table<S> {
             let Value { bytes, version } = self.store.get(key)?;
             let (result, write) = change(bytes)?;
             let Some(bytes) = write else { return Ok(result) };
-            match self.store.set(key, &bytes, version) {
-                Ok(()) => return Ok(result),
-                Err(SetError::Stale) => {}
-                Err(SetError::Unavailable) => return Err(StoreError::Unavailable),
+            if self.replace(key, &bytes, version)? {
+                return Ok(result);
             }
         }
         Err(StoreError::Contended)
@@ -443,11 +466,10 @@ impl<S: Store> Table<S> {
         aged.then_some((now, Leaseholders::default()))
     }
 
-    fn create_buckets(&self) -> Result<(), StoreError> {
+    fn create_keys(&self) -> Result<(), StoreError> {
         self.create(core::iter::once(Key::Rests), Key::Rests, Self::unheard())?;
         self.create(core::iter::once(Key::Paths), Key::Paths, &[])?;
-        let keys = (0..BUCKETS).map(Key::Bucket);
-        self.create(keys, Key::LAST, &Bucket::empty().into_value())
+        self.create_buckets()
     }
 
     /// Creates the ledger's key, if it is missing. An empty value is an empty ledger. The key is read first: a write that

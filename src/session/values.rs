@@ -5,6 +5,7 @@ pub(super) mod book;
 pub(super) mod bucket;
 mod codec;
 pub(super) mod delete_request;
+pub(super) mod depth;
 #[cfg(test)]
 mod golden;
 pub(super) mod ledger;

@@ -5,8 +5,8 @@ use proxy_wasm::types::LogLevel;
 use crate::envoy::{Envoy, Worker};
 use crate::requests::{HELD, head, initialize, of_session, open_session, refusal};
 
-/// The buckets, the hash key, the ledger, the number of rests and the paths of endpoints.
-const KEYS: usize = 16_384 + 4;
+/// The buckets for the default cap of 10,000, the hash key, the ledger, the number of rests and the paths of endpoints.
+const KEYS: usize = 1_024 + 4;
 
 #[test]
 fn a_bad_configuration_is_refused_with_every_mistake_in_one_message() {

@@ -149,8 +149,8 @@ fn a_look_costs_few_host_calls_and_writes_nothing() {
     view.calls();
     document(&view);
     let calls = view.calls();
-    // The ledger, the paths and the 256 buckets of one group.
-    assert_eq!(calls.get("get_shared_data"), Some(&258));
+    // The ledger, the paths and the one bucket of a group.
+    assert_eq!(calls.get("get_shared_data"), Some(&3));
     // Three counters, six ends, fourteen refusals and seven revisions.
     assert_eq!(calls.get("get_metric"), Some(&30));
     assert_eq!(calls.get("set_shared_data"), None);

@@ -155,7 +155,8 @@ impl Audit {
 fn is_hot(key: Key) -> bool {
     match key {
         Key::HashKey | Key::Ledger | Key::Rests | Key::Paths => true,
-        Key::Bucket(index) => HOT_BUCKETS.contains(&index),
+        // The last three are those that the first one splits into.
+        Key::Bucket(index) => HOT_BUCKETS.contains(&index) || [64, 128, 192].contains(&index),
         Key::Principals(_) => true,
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::super::testing::Handle;
 use super::super::values::book::{BookOwner, Books};
 use super::super::values::bucket::Bucket;
-use super::super::values::ledger::{GROUP_LEN, Ledger};
+use super::super::values::ledger::Ledger;
 use super::*;
 
 const SESSIONS: u32 = 1_000_000;

@@ -12,10 +12,8 @@ use core::time::Duration;
 use super::Table;
 use super::quota::Quota;
 use crate::session::settings::{EndpointTag, Lifespans};
-use crate::session::store::{BUCKETS, Key, Store, StoreError};
+use crate::session::store::{BUCKETS, GROUP_LEN, Store, StoreError};
 use crate::session::time::Timestamp;
-use crate::session::values::bucket::Bucket;
-use crate::session::values::ledger::GROUP_LEN;
 use crate::session::values::record::{EndReason, EndedSession, Session, SessionKey};
 
 /// Budget of one scan: 1 unit per bucket plus 1 per 512 bytes. 20,000 units are about 12 ms: the whole table up to
@@ -88,9 +86,9 @@ impl Candidates {
 /// One pass through all buckets, in one or more scans.
 #[derive(Debug, Default)]
 pub struct Round {
-    /// The next bucket; `None` before the first scan.
+    /// The slot of the next bucket; `None` before the first scan.
     next: Option<u16>,
-    /// How many buckets the round has not seen yet.
+    /// How many slots the round has not seen yet.
     left: u16,
     /// The sessions that the round found in use cannot be evicted before this time, unless they become idle through
     /// their roots.
@@ -204,24 +202,27 @@ impl<S: Store> Table<S> {
         let groups = self.ledger()?.groups_of(endpoint);
         let mut cost = 0;
         while !round.is_over() && cost < SCAN_COST {
-            let index = *round.next.get_or_insert_with(|| self.any_bucket(now));
-            let group = u8::try_from(index / GROUP_LEN).unwrap_or(0);
-            if groups.contains(&group) {
-                let bytes = self.store.get(Key::Bucket(index))?.bytes;
-                cost += 1 + bytes.len() / BYTES_PER_COST;
-                let bucket = Bucket::from_value(bytes)?;
-                for session in bucket.sessions().filter(|session| session.endpoint == endpoint) {
+            let slot = *round.next.get_or_insert_with(|| self.any_slot(now));
+            let group = slot / GROUP_LEN;
+            let next = if groups.contains(&u8::try_from(group).unwrap_or(0)) {
+                let read = self.find_bucket(slot)?;
+                cost += 1 + read.len / BYTES_PER_COST;
+                let sessions = read.bucket.sessions();
+                for session in sessions.filter(|session| session.endpoint == endpoint) {
                     round.note(&session, evict_after, found, now);
                 }
-            }
-            round.next = Some((index + 1) % BUCKETS);
-            round.left -= 1;
+                read.end()
+            } else {
+                (group + 1) * GROUP_LEN
+            };
+            round.next = Some(next % BUCKETS);
+            round.left = round.left.saturating_sub(next - slot);
         }
         Ok(())
     }
 
-    /// The bucket to begin with; a client cannot predict it.
-    fn any_bucket(&self, now: Timestamp) -> u16 {
+    /// The slot to begin with; a client cannot predict it.
+    fn any_slot(&self, now: Timestamp) -> u16 {
         u16::try_from(self.anywhere(now) % u64::from(BUCKETS)).unwrap_or(0)
     }
 

@@ -5,10 +5,9 @@
 
 use super::Table;
 use crate::session::settings::{Configuration, EndpointTag};
-use crate::session::store::{BUCKETS, Key, Store, StoreError};
+use crate::session::store::{GROUP_LEN, Key, Store, StoreError};
 use crate::session::time::Timestamp;
-use crate::session::values::bucket::Bucket;
-use crate::session::values::ledger::{Counts, GROUP_LEN, Ledger};
+use crate::session::values::ledger::{Counts, GROUPS, Ledger};
 use crate::session::values::paths::{EndpointPath, Paths};
 use crate::session::values::record::{IdDigest, Session};
 
@@ -104,21 +103,31 @@ impl<S: Store> Table<S> {
     }
 
     fn read_sessions(&self, look: &mut Look, ledger: &Ledger, now: Timestamp, is_time_up: &dyn Fn() -> bool) {
-        for first in (0..BUCKETS).step_by(usize::from(AT_ONCE)) {
-            let group = u8::try_from(first / GROUP_LEN).unwrap_or(0);
-            if !ledger.has_sessions(group) {
-                continue;
-            }
-            if is_time_up() {
-                look.is_partial = true;
-                return;
-            }
-            for index in first..first + AT_ONCE {
-                let value = self.store.get(Key::Bucket(index));
-                match value.and_then(|value| Bucket::from_value(value.bytes)) {
-                    Ok(bucket) => bucket.sessions().for_each(|session| look.add(session, now)),
-                    Err(_) => look.is_partial = true,
+        for group in (0..GROUPS).filter(|group| ledger.has_sessions(*group)) {
+            let (mut next, mut read) = (u16::from(group) * GROUP_LEN, 0_u16);
+            let end = next + GROUP_LEN;
+            while next < end {
+                if read.is_multiple_of(AT_ONCE) && is_time_up() {
+                    look.is_partial = true;
+                    return;
                 }
+                read += 1;
+                next = self.read_sessions_at(next, look, now);
+            }
+        }
+    }
+
+    /// Reads the bucket at `index`, and returns the slot of the next one.
+    fn read_sessions_at(&self, index: u16, look: &mut Look, now: Timestamp) -> u16 {
+        match self.read_bucket(index) {
+            Ok(found) => {
+                let sessions = found.bucket.sessions();
+                sessions.for_each(|session| look.add(session, now));
+                found.end()
+            }
+            Err(_) => {
+                look.is_partial = true;
+                self.end_of_unread(index)
             }
         }
     }

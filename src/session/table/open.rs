@@ -3,10 +3,11 @@
 use super::{Change, MAX_ATTEMPTS, Table, group_of};
 use crate::mcp::session_id::MAX_KEPT_BYTES;
 use crate::session::settings::{EndpointTag, Lifespans};
-use crate::session::store::{Key, SetError, Store, StoreError, Value};
+use crate::session::store::{Store, StoreError};
 use crate::session::time::Timestamp;
 use crate::session::values::bucket::{Bucket, Entry};
 use crate::session::values::delete_request::DeleteRequest;
+use crate::session::values::depth::DEEPEST;
 use crate::session::values::ledger::Reservation;
 use crate::session::values::record::{IdDigest, Leaseholders, Owner, Session, SessionKey};
 
@@ -104,42 +105,52 @@ impl<S: Store> Table<S> {
         way: Way,
         taken: &mut Taken,
     ) -> Result<Opened, StoreError> {
-        let key = Key::Bucket(session.key.bucket());
         for _ in 0..MAX_ATTEMPTS {
-            let Value { bytes, version } = self.store.get(key)?;
-            let mut bucket = Bucket::from_value(bytes)?;
-            let change = match bucket.find(&session.key, session.opened) {
-                Some(Entry::Session {
-                    session: there,
-                    offset,
-                }) => {
-                    if way.begins_anew(&there, new.lifespans, session.opened) {
-                        self.take_over(&mut bucket, there, session, new, taken)?
-                    } else {
-                        self.join(&mut bucket, (there, offset), session, new)?
-                    }
+            let mut found = self.find_bucket(session.key.bucket())?;
+            let depth = found.bucket.depth();
+            let opened = match self.change(&mut found.bucket, session, new, way, taken) {
+                Ok(Change::Write(opened)) => opened,
+                Ok(Change::Nothing(opened)) => return Ok(opened),
+                Err(StoreError::BucketFull) if depth < DEEPEST => {
+                    self.split(found.index, depth)?;
+                    continue;
                 }
-                Some(Entry::Ended) if way == Way::Adopted => Change::Nothing(Opened::Ended),
-                Some(Entry::Gone { owner, delete_sent })
-                    if way == Way::Adopted && (delete_sent || new.is_of_another(session, owner)) =>
-                {
-                    Change::Nothing(Opened::Ended)
-                }
-                Some(Entry::Ended | Entry::Gone { .. }) | None => {
-                    self.enter(&mut bucket, session, new, taken)?
-                }
+                Err(error) => return Err(error),
             };
-            let opened = match change {
-                Change::Write(opened) => opened,
-                Change::Nothing(opened) => return Ok(opened),
-            };
-            match self.store.set(key, &bucket.into_value(), version) {
-                Ok(()) => return Ok(opened),
-                Err(SetError::Stale) => {}
-                Err(SetError::Unavailable) => return Err(StoreError::Unavailable),
+            if self.replace(found.key(), &found.bucket.into_value(), found.version)? {
+                return Ok(opened);
             }
         }
         Err(StoreError::Contended)
+    }
+
+    fn change(
+        &self,
+        bucket: &mut Bucket,
+        session: &Session,
+        new: &NewSession<'_>,
+        way: Way,
+        taken: &mut Taken,
+    ) -> Result<Change<Opened>, StoreError> {
+        match bucket.find(&session.key, session.opened) {
+            Some(Entry::Session {
+                session: there,
+                offset,
+            }) => {
+                if way.begins_anew(&there, new.lifespans, session.opened) {
+                    self.take_over(bucket, there, session, new, taken)
+                } else {
+                    self.join(bucket, (there, offset), session, new)
+                }
+            }
+            Some(Entry::Ended) if way == Way::Adopted => Ok(Change::Nothing(Opened::Ended)),
+            Some(Entry::Gone { owner, delete_sent })
+                if way == Way::Adopted && (delete_sent || new.is_of_another(session, owner)) =>
+            {
+                Ok(Change::Nothing(Opened::Ended))
+            }
+            Some(Entry::Ended | Entry::Gone { .. }) | None => self.enter(bucket, session, new, taken),
+        }
     }
 
     /// Handles a live session with this id: the request becomes a use of it, unless the session is bound to another

@@ -14,10 +14,9 @@ use core::time::Duration;
 
 use super::{Change, MAX_ATTEMPTS, Table};
 use crate::session::settings::EndpointTag;
-use crate::session::store::{Key, PRINCIPALS, SetError, Store, StoreError, Value};
+use crate::session::store::{Key, PRINCIPALS, Store, StoreError};
 use crate::session::time::Timestamp;
 use crate::session::values::book::{Book, BookOwner, Books};
-use crate::session::values::bucket::Bucket;
 use crate::session::values::ledger::Reservation;
 use crate::session::values::record::{Owner, Session, ShortKey};
 
@@ -167,7 +166,7 @@ impl<S: Store> Table<S> {
         let chosen = keys.iter().cycle().skip(first).take(keys.len().min(most));
         let mut sessions = Vec::new();
         for key in chosen {
-            let bucket = Bucket::from_value(self.store.get(Key::Bucket(key.bucket()))?.bytes)?;
+            let bucket = self.find_bucket(key.bucket())?.bucket;
             sessions.extend(bucket.session_of(owner, endpoint, *key));
         }
         Ok(sessions)
@@ -263,24 +262,19 @@ impl<S: Store> Table<S> {
     /// longer write it.
     fn has_left(&self, book_owner: BookOwner, key: ShortKey) -> Result<bool, StoreError> {
         for _ in 0..MAX_ATTEMPTS {
-            let Value { bytes, version } = self.store.get(Key::Bucket(key.bucket()))?;
-            // A bucket of another version of the filter may hold the session.
-            let Ok(bucket) = Bucket::from_value(bytes) else {
-                return Ok(false);
+            let found = match self.find_bucket(key.bucket()) {
+                // A bucket of another version of the filter may hold the session.
+                Err(StoreError::Foreign) => return Ok(false),
+                found => found?,
             };
-            if bucket
-                .session_of(book_owner.owner, book_owner.endpoint, key)
-                .is_some()
-            {
+            let session = found
+                .bucket
+                .session_of(book_owner.owner, book_owner.endpoint, key);
+            if session.is_some() {
                 return Ok(false);
             }
-            match self
-                .store
-                .set(Key::Bucket(key.bucket()), &bucket.into_value(), version)
-            {
-                Ok(()) => return Ok(true),
-                Err(SetError::Stale) => {}
-                Err(SetError::Unavailable) => return Err(StoreError::Unavailable),
+            if self.replace(found.key(), &found.bucket.into_value(), found.version)? {
+                return Ok(true);
             }
         }
         Err(StoreError::Contended)

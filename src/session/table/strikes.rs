@@ -9,9 +9,8 @@
 use core::cmp::Ordering;
 
 use super::{MAX_ATTEMPTS, Table};
-use crate::session::store::{Key, SetError, Store, StoreError, Value, Version};
+use crate::session::store::{Key, Store, StoreError, Value, Version};
 use crate::session::values::book::{BookOwner, Books};
-use crate::session::values::bucket::Bucket;
 use crate::session::values::record::{Owner, Session, ShortKey};
 
 /// Values with books that one step handles. The clock is read after each step.
@@ -78,6 +77,11 @@ impl Strikes {
     }
 }
 
+/// How many of the strikes, in the order of their slots, are of slots before this one.
+fn those_before(slot: u16, strikes: &[Strike]) -> usize {
+    strikes.partition_point(|strike| strike.key.bucket() < slot)
+}
+
 impl<S: Store> Table<S> {
     /// Takes the next of them off, if the store allows. A session that stays listed is found before a principal is
     /// refused for it. Returns false if none is left.
@@ -119,33 +123,33 @@ impl<S: Store> Table<S> {
         listed.iter_mut().for_each(|strike| *strike = strike.in_buckets());
         sort(&mut listed);
         let mut left = Vec::with_capacity(listed.len());
-        for of_bucket in listed.chunk_by(|one, next| one.index == next.index) {
-            if let Some(strike) = of_bucket.first()
-                && let Ok(those) = self.shut_out(strike.index, of_bucket)
-            {
-                left.extend(those.into_iter().map(Strike::in_books));
-            }
+        let mut waiting = listed.as_slice();
+        while let Some(Strike { key, .. }) = waiting.first() {
+            let slot = key.bucket();
+            let end = self.shut_out(slot, waiting, &mut left).unwrap_or(slot + 1);
+            waiting = waiting.split_at(those_before(end, waiting)).1;
         }
         sort(&mut left);
         left
     }
 
-    /// Rewrites a bucket, so that a worker that has read it before can no longer write it. Returns the strikes whose
-    /// sessions are not in it.
-    fn shut_out(&self, index: u16, strikes: &[Strike]) -> Result<Vec<Strike>, StoreError> {
+    /// Rewrites the bucket that covers `slot`, so that a worker that has read it before can no longer write it. Adds the
+    /// strikes whose sessions should be in it, and are not, to `left`. Returns the slot behind the bucket. The strikes are
+    /// in the order of their slots.
+    fn shut_out(&self, slot: u16, strikes: &[Strike], left: &mut Vec<Strike>) -> Result<u16, StoreError> {
         for _ in 0..MAX_ATTEMPTS {
-            let Value { bytes, version } = self.store.get(Key::Bucket(index))?;
-            let bucket = Bucket::from_value(bytes)?;
-            let left = strikes.iter().filter(|Strike { book_owner, key, .. }| {
+            let found = self.find_bucket(slot)?;
+            let (bucket, end) = (&found.bucket, found.end());
+            let covered = strikes.iter().take(those_before(end, strikes));
+            let gone = covered.filter(|Strike { book_owner, key, .. }| {
                 bucket
                     .session_of(book_owner.owner, book_owner.endpoint, *key)
                     .is_none()
             });
-            let left = left.copied().collect();
-            match self.store.set(Key::Bucket(index), &bucket.into_value(), version) {
-                Ok(()) => return Ok(left),
-                Err(SetError::Stale) => {}
-                Err(SetError::Unavailable) => return Err(StoreError::Unavailable),
+            let gone: Vec<_> = gone.copied().collect();
+            if self.replace(found.key(), &found.bucket.into_value(), found.version)? {
+                left.extend(gone.into_iter().map(Strike::in_books));
+                return Ok(end);
             }
         }
         Err(StoreError::Contended)

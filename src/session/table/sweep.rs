@@ -7,19 +7,17 @@ use core::time::Duration;
 use super::strikes::Strikes;
 use super::{Change, MAX_ATTEMPTS, Table};
 use crate::session::settings::EndpointTag;
-use crate::session::store::{INDEXED_NAME_LEN, Key, PRINCIPALS, SetError, Store, StoreError, Value};
+use crate::session::store::{GROUP_LEN, INDEXED_NAME_LEN, PRINCIPALS, Store, StoreError};
 use crate::session::time::Timestamp;
-use crate::session::values::bucket::{Bucket, Swept};
-use crate::session::values::ledger::{Claim, GROUP_LEN, GROUPS, GroupTally, Ledger};
+use crate::session::values::bucket::Swept;
+use crate::session::values::ledger::{Claim, GROUPS, GroupTally, Ledger};
 use crate::session::values::record::{EndedSession, SessionKey};
 
 /// Every group is counted at least this often, even if nothing in it is due.
 const RECOUNT_EVERY: Duration = Duration::from_secs(30);
 
-/// Buckets that are swept between two looks at the clock: about a thousand sessions at a million in all. A group is a
-/// multiple of them.
+/// Buckets that are swept between two looks at the clock: about a thousand sessions at a million in all.
 const AT_ONCE: u16 = 16;
-const _: () = assert!(GROUP_LEN.is_multiple_of(AT_ONCE));
 
 /// The results of one sweep of one group.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -66,7 +64,7 @@ struct GroupSweep {
     tally: GroupTally,
     report: SweepReport,
     strikes: Strikes,
-    /// The next bucket.
+    /// The slot of the next bucket.
     next: u16,
 }
 
@@ -119,7 +117,7 @@ impl<S: Store> Table<S> {
     }
 
     /// Goes on with `sweep` until a group is counted or `is_time_up` says so. It is called after every
-    /// [`AT_ONCE`] buckets. A group costs one read per bucket (256) and a write for each that changes;
+    /// [`AT_ONCE`] buckets. A group costs one read per bucket (256 at most) and a write for each that changes;
     /// then two reads and a write for each value with books of principals whose sessions have ended.
     ///
     /// # Errors
@@ -139,7 +137,9 @@ impl<S: Store> Table<S> {
                 Stage::Buckets(group) if group.is_over() => return self.count_group(sweep, *group, now),
                 Stage::Buckets(mut group) => {
                     for _ in 0..AT_ONCE {
-                        self.sweep_next_bucket(&mut group, now);
+                        if !group.is_over() {
+                            self.sweep_next_bucket(&mut group, now);
+                        }
                     }
                     sweep.0 = Stage::Buckets(group);
                 }
@@ -163,16 +163,20 @@ impl<S: Store> Table<S> {
     }
 
     fn sweep_next_bucket(&self, group: &mut GroupSweep, now: Timestamp) {
-        match self.sweep_bucket(group.next, &group.claim, &group.ledger, now) {
+        let index = group.next;
+        match self.sweep_bucket(index, &group.claim, &group.ledger, now) {
             Ok(bucket) => {
+                group.next = bucket.end;
                 for ended in &bucket.swept.ended {
                     group.strikes.add(&ended.session);
                 }
                 bucket.enter(&mut group.tally, &mut group.report);
             }
-            Err(_) => group.tally.complete = false,
+            Err(_) => {
+                group.next = self.end_of_unread(index);
+                group.tally.complete = false;
+            }
         }
-        group.next += 1;
     }
 
     /// Enters the results into the ledger, once all buckets of the group are swept.
@@ -204,12 +208,12 @@ impl<S: Store> Table<S> {
         now: Timestamp,
     ) -> Result<SweptBucket, StoreError> {
         for _ in 0..MAX_ATTEMPTS {
-            let Value { bytes, version } = self.store.get(Key::Bucket(index))?;
-            let read_len = bytes.len();
-            let mut bucket = Bucket::from_value(bytes)?;
+            let mut found = self.read_bucket(index)?;
+            let (key, end, version) = (found.key(), found.end(), found.version);
+            let bucket = &mut found.bucket;
             let swept = bucket.sweep(
                 now,
-                ledger.max_pending_deletes(),
+                ledger.max_pending_deletes(bucket.depth()),
                 |endpoint| ledger.lifespans(endpoint),
                 |endpoint| ledger.is_named(endpoint, now),
             );
@@ -218,15 +222,23 @@ impl<S: Store> Table<S> {
             }
             let mark = bucket.mark();
             if !swept.changed && claim.mark().is_none() {
-                let len = read_len;
-                return Ok(SweptBucket { swept, mark, len });
+                let len = found.len;
+                return Ok(SweptBucket {
+                    swept,
+                    mark,
+                    len,
+                    end,
+                });
             }
-            let value = bucket.into_value();
+            let value = found.bucket.into_value();
             let len = value.len();
-            match self.store.set(Key::Bucket(index), &value, version) {
-                Ok(()) => return Ok(SweptBucket { swept, mark, len }),
-                Err(SetError::Stale) => {}
-                Err(SetError::Unavailable) => return Err(StoreError::Unavailable),
+            if self.replace(key, &value, version)? {
+                return Ok(SweptBucket {
+                    swept,
+                    mark,
+                    len,
+                    end,
+                });
             }
         }
         Err(StoreError::Contended)
@@ -238,6 +250,8 @@ struct SweptBucket {
     swept: Swept,
     mark: Timestamp,
     len: usize,
+    /// The slot of the next bucket.
+    end: u16,
 }
 
 impl SweptBucket {

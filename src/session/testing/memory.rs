@@ -4,7 +4,7 @@ use core::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{SharedData, Stale};
-use crate::session::{Key, SetError, Store, StoreError, Value, Version};
+use crate::session::{BUCKETS, Key, SetError, Store, StoreError, Value, Version};
 
 /// Sees each value that has changed, with all values.
 type Watcher = dyn Fn(Key, &SharedData<Key>) + Send + Sync;
@@ -21,16 +21,18 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// A memory in which no root has to make empty buckets: absent buckets are empty, and the last one exists, which
-    /// tells that all are made.
+    /// A memory in which no root has to make empty buckets: absent buckets are empty, and the last one exists, at the
+    /// least and the greatest depth, which tells that all are made.
     pub fn ready() -> Self {
         Self::of(SharedData::default())
     }
 
     /// The same, over existing values. If the last bucket is absent, it is made.
     pub fn of(mut data: SharedData<Key>) -> Self {
-        // This fails only if the bucket exists.
-        let _ = data.set(&Key::LAST, b"", u32::MAX);
+        for last in [Key::LAST, Key::Bucket(BUCKETS - 1)] {
+            // This fails only if the bucket exists.
+            let _ = data.set(&last, b"", u32::MAX);
+        }
         Self {
             data: Arc::new(Mutex::new(data)),
             watcher: None,

@@ -1,8 +1,8 @@
-//! One bucket: a version byte, the length in use, the mark of the last recount that kept writers out, then packed
-//! records, then padding.
+//! One bucket: a version byte, the length in use, the mark of the last recount that kept writers out, the depth, then
+//! packed records, then padding.
 //!
 //! ```text
-//! bucket    = version:u8 used:u16 mark:5 record* padding
+//! bucket    = version:u8 used:u16 mark:5 depth:u8 record* padding
 //! record    = 1 session | 2 tombstone | 3 pending | 4 owned
 //! session   = key:16 endpoint:4 digest:8 opened:5 stamp:5 parts:u8 owner:8? leaseholders? id? delete?
 //! leaseholders   = count:u8 root:u32{count}
@@ -23,10 +23,12 @@
 //! they grow and shrink. A malformed record ends the bucket: the records after it are lost, and the next recount puts
 //! the counts right.
 
+mod splitting;
 mod sweeping;
 
 use self::sweeping::Left;
 use super::codec::{Reader, timestamp_bytes};
+use super::depth::{DEEPEST, spare_records};
 use super::record::{EndedSession, Owner, Session, SessionKey, ShortKey};
 use super::tombstone::{Remembered, Tombstone};
 use super::upstream_delete::PendingDelete;
@@ -35,7 +37,8 @@ use crate::session::store::{LAYOUT, StoreError};
 use crate::session::time::Timestamp;
 
 const MARK_OFFSET: usize = 3;
-const HEADER_LEN: usize = MARK_OFFSET + 5;
+const DEPTH_OFFSET: usize = MARK_OFFSET + 5;
+const HEADER_LEN: usize = DEPTH_OFFSET + 1;
 const SESSION: u8 = 1;
 const TOMBSTONE: u8 = 2;
 const PENDING_DELETE: u8 = 3;
@@ -47,12 +50,12 @@ const OWNED: u8 = 4;
 /// million sessions take a sixth less memory than with powers of two and their three quarters.
 const PADDED: [usize; 6] = [256, 512, 1024, 2048, 2688, 3200];
 
-/// Most bytes of a bucket: over 1,000 sessions, where about 61 are expected at a million in all.
-pub(in crate::session) const MAX_BUCKET_BYTES: usize = 60 * 1024;
+/// The least of [`PADDED`] for a bucket that covers several slots: it has more to remember.
+const LEAST_OF_SEVERAL: usize = 512;
 
-/// Most ended sessions that one bucket remembers; the oldest are dropped first. Eight fit into an empty bucket's
-/// padding, so remembering them costs no memory: 131,072 in all.
-const MAX_TOMBSTONES: usize = 8;
+/// Most bytes of a bucket: over 1,000 sessions, where about 61 are expected at a million in all. A bucket that would
+/// grow beyond this splits, whatever the cap is.
+pub(in crate::session) const MAX_BUCKET_BYTES: usize = 60 * 1024;
 
 /// A bucket's knowledge of a session key.
 #[derive(Debug, PartialEq, Eq)]
@@ -138,8 +141,23 @@ impl Bucket {
     /// A bucket without records.
     pub(in crate::session) fn empty() -> Self {
         Self {
-            bytes: vec![LAYOUT, 0, 0, 0, 0, 0, 0, 0],
+            bytes: vec![LAYOUT, 0, 0, 0, 0, 0, 0, 0, 0],
         }
+    }
+
+    /// The same bucket, with at least this depth.
+    pub(in crate::session) fn at_least(mut self, depth: u8) -> Self {
+        let depth = depth.max(self.depth()).min(DEEPEST);
+        if let Some(field) = self.bytes.get_mut(DEPTH_OFFSET) {
+            *field = depth;
+        }
+        self
+    }
+
+    /// How often the slots of the group were halved until this bucket's were left.
+    pub(in crate::session) fn depth(&self) -> u8 {
+        let depth = self.bytes.get(DEPTH_OFFSET).copied();
+        depth.unwrap_or(0).min(DEEPEST)
     }
 
     /// The bytes to store, padded, with the length filled in.
@@ -148,7 +166,12 @@ impl Bucket {
         if let Some(field) = self.bytes.get_mut(1..MARK_OFFSET) {
             field.copy_from_slice(&used.to_le_bytes());
         }
-        let padded = padded(self.bytes.len() + 1) - 1;
+        let least = if self.depth() < DEEPEST {
+            LEAST_OF_SEVERAL
+        } else {
+            0
+        };
+        let padded = padded(least.max(self.bytes.len() + 1)) - 1;
         self.bytes.resize(padded, 0);
         self.bytes
     }
@@ -165,7 +188,7 @@ impl Bucket {
     /// Writes the mark of a recount, unless the bucket has the mark of a later one.
     pub(in crate::session) fn leave_mark(&mut self, mark: Timestamp) {
         let mark = mark.max(self.mark());
-        if let Some(field) = self.bytes.get_mut(MARK_OFFSET..HEADER_LEN) {
+        if let Some(field) = self.bytes.get_mut(MARK_OFFSET..DEPTH_OFFSET) {
             field.copy_from_slice(&timestamp_bytes(mark));
         }
     }
@@ -379,6 +402,7 @@ impl Bucket {
         tombstone.write(&mut self.bytes);
     }
 
+    /// Forgets the oldest ended sessions, if there are more than the bucket's padding holds.
     fn forget_oldest_tombstones(&mut self) {
         loop {
             let tombstones = self.records().filter_map(|record| match record {
@@ -393,7 +417,7 @@ impl Bucket {
                 }
             }
             match oldest {
-                Some((_, key)) if count > MAX_TOMBSTONES => self.remove(&key),
+                Some((_, key)) if count > spare_records(self.depth()) => self.remove(&key),
                 _ => return,
             }
         }
@@ -527,7 +551,7 @@ mod tests {
 
     #[test]
     fn values_are_one_byte_less_than_one_of_a_few_sizes() {
-        let mut bucket = Bucket::empty();
+        let mut bucket = Bucket::empty().at_least(DEEPEST);
         let mut sizes = std::collections::BTreeSet::new();
         for number in 0..100 {
             let padded = bucket.clone().into_value().len() + 1;
@@ -543,13 +567,15 @@ mod tests {
     }
 
     #[test]
-    fn the_eight_that_are_to_be_remembered_longest_are() {
-        let mut bucket = Bucket::empty();
-        for number in 0..20 {
-            end(&mut bucket, number, at(100 + u64::from(number)));
+    fn those_that_are_to_be_remembered_longest_are() {
+        for (depth, first) in [(DEEPEST, 12), (0, 4)] {
+            let mut bucket = Bucket::empty().at_least(depth);
+            for number in 0..20 {
+                end(&mut bucket, number, at(100 + u64::from(number)));
+            }
+            let remembered = (0..20).filter(|number| bucket.find(&key(*number), at(1)).is_some());
+            assert!(remembered.eq(first..20));
         }
-        let remembered = (0..20).filter(|number| bucket.find(&key(*number), at(1)).is_some());
-        assert!(remembered.eq(12..20));
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn the_number_is_that_of_these_bytes() {
 
 #[test]
 fn a_bucket_with_a_session_that_has_all_parts() {
-    let mut bucket = Bucket::empty();
+    let mut bucket = Bucket::empty().at_least(3);
     bucket.leave_mark(at(9));
     bucket.insert(&session()).unwrap();
     let record = [
@@ -86,8 +86,8 @@ fn a_bucket_with_a_session_that_has_all_parts() {
         ID,
         DELETE,
     ];
-    let used = format!("{:02x}00", 8 + record.concat().len() / 2);
-    let fields = [&["02", &used, "0900000000"], &record[..]].concat();
+    let used = format!("{:02x}00", 9 + record.concat().len() / 2);
+    let fields = [&["02", &used, "0900000000", "03"], &record[..]].concat();
     assert_bytes(&bucket.into_value(), &fields);
 }
 
@@ -131,8 +131,9 @@ fn what_is_left_of_sessions() {
     }
     let fields = [
         "02",
-        "3c00",
+        "3d00",
         "0000000000",
+        "00",
         "02",
         KEY_A,
         "0700000000",
@@ -204,8 +205,12 @@ fn a_ledger() {
     let endpoint = session().endpoint;
     let mut ledger = Ledger::empty();
     let groups = "00".repeat(22 * 64);
-    assert_bytes(&ledger.to_value(), &["02", "00", "00", &groups, "00", "0000"]);
+    assert_bytes(
+        &ledger.to_value(),
+        &["02", "00", "00", "00", &groups, "00", "0000"],
+    );
     ledger.add_session(endpoint, 0, at(5));
+    ledger.deepen(4);
     let root = RootTag::from_bits(0x0a0b_0c0d);
     ledger.set_streams(root, endpoint, 1, at(0x01_0203_0405));
     let (mut group, row) = ("00".repeat(22 * 64), "00000000".repeat(63));
@@ -215,7 +220,7 @@ fn a_ledger() {
     let lifetime = "005c260500000000";
     let name = &hex(b"unknown_01020304");
     let fields = [
-        &["02", "00", "00", &group, "01"][..],
+        &["02", "00", "04", "00", &group, "01"][..],
         &[
             ENDPOINT,
             "00",

@@ -11,11 +11,11 @@ use core::time::Duration;
 use self::configurations::Entry;
 pub use self::configurations::{DEFAULT_VM_LIMIT, Kept};
 use self::groups::Group;
-pub(in crate::session) use self::groups::{Claim, GROUP_LEN, GROUPS, GroupTally};
+pub(in crate::session) use self::groups::{Claim, GROUPS, GroupTally};
 use self::leases::{Leased, Leases};
+use super::depth::{DEEPEST, depth_for, spare_records};
 use super::record::{Owner, RootTag};
 use crate::session::settings::{EndpointSettings, EndpointTag, Lifespans};
-use crate::session::store::BUCKETS;
 use crate::session::time::Timestamp;
 
 /// Most endpoint rows of the ledger: those of endpoints that configurations name, and others as long as they have
@@ -114,6 +114,8 @@ pub(in crate::session) struct Ledger {
     configurations: Vec<Entry>,
     /// The log already says that two configurations write different caps of the VM.
     told_of_difference: bool,
+    /// Every bucket has at least this depth.
+    depth: u8,
     groups: Vec<Group>,
     rows: Vec<Row>,
     leases: Leases,
@@ -125,15 +127,34 @@ impl Ledger {
         Self {
             configurations: Vec::new(),
             told_of_difference: false,
+            depth: 0,
             groups: vec![Group::default(); usize::from(GROUPS)],
             rows: Vec::new(),
             leases: Leases::default(),
         }
     }
 
-    /// Most pending DELETEs in one bucket: twice its share of the sessions, and eight.
-    pub(in crate::session) fn max_pending_deletes(&self) -> usize {
-        8 + (self.vm_limit() / u32::from(BUCKETS / 2)) as usize
+    /// The depth that every bucket is known to have at least.
+    pub(in crate::session) fn depth(&self) -> u8 {
+        self.depth
+    }
+
+    /// Notes that every bucket has at least this depth. Returns false if it was known.
+    pub(in crate::session) fn deepen(&mut self, depth: u8) -> bool {
+        let known = self.depth;
+        self.depth = known.max(depth.min(DEEPEST));
+        self.depth > known
+    }
+
+    /// The depth that the cap in force wants.
+    pub(in crate::session) fn wanted_depth(&self) -> u8 {
+        depth_for(self.vm_limit())
+    }
+
+    /// Most pending DELETEs in one bucket of this depth: twice its share of the sessions, and a few.
+    pub(in crate::session) fn max_pending_deletes(&self, depth: u8) -> usize {
+        let buckets = u32::from(GROUPS) << depth;
+        spare_records(depth) + (self.vm_limit() / (buckets / 2)) as usize
     }
 
     /// Why `endpoint` has no room for one more session, or `None` if it has. An endpoint that no configuration has

@@ -120,11 +120,11 @@ fn note(records: &mut Records, key: Key, data: &SharedData<Key>) {
 /// The sessions in a bucket's value; see `src/session/values/bucket.rs` for the layout. None for another layout.
 fn read_bucket(bytes: &[u8]) -> Vec<Record> {
     let mut records = Vec::new();
-    if bytes.len() < 8 || bytes[0] != LAYOUT {
+    if bytes.len() < 9 || bytes[0] != LAYOUT {
         return records;
     }
     let used = usize::from(u16::from_le_bytes([bytes[1], bytes[2]]));
-    let mut at = 8;
+    let mut at = 9;
     while at < used {
         at += match bytes[at] {
             1 => {

@@ -140,6 +140,7 @@ impl<S> Worker<S> {
     pub fn tick(&mut self, now: Timestamp, fresh_root: u32) -> Ticked {
         let mut ticked = Ticked::default();
         self.restore(now, fresh_root, &mut ticked);
+        ticked.failed |= self.core.table.grow(&|| false).is_err();
         let Core { table, in_use } = &*self.core;
         let due = in_use.borrow_mut().unnamed_streams.due_by(now.after(TICKS_AHEAD));
         let failed = &mut ticked.failed;

@@ -10,14 +10,11 @@ use core::time::Duration;
 
 use super::Ledger;
 use crate::session::settings::EndpointTag;
-use crate::session::store::BUCKETS;
+use crate::session::store::{BUCKETS, GROUP_LEN};
 use crate::session::time::Timestamp;
 
-/// Buckets are swept and counted in this many groups of consecutive buckets.
-pub(in crate::session) const GROUPS: u8 = 64;
-
-/// Buckets in one group.
-pub(in crate::session) const GROUP_LEN: u16 = BUCKETS / GROUPS as u16;
+/// Buckets are swept and counted in this many groups of consecutive slots.
+pub(in crate::session) const GROUPS: u8 = (BUCKETS / GROUP_LEN) as u8;
 
 /// A claimed group is free for other workers after this time, in case its sweeper has died.
 pub(in crate::session) const CLAIM: Duration = Duration::from_secs(10);

@@ -1,7 +1,7 @@
 //! The ledger as bytes.
 //!
 //! ```text
-//! ledger        = version:u8 flags:u8 configurations:u8 configuration* group{64} rows:u8 row* leases:u16 lease*
+//! ledger        = version:u8 flags:u8 depth:u8 configurations:u8 configuration* group{64} rows:u8 row* leases:u16 lease*
 //! configuration = id:u64 flags:u8 loaded:5 until:5 limit:u32
 //! group         = flags:u8 due:5 claimed_until:5 changes:u16 recounted:5 bytes:u32
 //! row           = tag:4 flags:u8 limit:u32 quota:u32 streams:u32 streams_of_principal:u32 idle:u64 lifetime:u64
@@ -15,6 +15,7 @@
 use core::time::Duration;
 
 use super::super::codec::{Reader, timestamp_bytes};
+use super::super::depth::DEEPEST;
 use super::super::record::RootTag;
 use super::configurations::Entry;
 use super::groups::{GROUPS, Group};
@@ -40,6 +41,7 @@ impl Ledger {
         let mut out = Vec::with_capacity(2048);
         out.push(LAYOUT);
         out.push(u8::from(self.told_of_difference));
+        out.push(self.depth);
         out.push(u8::try_from(self.configurations.len()).unwrap_or(u8::MAX));
         for entry in &self.configurations {
             entry.write(&mut out);
@@ -66,6 +68,7 @@ impl Ledger {
         let mut reader = Reader::new(bytes);
         reader.u8()?;
         let told_of_difference = reader.u8()? != 0;
+        let depth = reader.u8()?.min(DEEPEST);
         let configurations = (0..reader.u8()?)
             .map(|_| Entry::read(&mut reader))
             .collect::<Option<_>>()?;
@@ -81,6 +84,7 @@ impl Ledger {
         Some(Self {
             configurations,
             told_of_difference,
+            depth,
             groups,
             rows,
             leases: Leases(leases),
@@ -296,6 +300,7 @@ mod tests {
         ledger.lease(root, EndpointTag::of("b"), Timestamp::from_millis(88));
         ledger.set_streams(root, EndpointTag::of("gone"), 3, Timestamp::from_millis(99));
         ledger.suspect(&[5]);
+        ledger.deepen(4);
         ledger.claim(Timestamp::from_millis(66));
         ledger
     }
