@@ -40,11 +40,21 @@ pub(in crate::session) fn depth_for(limit: u32) -> u8 {
     (0..DEEPEST).find(has_room).unwrap_or(DEEPEST)
 }
 
+/// [`spare_records`] of a table that could have more buckets.
+const SPARE_RECORDS: usize = 16;
+
+/// [`spare_records`] of a table that has all its buckets.
+const SPARE_AT_DEEPEST: usize = 8;
+
 /// Ended sessions that a bucket remembers at least, and pending DELETEs that it keeps beside twice its share of the cap.
 /// As many tombstones fit into an empty bucket's padding, so remembering them costs no memory: at least as many in all
 /// as the cap has sessions, 131,072 at most.
 pub(in crate::session) fn spare_records(depth: u8) -> usize {
-    if depth < DEEPEST { 16 } else { 8 }
+    if depth < DEEPEST {
+        SPARE_RECORDS
+    } else {
+        SPARE_AT_DEEPEST
+    }
 }
 
 const _: () = assert!(GROUP_LEN.is_power_of_two() && BUCKETS.is_multiple_of(GROUP_LEN));
