@@ -302,9 +302,12 @@ image: build ## the module as an OCI image, in target/image, and the line that p
 	@$(PACK) image $(MODULE) $(VERSION) "$(REVISION)" $(IMAGE)
 
 .PHONY: test-image
-test-image: image $(ORAS) ## the image in the hands of skopeo, umoci, oras and a registry, and built in another folder
-	@tests/set-up image-tools
+test-image: image-tools image $(ORAS) ## the image in the hands of skopeo, umoci, oras and a registry, and built in another folder
 	@tests/test-image $(VERSION) "$(REVISION)" $(MODULE) $(IMAGE) $(ORAS)
+
+.PHONY: image-tools
+image-tools:
+	@tests/set-up image-tools
 
 # The Envoy is always the wheel: func-e is told of it by ENVOY_PATH.
 .PHONY: test-func-e
