@@ -101,14 +101,14 @@ async fn prometheus_gets_labels() {
                 0.0,
             );
         }
-        shows(
-            &samples,
-            "mcp_sessions_requests",
-            &[mcp, ("mcp_method", "initialize")],
-            3.0,
-        );
         shows(&samples, "mcp_sessions_repaired", &[], 0.0);
-        // A worker tells it on its next tick.
+        // A worker tells them on its next tick.
+        let initializes = gateway::poll::until(gateway::poll::SOON, || {
+            let (samples, of) = (gateway.prometheus(), [mcp, ("mcp_method", "initialize")]);
+            let sample = find(&samples, "mcp_sessions_requests", &of)?;
+            (sample.value >= 3.0).then_some(sample.value)
+        });
+        assert_eq!(initializes.await, Some(3.0), "POSTs are counted by method");
         gateway::poll::eventually(gateway::poll::SOON, "POSTs are counted by revision", || {
             let (samples, none) = (gateway.prometheus(), [mcp, ("mcp_revision", "none")]);
             find(&samples, "mcp_sessions_requests_revision", &none).is_some_and(|sample| sample.value >= 3.0)
