@@ -1,5 +1,5 @@
-use super::abi;
 use super::shared::Shared;
+use super::stream::send;
 use crate::session::{Look, StoreError};
 use crate::status::{Document, EndpointCounters, Response, View};
 
@@ -19,7 +19,7 @@ impl Shared {
                 Response::unavailable()
             }),
         };
-        send(&response);
+        send(response.status, &response.headers, &response.body);
     }
 
     fn status_document(&self) -> Result<Response, StoreError> {
@@ -41,16 +41,5 @@ impl Shared {
         endpoints
             .map(|row| self.metrics.counters(&row.settings.name))
             .collect()
-    }
-}
-
-fn send(response: &Response) {
-    let headers: Vec<_> = response
-        .headers
-        .iter()
-        .map(|(name, value)| (*name, value.as_ref()))
-        .collect();
-    if let Err(error) = abi::send_local_response(response.status, &headers, &response.body) {
-        log::warn!("event=answer_failed status={error}");
     }
 }

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, HttpContext};
@@ -244,7 +245,7 @@ fn act(verdict: Verdict<'_>) -> Action {
         }
         Verdict::Hold => Action::Pause,
         Verdict::Answer(answer) => {
-            send(&answer);
+            answer_with(&answer);
             Action::Pause
         }
     }
@@ -260,19 +261,23 @@ pub(super) fn edit(edit: Edit) {
                 log::warn!("event=stream_not_closed status={error}");
             }
         }
-        Edit::Replace(answer) => send(&answer),
+        Edit::Replace(answer) => answer_with(&answer),
     }
 }
 
-fn send(answer: &Answer<'_>) {
-    let headers = answer.headers();
+/// Answers the request of the current stream.
+pub(super) fn send(status: u16, headers: &[(&str, Cow<'_, str>)], body: &[u8]) {
     let headers: Vec<_> = headers
         .iter()
         .map(|(name, value)| (*name, value.as_ref()))
         .collect();
-    if let Err(error) = abi::send_local_response(answer.status(), &headers, &answer.body()) {
+    if let Err(error) = abi::send_local_response(status, &headers, body) {
         log::warn!("event=answer_failed status={error}");
     }
+}
+
+fn answer_with(answer: &Answer<'_>) {
+    send(answer.status(), &answer.headers(), &answer.body());
 }
 
 fn drop_header(map: Headers, name: &str) {
