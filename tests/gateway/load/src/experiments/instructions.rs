@@ -14,11 +14,12 @@ use crate::wire::Connection;
 use crate::{Fallible, Kind, SessionId, Target};
 
 /// What is compared, in the order of the table.
-const COMPARED: [&str; 7] = [
+const COMPARED: [&str; 8] = [
     variants::NATIVE,
     variants::EMPTY,
     variants::LEAN_QUIET,
     variants::QUIET,
+    variants::RELEASE_0_1_0,
     variants::LEAN_DEFAULTS,
     variants::DEFAULTS,
     variants::BODY,

@@ -31,6 +31,8 @@ pub const DEFAULTS: &str = "defaults";
 pub const LEAN_QUIET: &str = "lean_filter_state_none";
 /// See [`LEAN_QUIET`].
 pub const LEAN_DEFAULTS: &str = "lean_defaults";
+/// Release 0.1.0, leaving no filter state: what [`QUIET`] has gained since, whatever the machine is.
+pub const RELEASE_0_1_0: &str = "release_0_1_0";
 /// Ours as the YAML ships it.
 pub const BODY: &str = "admission_body";
 /// No filter, for requests that are none of MCP: what [`UNGOVERNED`] is compared with.
@@ -54,6 +56,7 @@ pub fn all() -> Fallible<Vec<Variant>> {
         return Err("the empty filter is not built: run `make bench`".into());
     }
     let ours = setup::module();
+    let release_0_1_0 = envoy::root().join("tests/gateway/fixtures/mcp_session_filter-0.1.0.wasm");
     let endpoint = json!([{"name": "mcp", "path": "/mcp", "admission": "body"}]);
     let variant = |name, label, filter| Variant {
         name,
@@ -81,6 +84,11 @@ pub fn all() -> Fallible<Vec<Variant>> {
         )
         .lean(),
         ours_with(LEAN_DEFAULTS, "ours, lean", json!({})).lean(),
+        variant(
+            RELEASE_0_1_0,
+            "release 0.1.0, filter_state: []",
+            Some(wasm(RELEASE_0_1_0, &release_0_1_0, &json!({"filter_state": []}))),
+        ),
         ours_with(BODY, "ours, admission: body", json!({"endpoints": endpoint})),
         variant(FOREIGN, "no filter, ungoverned path", None).foreign(),
         ours_with(UNGOVERNED, "ours, ungoverned path", json!({})).foreign(),

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::experiments::variants::{
-    DEFAULTS, EMPTY, LEAN_DEFAULTS, LEAN_QUIET, LEAN_UNGOVERNED, NATIVE, NONE, QUIET, UNGOVERNED,
+    DEFAULTS, EMPTY, LEAN_DEFAULTS, LEAN_QUIET, LEAN_UNGOVERNED, NATIVE, NONE, QUIET, RELEASE_0_1_0,
+    UNGOVERNED,
 };
 use crate::grouped;
 use crate::results::Run;
@@ -41,6 +42,8 @@ pub const BENCH: &[Row] = &[
         |figures| over_native(figures, DEFAULTS)).brief(),
     cpu("the same with `envoy/lean/capabilities.yaml`, `filter_state: []`", Ratio, |figures| over_native(figures, LEAN_QUIET)),
     cpu("the same with `envoy/lean/capabilities.yaml`, all keys", Ratio, |figures| over_native(figures, LEAN_DEFAULTS)),
+    cpu("CPU added to a request of a live session ÷ by release 0.1.0, `filter_state: []`", Ratio,
+        |figures| ratio(added(figures, QUIET), added(figures, RELEASE_0_1_0))).brief(),
     cpu("CPU added by a Wasm filter that does nothing ÷ by the native filter", Ratio,
         |figures| over_native(figures, EMPTY)).brief(),
     cpu("CPU added by the native filter", Microseconds, |figures| added(figures, NATIVE)),
