@@ -10,6 +10,7 @@ mod looks;
 mod million;
 mod ramp;
 mod rate;
+mod rest;
 mod samples;
 mod sessions;
 mod spread;
@@ -34,9 +35,10 @@ pub struct Lab {
 }
 
 /// The experiments by name, in the order in which they run.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 9] = [
     "cpu",
     "sessions",
+    "rest",
     "million",
     "toolhive",
     "kuadrant",
@@ -99,6 +101,7 @@ impl Lab {
         match name {
             "cpu" => cpu::run(self).await,
             "sessions" => sessions::run(self).await,
+            "rest" => rest::run(self).await,
             "million" => million::run(self).await,
             "toolhive" => leaks::run(self).await,
             "kuadrant" => ramp::run(self).await,

@@ -15,9 +15,10 @@ pub struct Step {
 }
 
 /// What an experiment takes in seconds at full size, on two quiet cores: a guess, until it has run.
-const USUAL: [(&str, f64); 8] = [
+const USUAL: [(&str, f64); 9] = [
     ("cpu", 420.0),
     ("sessions", 420.0),
+    ("rest", 100.0),
     ("million", 300.0),
     ("toolhive", 180.0),
     ("kuadrant", 90.0),

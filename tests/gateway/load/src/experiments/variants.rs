@@ -134,9 +134,9 @@ impl Variant {
 }
 
 /// Makes the listener of a setup into one for each variant; the one called `mcp` has no filter.
-pub fn listeners(setup: Setup, variants: &[Variant]) -> Setup {
+pub fn listeners<'a>(setup: Setup, variants: impl IntoIterator<Item = &'a Variant>) -> Setup {
     let filters: Vec<(String, Option<Value>)> = variants
-        .iter()
+        .into_iter()
         .map(|variant| (listener(variant), variant.filter.clone()))
         .collect();
     setup.patch(move |config| {

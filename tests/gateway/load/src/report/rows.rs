@@ -69,6 +69,9 @@ pub const BENCH: &[Row] = &[
         |figures| number(figures, "/start_up_seconds/with/median")).brief(),
     row("sessions", "start-up of Envoy without", Seconds,
         |figures| number(figures, "/start_up_seconds/without/median")),
+    row("rest", "resident memory at rest above a Wasm filter that does nothing, 2 workers, cap of 10,000", Mebibytes,
+        |figures| above_empty(figures, DEFAULTS)).brief(),
+    row("rest", "the same of release 0.1.0", Mebibytes, |figures| above_empty(figures, RELEASE_0_1_0)),
     row("million", "resident memory that 1,000,000 lifecycles add, after the first 5,000", Mebibytes, grown).brief(),
     row("million", "1,000,000 lifecycles: requests that failed", Count, failed),
     row("toolhive", "100,000 lifecycles with two tool calls each: requests that failed", Count,
@@ -178,7 +181,7 @@ fn grown(figures: &Value) -> Option<f64> {
     Some((last(figures, "/marks", "/memory/resident")? - first) / 1_048_576.0)
 }
 
-/// The median of one measurement of one variant of `cpu`.
+/// The median of one measurement of one variant.
 fn median(figures: &Value, variant: &str, of: &str) -> Option<f64> {
     let variants = figures["variants"].as_array()?;
     let found = variants.iter().find(|found| found["name"] == variant)?;
@@ -196,6 +199,12 @@ fn over_native(figures: &Value, variant: &str) -> Option<f64> {
 
 fn kept(figures: &Value, variant: &str) -> Option<f64> {
     ratio(median(figures, variant, "rate"), median(figures, NONE, "rate"))
+}
+
+/// Mebibytes that a filter takes beside an empty one.
+fn above_empty(figures: &Value, variant: &str) -> Option<f64> {
+    let of = |variant| median(figures, variant, "resident");
+    Some(of(variant)? - of(EMPTY)?)
 }
 
 /// The last of the tables' sizes over the smallest: no filter, 100, 10,000, all.
