@@ -115,6 +115,20 @@ fn a_post_of_a_live_session_reads_one_bucket() {
     ");
 }
 
+/// The one allocation is the context of the stream, for which the SDK asks: nothing of the head or the answer is copied.
+/// Where the message is looked at as it streams by, its beginning is, and what is read of it.
+#[test]
+fn a_post_of_a_live_session_allocates_next_to_nothing() {
+    for (configuration, expected) in [(BY_HEAD, 1), (ALL_KEYS, 1), (BY_BODY, 5)] {
+        let worker = live(configuration);
+        // The first one makes the lists of the worker as large as they need be.
+        bill_of_post(&worker);
+        worker.allocations();
+        bill_of_post(&worker);
+        assert_eq!(worker.allocations(), expected, "{configuration}");
+    }
+}
+
 #[test]
 fn a_post_of_a_live_session_with_all_filter_state() {
     bill_of_post(&live(ALL_KEYS)).is("

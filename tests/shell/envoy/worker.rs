@@ -7,6 +7,7 @@ use std::panic;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
+use allocation_counter::measure;
 use mcp_session_filter as _;
 use proxy_wasm::types::LogLevel;
 
@@ -136,7 +137,13 @@ impl Worker {
         callback: impl FnOnce() -> T + Send + 'static,
     ) -> T {
         self.vm(|vm| vm.context = context);
-        self.run(callback)
+        let (result, allocations) = self.run(|| {
+            let mut result = None;
+            let allocated = measure(|| result = Some(callback()));
+            (result, allocated.count_total)
+        });
+        self.vm(|vm| vm.allocations += allocations);
+        result.expect("it was called")
     }
 
     /// Reads or changes what the host knows of this VM.
@@ -147,6 +154,11 @@ impl Worker {
     /// The host functions called since the last time, and how often each was called.
     pub(crate) fn calls(&self) -> BTreeMap<&'static str, u32> {
         self.vm(|vm| std::mem::take(&mut vm.calls))
+    }
+
+    /// How often the filter has allocated memory since the last time, beside the bytes that host calls have given it.
+    pub(crate) fn allocations(&self) -> u64 {
+        self.vm(|vm| std::mem::take(&mut vm.allocations))
     }
 
     pub(crate) fn fail(&self, fault: Fault) {
