@@ -2,7 +2,8 @@
 //!
 //! All variants are listeners of one Envoy with one worker, loaded in turns of a second. So they share the process,
 //! its memory layout and the machine's state, and differ only by the filter. With an Envoy each, the position of its
-//! memory would make a difference as large as an empty filter costs.
+//! memory would make a difference as large as an empty filter costs. Within one Envoy the filters' code and memory still
+//! lie better or worse, for as long as it runs. So several Envoys are started, one after the other.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -22,6 +23,9 @@ use crate::{Fallible, SessionIds, Target, grouped};
 
 /// Enough to keep one worker busy.
 pub(super) const CONNECTIONS: usize = 16;
+
+/// How many Envoys are started.
+const STARTS: u64 = 5;
 
 /// One turn of one variant.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -69,16 +73,35 @@ struct Measured {
     failed: u64,
 }
 
+/// The turns of each variant, by its name.
+type Turns = BTreeMap<&'static str, Vec<Turn>>;
+
 pub(super) async fn run(lab: &Lab) -> Fallible<Outcome> {
     let variants = variants::all()?;
-    let bed = Bed::start(|setup| variants::listeners(setup, &variants)).await?;
+    let (rounds, requests) = (lab.count(3, 1), lab.count(20_000, 1000));
+    let mut turns = Turns::new();
+    let starts = lab.count(STARTS, 1);
+    for _ in 0..starts {
+        take_turns(lab, &variants, rounds, requests, &mut turns).await?;
+    }
+    let measured: Vec<Measured> = variants.iter().map(|variant| measured(variant, &turns)).collect();
+    Ok(outcome(&measured, starts, starts * rounds, requests))
+}
+
+/// Starts an Envoy, and loads its listeners in turns.
+async fn take_turns(
+    lab: &Lab,
+    variants: &[Variant],
+    rounds: u64,
+    requests: u64,
+    turns: &mut Turns,
+) -> Fallible<()> {
+    let bed = Bed::start(|setup| variants::listeners(setup, variants)).await?;
     let sessions = lab.count(100, 10);
     let mut listeners = Vec::new();
-    for variant in &variants {
+    for variant in variants {
         listeners.push(open(&bed, variant, sessions).await?);
     }
-    let (rounds, requests) = (lab.count(15, 3), lab.count(30_000, 1000));
-    let mut turns: BTreeMap<&str, Vec<Turn>> = BTreeMap::new();
     for round in 0..=rounds {
         for place in 0..variants.len() {
             // Each round begins with another, so that none always follows the same.
@@ -91,8 +114,7 @@ pub(super) async fn run(lab: &Lab) -> Fallible<Outcome> {
             }
         }
     }
-    let measured: Vec<Measured> = variants.iter().map(|variant| measured(variant, &turns)).collect();
-    Ok(outcome(&measured, rounds, requests))
+    Ok(())
 }
 
 /// A target for the listener of a variant, and sessions opened through it.
@@ -112,7 +134,7 @@ async fn open(bed: &Bed, variant: &Variant, sessions: u64) -> Fallible<(Rc<Targe
     }
 }
 
-fn measured(variant: &Variant, turns: &BTreeMap<&str, Vec<Turn>>) -> Measured {
+fn measured(variant: &Variant, turns: &Turns) -> Measured {
     let of = |name: &str| turns.get(name).map_or(&[][..], Vec::as_slice);
     let (mine, none) = (of(variant.name), of(variant.baseline));
     Measured {
@@ -135,9 +157,9 @@ struct Comparison<'a> {
     method: String,
 }
 
-fn outcome(measured: &[Measured], rounds: u64, requests: u64) -> Outcome {
+fn outcome(measured: &[Measured], starts: u64, rounds: u64, requests: u64) -> Outcome {
     let method = format!(
-        "tools/call, of an established session where it is governed; one worker; medians and quartiles of {rounds} rounds of {} requests",
+        "tools/call, of an established session where it is governed; one worker; medians and quartiles of {rounds} rounds of {} requests, in {starts} Envoys",
         grouped(requests)
     );
     let compared = Comparison { measured, method };
@@ -145,7 +167,7 @@ fn outcome(measured: &[Measured], rounds: u64, requests: u64) -> Outcome {
         title: "CPU per request".to_owned(),
         claims: compared.claims(),
         charts: vec![compared.cpu(), compared.throughput()],
-        figures: json!({"rounds": rounds, "requests": requests, "variants": measured}),
+        figures: json!({"starts": starts, "rounds": rounds, "requests": requests, "variants": measured}),
     }
 }
 
