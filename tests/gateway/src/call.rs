@@ -1,6 +1,5 @@
 //! A request, as a test wants it sent.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -157,15 +156,15 @@ impl Call {
         self
     }
 
-    /// The request with this body, to the gateway at `address`, at `path` unless the call has a path of its own.
+    /// The request with this body, to `authority` and `path` unless the call has its own.
     pub(crate) fn into_request(
         self,
-        address: SocketAddr,
+        authority: &str,
         path: &str,
         body: RequestBody,
     ) -> http::Request<RequestBody> {
         let path = self.path.unwrap_or_else(|| path.to_owned());
-        let authority = self.authority.unwrap_or_else(|| address.to_string());
+        let authority = self.authority.unwrap_or_else(|| authority.to_owned());
         let mut request = http::Request::new(body);
         *request.method_mut() = self.method;
         *request.uri_mut() = format!("http://{authority}{path}").parse().expect("a URI");

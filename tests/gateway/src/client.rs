@@ -32,7 +32,8 @@ pub const BOTH: [Http; 2] = [Http::One, Http::Two];
 #[derive(Clone)]
 pub struct Client {
     http: hyper_util::client::legacy::Client<ToGateway, RequestBody>,
-    address: SocketAddr,
+    /// The host that its requests name.
+    authority: String,
     path: String,
 }
 
@@ -51,8 +52,16 @@ impl Client {
             .build(ToGateway(address));
         Self {
             http,
-            address,
+            authority: address.to_string(),
             path: "/mcp".to_owned(),
+        }
+    }
+
+    /// The same client, for another host, to which the gateway answers at the same address.
+    pub fn naming(&self, authority: &str) -> Self {
+        Self {
+            authority: authority.to_owned(),
+            ..self.clone()
         }
     }
 
@@ -67,7 +76,7 @@ impl Client {
     /// Sends a request and waits for the head of the answer.
     pub async fn try_open(&self, mut call: Call) -> Result<Stream, String> {
         let body = call.whole_body();
-        self.dispatch(call.into_request(self.address, &self.path, body))
+        self.dispatch(call.into_request(&self.authority, &self.path, body))
             .await
     }
 
@@ -107,7 +116,7 @@ impl Client {
     /// Starts a request whose body the test sends piece by piece. The handle gives the answer when it comes.
     pub fn upload(&self, call: Call) -> (Upload, tokio::task::JoinHandle<Result<Answer, String>>) {
         let (upload, body) = Upload::start();
-        let request = call.into_request(self.address, &self.path, body);
+        let request = call.into_request(&self.authority, &self.path, body);
         let client = self.clone();
         let answer = tokio::spawn(async move { client.dispatch(request).await?.whole().await });
         (upload, answer)

@@ -92,6 +92,22 @@ pub fn validate(config: &Path) -> Result<(), String> {
     }
 }
 
+/// The answer of the admin interface at this address.
+///
+/// # Errors
+/// If it does not answer within ten seconds.
+pub fn ask(admin: SocketAddr, method: &str, path: &str) -> std::io::Result<String> {
+    let mut connection = TcpStream::connect_timeout(&admin, Duration::from_secs(10))?;
+    connection.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(
+        connection,
+        "{method} {path} HTTP/1.1\r\nhost: admin\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    )?;
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer)?;
+    crate::raw::body_of(&answer).ok_or_else(|| std::io::Error::other("no whole answer"))
+}
+
 /// A thread that has started a process and lives as long as this value. Envoy asks the kernel for SIGTERM when its
 /// parent dies, and takes the *thread* that started it for the parent. A worker of a thread pool ends when idle, so
 /// it will not do.
@@ -207,15 +223,7 @@ impl Envoy {
 
     /// As [`Envoy::admin`], but Envoy may be gone.
     pub fn try_admin(&self, method: &str, path: &str) -> std::io::Result<String> {
-        let mut connection = TcpStream::connect_timeout(&self.admin, Duration::from_secs(10))?;
-        connection.set_read_timeout(Some(Duration::from_secs(10)))?;
-        write!(
-            connection,
-            "{method} {path} HTTP/1.1\r\nhost: admin\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-        )?;
-        let mut answer = Vec::new();
-        connection.read_to_end(&mut answer)?;
-        crate::raw::body_of(&answer).ok_or_else(|| std::io::Error::other("no whole answer"))
+        ask(self.admin, method, path)
     }
 
     /// Everything Envoy and the filter have logged.

@@ -69,7 +69,15 @@ struct Shared {
 impl OddServer {
     /// Starts a server that answers each request as `behaviour` says, over HTTP/1.1 or HTTP/2 as the gateway chooses.
     pub async fn start(behaviour: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Self::start_at(0, behaviour).await
+    }
+
+    /// The same at this port.
+    pub async fn start_at(
+        port: u16,
+        behaviour: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared {
             behaviour: Box::new(behaviour),
@@ -110,6 +118,11 @@ impl OddServer {
             .iter()
             .filter(|request| request.path == path)
             .count()
+    }
+
+    /// The number of requests for any path.
+    pub fn total(&self) -> usize {
+        self.shared.seen().len()
     }
 }
 
