@@ -1,0 +1,33 @@
+//! `make test-istio` and `make test-envoy-gateway`: the files of `envoy/istio` and of `envoy/envoy-gateway` as they ship,
+//! served to a real Envoy by the control plane that they are for, in the hands of clients.
+//!
+//! It runs inside of `tests/control-planes/run`, so that its ports are fixed and its folders are its own.
+
+#![expect(dead_code, reason = "the plays come with the next commits")]
+
+mod istio;
+mod play;
+mod process;
+mod registry;
+mod resources;
+mod show;
+
+use std::process::ExitCode;
+
+/// A result whose error is told in words.
+pub type Fallible<T> = Result<T, String>;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let played = match std::env::args().nth(1).as_deref() {
+        Some("istio") => istio::play().await,
+        _ => Err("usage: tests/control-planes/run control-planes istio".to_owned()),
+    };
+    match played {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("FAILED  {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
