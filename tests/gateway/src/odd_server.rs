@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::poll;
 use crate::reply::{Reply, ReplyBody};
 
 /// A request as the server got it.
@@ -72,12 +73,12 @@ impl OddServer {
         Self::start_at(0, behaviour).await
     }
 
-    /// The same at this port.
-    pub async fn start_at(
-        port: u16,
-        behaviour: impl Fn(&Request) -> Reply + Send + Sync + 'static,
-    ) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("a port");
+    /// The same at this port, which a server that has just ended may still have for a moment.
+    pub async fn start_at(port: u16, behaviour: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        let bind = || std::net::TcpListener::bind(("127.0.0.1", port)).ok();
+        let listener = poll::until(poll::SOON, bind).await.expect("a port");
+        listener.set_nonblocking(true).expect("a socket of ours");
+        let listener = TcpListener::from_std(listener).expect("a runtime");
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared {
             behaviour: Box::new(behaviour),
