@@ -24,6 +24,7 @@ FUZZ := .cache/fuzz-0.13.2/bin/cargo-fuzz
 CYCLONEDX := .cache/cyclonedx-0.5.9/bin/cargo-cyclonedx
 ORAS := .cache/oras-1.3.6/oras
 FUNC_E := .cache/func-e-1.6.0/func-e
+KUBECTL := .cache/kubectl-1.37.1/bin/kubectl
 TYPOS := .cache/typos-1.52.0/bin/typos
 # The official MCP SDKs for Python and TypeScript, and a Node for the latter.
 SDKS := .cache/mcp-sdks/ready
@@ -316,6 +317,22 @@ test-func-e: build $(FUNC_E) .cache/envoy-$(ENVOY_VERSION)/envoy ## func-e itsel
 	cargo build --locked --manifest-path $(GATEWAY) --bin mcp-server
 	@tests/test-func-e $(FUNC_E) $(abspath .cache/envoy-$(ENVOY_VERSION)/envoy) $(GATEWAY_BIN)/mcp-server
 
+# Istio's version is that of tests/control-planes/istio/go.mod. `FILE=gateway-api/wasm` plays only files with that in
+# their path. The module with names is the upgrade: other bytes, the same layout of the table.
+OTHER_IMAGES := target/control-planes
+
+.PHONY: test-istio
+test-istio: control-plane-tools image $(KUBECTL) .cache/istio/discovery .cache/envoy-$(ENVOY_VERSION)/envoy ## Istio itself with each file of envoy/istio; needs Go: FILE=gateway-api/wasm
+	@$(PACK) image $(NAMED_MODULE) $(VERSION) "$(REVISION)" $(OTHER_IMAGES)/upgrade > /dev/null
+	@$(PACK) image tests/gateway/fixtures/mcp_session_filter-0.1.0.wasm 0.1.0 "" $(OTHER_IMAGES)/old > /dev/null
+	cargo build --locked --manifest-path $(GATEWAY) --package control-planes
+	@ENVOY_PATH=$(abspath .cache/envoy-$(ENVOY_VERSION)/envoy) \
+	  tests/control-planes/run $(GATEWAY_BIN)/control-planes istio $(FILE)
+
+.PHONY: control-plane-tools
+control-plane-tools:
+	@tests/set-up control-plane-tools
+
 .PHONY: release
 release: build $(CYCLONEDX) ## all that is published, in target/release-<version>: docs/releasing.md
 	@PACK="$(PACK)" CYCLONEDX=$(CYCLONEDX) tests/release/assemble $(VERSION) "$(REVISION)" $(MODULE) $(NAMED_MODULE)
@@ -352,6 +369,12 @@ envoy: $(ENVOY_NEEDED) ## have an Envoy: the one there is, or one of our own
 
 .cache/func-e-%/func-e:
 	@tests/set-up func-e $*
+
+.cache/kubectl-%/bin/kubectl:
+	@tests/set-up kubectl $*
+
+.cache/istio/discovery: $(wildcard tests/control-planes/istio/*.go) tests/control-planes/istio/go.mod
+	@tests/set-up istio
 
 .cache/cyclonedx-%/bin/cargo-cyclonedx: | rust
 	@tests/set-up cyclonedx $*

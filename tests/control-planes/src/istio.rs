@@ -1,5 +1,85 @@
 //! `make test-istio`: every file of `envoy/istio`, served by Istio's own discovery server to Istio's own agent, which
 //! pulls the images and runs a real Envoy.
-pub async fn play() -> crate::Fallible<()> {
+
+mod bed;
+mod files;
+mod plays;
+
+use std::path::{Path, PathBuf};
+
+use gateway::envoy::root;
+
+use crate::Fallible;
+use crate::registry::Registry;
+use crate::show::Show;
+use files::FORMS;
+
+/// A module as Istio gets it: a file in the gateway's pods, and an image.
+pub struct Module {
+    file: PathBuf,
+    /// The tag of the image.
+    tag: &'static str,
+    /// The digest of its manifest, as the files write it: without `sha256:`.
+    digest: String,
+}
+
+/// The modules of the test.
+pub struct Modules {
+    /// The one that ships.
+    shipped: Module,
+    /// The same with the names of its functions, and so other bytes, as an upgrade is.
+    upgrade: Module,
+    /// Release 0.1.0, whose table has another layout.
+    old: Module,
+}
+
+/// Plays all forms whose path has `only` in it.
+pub async fn play(only: &str) -> Fallible<()> {
+    let scratch = PathBuf::from(std::env::var("TMPDIR").map_err(|_| "not in tests/control-planes/run")?);
+    let show = Show::start();
+    let registry = Registry::start(&scratch).await?;
+    let modules = modules(&registry)?;
+    show.done("a registry on the loopback has the images of three modules");
+    for form in FORMS.into_iter().filter(|form| form.to_string().contains(only)) {
+        plays::form(form, &modules, &show)
+            .await
+            .map_err(|reason| format!("{form}: {reason}"))?;
+    }
+    for form in FORMS
+        .into_iter()
+        .filter(|form| form.to_string().contains(only) && form.tells_of_0_1_0())
+    {
+        plays::from_0_1_0(form, &modules, &show)
+            .await
+            .map_err(|reason| format!("{form}, from 0.1.0: {reason}"))?;
+    }
     Ok(())
+}
+
+/// What `make test-istio` has built.
+fn modules(registry: &Registry) -> Fallible<Modules> {
+    let built = root().join("target/wasm32-wasip1/release");
+    let images = root().join("target/control-planes");
+    let module = |file: PathBuf, tag: &'static str, layout: &Path| {
+        let digest = registry.push(layout, files::IMAGE, tag)?;
+        let digest = digest.trim_start_matches("sha256:").to_owned();
+        Fallible::Ok(Module { file, tag, digest })
+    };
+    Ok(Modules {
+        shipped: module(
+            built.join("mcp_session_filter.wasm"),
+            "shipped",
+            &root().join("target/image"),
+        )?,
+        upgrade: module(
+            built.join("mcp_session_filter.names.wasm"),
+            "upgrade",
+            &images.join("upgrade"),
+        )?,
+        old: module(
+            root().join("tests/gateway/fixtures/mcp_session_filter-0.1.0.wasm"),
+            "old",
+            &images.join("old"),
+        )?,
+    })
 }

@@ -3,8 +3,6 @@
 //!
 //! It runs inside of `tests/control-planes/run`, so that its ports are fixed and its folders are its own.
 
-#![expect(dead_code, reason = "the plays come with the next commits")]
-
 mod istio;
 mod play;
 mod process;
@@ -19,9 +17,10 @@ pub type Fallible<T> = Result<T, String>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    let only = std::env::args().nth(2).unwrap_or_default();
     let played = match std::env::args().nth(1).as_deref() {
-        Some("istio") => istio::play().await,
-        _ => Err("usage: tests/control-planes/run control-planes istio".to_owned()),
+        Some("istio") => istio::play(&only).await,
+        _ => Err("usage: tests/control-planes/run control-planes istio [PART OF A FILE'S PATH]".to_owned()),
     };
     match played {
         Ok(()) => ExitCode::SUCCESS,

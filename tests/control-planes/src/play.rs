@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use gateway::{Answer, Call, Client, Http, OddServer, Reply, Request, message, poll, stats};
@@ -188,13 +188,13 @@ impl<'a> Target<'a> {
 
     /// Begins to use these sessions without a pause.
     pub fn load(&self, ids: &[String]) -> Load {
-        let is_over = Arc::new(AtomicBool::new(false));
+        let state = Arc::new(State::default());
         let mut clients = JoinSet::new();
         for share in ids.chunks(ids.len().div_ceil(4).max(1)) {
-            let (client, share, is_over) = (self.client.clone(), share.to_vec(), is_over.clone());
-            clients.spawn(async move { used(&client, &share, &is_over).await });
+            let (client, share, state) = (self.client.clone(), share.to_vec(), state.clone());
+            clients.spawn(async move { used(&client, &share, &state).await });
         }
-        Load { clients, is_over }
+        Load { clients, state }
     }
 
     /// Asks for a session at each path, and ends those that it gets. What came through to the server came through the
@@ -221,32 +221,45 @@ impl<'a> Target<'a> {
 
 /// The use of sessions until it is stopped.
 pub struct Load {
-    clients: JoinSet<Fallible<u64>>,
-    is_over: Arc<AtomicBool>,
+    clients: JoinSet<Fallible<()>>,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    is_over: AtomicBool,
+    /// Requests that were answered 200.
+    requests: AtomicU64,
 }
 
 impl Load {
+    /// Waits until so many more requests were answered.
+    pub async fn more(&self, requests: u64) -> Fallible<()> {
+        let done = || self.state.requests.load(Ordering::Relaxed);
+        let wanted = done() + requests;
+        let came = poll::until(IN_FORCE, || (done() >= wanted).then_some(())).await;
+        came.ok_or_else(|| format!("{} requests were answered, not {wanted}", done()))
+    }
+
     /// Stops it, and tells how many requests there were. One that was not answered 200 is an error.
     pub async fn stop(mut self) -> Fallible<u64> {
-        self.is_over.store(true, Ordering::Relaxed);
-        let mut requests = 0;
-        while let Some(count) = self.clients.join_next().await {
-            requests += count.map_err(|error| error.to_string())??;
+        self.state.is_over.store(true, Ordering::Relaxed);
+        while let Some(used) = self.clients.join_next().await {
+            used.map_err(|error| error.to_string())??;
         }
-        Ok(requests)
+        Ok(self.state.requests.load(Ordering::Relaxed))
     }
 }
 
-async fn used(client: &Client, ids: &[String], is_over: &AtomicBool) -> Fallible<u64> {
-    let mut requests = 0;
+async fn used(client: &Client, ids: &[String], state: &State) -> Fallible<()> {
     for id in ids.iter().cycle() {
-        if is_over.load(Ordering::Relaxed) {
+        if state.is_over.load(Ordering::Relaxed) {
             break;
         }
         is(200, &ping(client, id).await?)?;
-        requests += 1;
+        state.requests.fetch_add(1, Ordering::Relaxed);
     }
-    Ok(requests)
+    Ok(())
 }
 
 async fn ping(client: &Client, id: &str) -> Fallible<Answer> {

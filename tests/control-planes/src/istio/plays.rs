@@ -1,0 +1,250 @@
+//! What is played with each form.
+
+use std::path::Path;
+use std::process::Command;
+
+use gateway::{Call, message};
+use serde_json::json;
+
+use super::bed::Bed;
+use super::files::Form;
+use super::{Module, Modules};
+use crate::Fallible;
+use crate::play::is;
+use crate::process::output;
+use crate::resources::Replaced;
+use crate::show::Show;
+
+/// The cap that ships.
+const CAP: u64 = 10_000;
+
+/// How many sessions there are at the update from 0.1.0, and how many of them are used meanwhile.
+const OLD: u64 = 500;
+const USED: usize = 10;
+
+/// How many requests there are at least before an edit, and again once it is in force.
+const LOAD: u64 = 500;
+
+/// Spellings of the path that servers take for it, and other paths at which some servers answer.
+const PATHS: [&str; 12] = [
+    "/mcp",
+    "/mcp/",
+    "/MCP",
+    "/mcp;a=b",
+    "//mcp",
+    "/./mcp",
+    "/%6dcp",
+    "/mcp%2f",
+    "/x/../mcp",
+    "/mcp?a=b",
+    "/sse",
+    "/",
+];
+
+/// The folder of the discovery server and the agent.
+fn folder() -> &'static Path {
+    Path::new("/scratch/istio")
+}
+
+/// Everything that is played with one form.
+pub async fn form(form: Form, modules: &Modules, show: &Show) -> Fallible<()> {
+    show.heading(&form.to_string());
+    let mut bed = Bed::start(form, modules, &modules.shipped, folder()).await?;
+    show.replaced(&bed.names_of(&modules.shipped)?);
+    bed.is_up().await?;
+    show.done(&format!("the gateway takes requests, through {}", place(&bed)?));
+    clients(&bed, show).await?;
+    let ids = full(&bed, show).await?;
+    let ids = edited(&mut bed, modules, ids, show).await?;
+    let ids = upgraded(&mut bed, modules, ids, show).await?;
+    if form.is_by_image() {
+        wrong_digest(&mut bed, modules, &ids, show).await?;
+    }
+    Ok(())
+}
+
+/// The filters, whose order the files and their README tell.
+fn place(bed: &Bed) -> Fallible<String> {
+    let filters = bed.filters()?;
+    let at = |name: &str| filters.iter().position(|filter| filter.contains(name));
+    let ours = at("mcp");
+    let (rbac, cors, router) = (
+        at("filters.http.rbac"),
+        at("filters.http.cors"),
+        at("filters.http.router"),
+    );
+    let is_right = match bed.form().file {
+        "envoyfilter" => cors < ours && ours < router,
+        "policy-by-tool" => ours < rbac && rbac < cors,
+        _ => ours < cors && rbac.is_none_or(|rbac| ours < Some(rbac)),
+    };
+    let told = filters.join(", ");
+    match ours.is_some() && cors.is_some() && is_right {
+        true => Ok(told),
+        false => Err(format!("the filter is not where its file says: {told}")),
+    }
+}
+
+/// What a client sees while there is room.
+async fn clients(bed: &Bed, show: &Show) -> Fallible<()> {
+    let target = bed.target();
+    target.session().await?;
+    show.done("a session opened, used, ended by DELETE, then 404");
+    let seen = target.spelled(&PATHS).await?;
+    show.done(&format!("nothing goes around the filter: {seen}"));
+    if bed.form().has_policy() {
+        tools(bed).await?;
+        show.done("delete_everything got 403, whatever header the client wrote; list_everything got 200");
+    }
+    Ok(())
+}
+
+/// The policy denies its tool and no other. The client lies in the header.
+async fn tools(bed: &Bed) -> Fallible<()> {
+    let target = bed.target();
+    let id = target.opened().await?;
+    let call = |tool: &str, said: &str| {
+        let call = Call::post(&message::tools_call(1, tool, json!({})));
+        call.session(&id)
+            .header("mcp-name", said)
+            .header("mcp-method", "ping")
+    };
+    let reached = target.server.total();
+    let denied = target
+        .client
+        .try_send(call("delete_everything", "list_everything"))
+        .await?;
+    is(403, &denied)?;
+    if target.server.total() != reached {
+        return Err("the denied call reached the server".to_owned());
+    }
+    is(
+        200,
+        &target
+            .client
+            .try_send(call("list_everything", "delete_everything"))
+            .await?,
+    )?;
+    is(200, &target.client.delete(&id).await)
+}
+
+/// As many sessions as the file that ships lets in.
+async fn full(bed: &Bed, show: &Show) -> Fallible<Vec<String>> {
+    let target = bed.target();
+    let ids = target.fill(CAP).await?;
+    target.is_full().await?;
+    show.done(&format!("{CAP} sessions opened, the next got 429"));
+    Ok(ids)
+}
+
+/// The cap in place of the one that ships.
+fn cap(cap: u64) -> Replaced {
+    Replaced::new(format!("max_sessions: {CAP}"), format!("max_sessions: {cap}"))
+}
+
+/// Applies an edit while the sessions are used, waits until its cap is in force, and tells of the sessions before and
+/// after. Then the room that the edit made is filled.
+async fn changed(
+    bed: &mut Bed,
+    module: &Module,
+    new: u64,
+    mut ids: Vec<String>,
+) -> Fallible<(String, Vec<String>)> {
+    let mut list = bed.names_of(module)?;
+    list.push(cap(new));
+    let load = bed.target().load(&ids);
+    load.more(LOAD).await?;
+    bed.apply(&list).await?;
+    let target = bed.target();
+    target.expect("limit", new).await?;
+    load.more(LOAD).await?;
+    let requests = load.stop().await?;
+    let (active, alive) = (target.stat("active"), target.alive(&ids).await?);
+    let told = format!(
+        "{} sessions before, {active} after, {alive} of them answered 200; {requests} requests meanwhile, all 200",
+        ids.len()
+    );
+    if (active, alive) != (ids.len() as u64, ids.len()) {
+        return Err(told);
+    }
+    ids.extend(target.fill(new - active).await?);
+    target.is_full().await?;
+    Ok((told, ids))
+}
+
+async fn edited(bed: &mut Bed, modules: &Modules, ids: Vec<String>, show: &Show) -> Fallible<Vec<String>> {
+    let (told, ids) = changed(bed, &modules.shipped, CAP + 50, ids).await?;
+    show.done(&format!(
+        "edit of the cap: {told}; {} sessions fit, the next got 429",
+        ids.len()
+    ));
+    Ok(ids)
+}
+
+async fn upgraded(bed: &mut Bed, modules: &Modules, ids: Vec<String>, show: &Show) -> Fallible<Vec<String>> {
+    let (told, ids) = changed(bed, &modules.upgrade, CAP + 100, ids).await?;
+    show.done(&format!("another module of the same layout: {told}"));
+    Ok(ids)
+}
+
+/// The digest of the module itself, which is another than that of its image, and then the right one again.
+async fn wrong_digest(bed: &mut Bed, modules: &Modules, ids: &[String], show: &Show) -> Fallible<()> {
+    let module = &modules.upgrade;
+    let right = bed.names_of(module)?;
+    let summed = output(Command::new("sha256sum").arg(&module.file))?;
+    let own = summed.split(' ').next().unwrap_or_default();
+    let mut wrong = right.clone();
+    for replaced in &mut wrong {
+        replaced.new = replaced.new.replace(&module.digest, own);
+    }
+    bed.apply(&wrong).await?;
+    let target = bed.target();
+    target.answers(403).await?;
+    let answer = target.client.initialize().await;
+    is(403, &answer)?;
+    show.done(&format!(
+        "the module's digest in place of the image's: every request gets 403 {}",
+        answer.text()
+    ));
+    bed.apply(&right).await?;
+    let target = bed.target();
+    target.answers(200).await?;
+    let alive = target.alive(ids).await?;
+    show.done(&format!(
+        "the right digest again: 200; {alive} of {} sessions answered 200",
+        ids.len()
+    ));
+    Ok(())
+}
+
+/// The update from release 0.1.0, whose table has another layout.
+pub async fn from_0_1_0(form: Form, modules: &Modules, show: &Show) -> Fallible<()> {
+    show.heading(&format!("{form}, from release 0.1.0"));
+    let mut bed = Bed::start(form, modules, &modules.old, folder()).await?;
+    bed.is_up().await?;
+    let ids = bed.target().fill(OLD).await?;
+    bed.target().expect("active", OLD).await?;
+    let mut list = bed.names_of(&modules.shipped)?;
+    list.push(cap(CAP + 50));
+    let load = bed.target().load(&ids[..USED]);
+    load.more(LOAD).await?;
+    bed.apply(&list).await?;
+    let target = bed.target();
+    target.expect("limit", CAP + 50).await?;
+    load.more(LOAD).await?;
+    let requests = load.stop().await?;
+    let active = target.stat("active");
+    let alive = target.alive(&ids).await?;
+    let known = target.stat("active");
+    let told = format!(
+        "{OLD} sessions before, {active} after, {known} once each was used ({alive} got 200); {requests} requests \
+         meanwhile, all 200"
+    );
+    show.done(&told);
+    match (active, known, alive) == (USED as u64, OLD, OLD as usize) {
+        true => Ok(()),
+        false => Err(format!(
+            "not the {USED} that were used meanwhile, and then all: {told}"
+        )),
+    }
+}
