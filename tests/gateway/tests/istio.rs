@@ -54,9 +54,41 @@ fn the_settings_of_the_proxy_are_the_standalone_file_s() {
         for (field, value) in manager.as_object().expect("fields") {
             assert_eq!(*value, connection_manager(&mut standalone)[field], "{field}");
         }
-        let labels = patch(&resource, "BOOTSTRAP")["stats_config"].take();
-        assert_eq!(labels, standalone["stats_config"]);
+        let stats = yaml(&format!("istio/{folder}/stats.yaml"));
+        let bootstrap = stats["data"]["custom_bootstrap.json"]
+            .as_str()
+            .expect("a bootstrap");
+        let bootstrap = gateway::yaml::read(bootstrap).expect("YAML");
+        assert_eq!(bootstrap["stats_config"], standalone["stats_config"]);
     }
+}
+
+/// Istio reads no annotation for volumes in the pods that it makes for a Gateway, and so a patch of them does it all.
+#[test]
+fn the_pods_of_a_gateway_have_the_files_where_the_others_look_for_them() {
+    let pods = yaml("istio/gateway-api/gateway-pods.yaml");
+    let patch = pods["data"]["deployment"].as_str().expect("a patch");
+    let pod = gateway::yaml::read(patch).expect("YAML")["spec"]["template"]["spec"].take();
+    let container = &pod["containers"][0];
+    let volumes = pod["volumes"].as_array().expect("volumes");
+    let mounted = |file: &str| {
+        let mut mounts = container["volumeMounts"].as_array().expect("mounts").iter();
+        let mount = mounts.find(|mount| file.starts_with(mount["mountPath"].as_str().expect("a path")));
+        let mount = mount.unwrap_or_else(|| panic!("{file} is not mounted"));
+        let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]);
+        volume.expect("its volume")["configMap"]["name"].clone()
+    };
+    let mut filter = patch_of("envoyfilter.yaml");
+    let module = filter["typed_config"]["config"]["vm_config"]["code"]["local"]["filename"].take();
+    assert_eq!(mounted(module.as_str().expect("a file")), "mcp-session-filter");
+    let bootstrap = container["env"][0]["value"].as_str().expect("a file");
+    assert!(bootstrap.ends_with("/custom_bootstrap.json"), "{bootstrap}");
+    let stats = yaml("istio/gateway-api/stats.yaml");
+    assert_eq!(mounted(bootstrap), stats["metadata"]["name"]);
+}
+
+fn patch_of(file: &str) -> Value {
+    patch(&yaml(&format!("istio/gateway-api/{file}")), "HTTP_FILTER")
 }
 
 /// Changes a configuration as Istio does from the fields of a WasmPlugin, or of a TrafficExtension's `wasm`: a

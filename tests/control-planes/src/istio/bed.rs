@@ -6,6 +6,7 @@ use std::process::Command;
 
 use gateway::OddServer;
 use gateway::envoy::{ask, root};
+use gateway::stats::{self, Sample};
 use serde_json::Value;
 
 use super::files::{Form, in_pods};
@@ -54,6 +55,7 @@ impl Bed {
         let resources = folder.join("resources.yaml");
         write(&resources, &built, &form.names_of(module, &built)?)?;
         let discovery = start_discovery(form, &resources, folder).await?;
+        put_into_pod(form, &built, folder)?;
         Ok(Self {
             agent: start_agent(form, folder)?,
             discovery,
@@ -85,6 +87,13 @@ impl Bed {
         let filters = filters.ok_or_else(|| format!("no filters: {dump}"))?;
         let name = |filter: &Value| filter["name"].as_str().unwrap_or_default().to_owned();
         Ok(filters.iter().map(name).collect())
+    }
+
+    /// The filter's samples, as Prometheus sees them.
+    pub fn prometheus(&self) -> Fallible<Vec<Sample>> {
+        let text = ask(ADMIN.into(), "GET", "/stats/prometheus").map_err(|error| error.to_string())?;
+        let ours = |sample: &Sample| sample.name.contains("mcp_sessions");
+        Ok(stats::read_prometheus(&text).into_iter().filter(ours).collect())
     }
 
     /// The form that it has.
@@ -123,6 +132,28 @@ fn put_into_pods(module: &Module) -> Fallible<()> {
     Ok(())
 }
 
+/// The file of the ConfigMap that the proxy reads when it starts, as the pod has it.
+const BOOTSTRAP: &str = "custom_bootstrap.json";
+
+/// Puts into `folder` what a pod of the gateway has of the files: the bootstrap's ConfigMap, and the annotation as the
+/// kubelet writes it.
+fn put_into_pod(form: Form, built: &str, folder: &Path) -> Fallible<()> {
+    let documents = gateway::yaml::documents(built)?;
+    let bootstrap = documents
+        .iter()
+        .find_map(|document| document["data"][BOOTSTRAP].as_str());
+    let bootstrap = bootstrap.ok_or("no ConfigMap for the bootstrap")?;
+    let annotations = format!("{ANNOTATION}={:?}\n", form.annotation(ANNOTATION)?);
+    let pod = folder.join("etc/istio/pod");
+    std::fs::create_dir_all(&pod)
+        .and_then(|()| std::fs::write(folder.join(BOOTSTRAP), bootstrap))
+        .and_then(|()| std::fs::write(pod.join("annotations"), annotations))
+        .map_err(|error| error.to_string())
+}
+
+/// The annotation that says which stats the proxy keeps.
+const ANNOTATION: &str = "proxy.istio.io/config";
+
 /// A program that `make test-istio` has built.
 fn built(program: &str) -> PathBuf {
     root().join(".cache/istio").join(program)
@@ -143,11 +174,10 @@ async fn start_discovery(form: Form, resources: &Path, folder: &Path) -> Fallibl
 
 fn start_agent(form: Form, folder: &Path) -> Fallible<Process> {
     let envoy = std::env::var("ENVOY_PATH").map_err(|_| "ENVOY_PATH names no Envoy")?;
-    let proxy = folder.join("proxy");
+    let (proxy, bootstrap) = (folder.join("proxy"), folder.join(BOOTSTRAP));
     let config = format!(
         r#"{{"discoveryAddress": "{DISCOVERY}", "controlPlaneAuthPolicy": "NONE", "binaryPath": "{envoy}",
-            "configPath": "{}", "proxyAdminPort": {}, "statusPort": 15020, "concurrency": 2,
-            "proxyStatsMatcher": {{"inclusionPrefixes": ["wasmcustom.mcp_sessions", "wasm."]}}}}"#,
+            "configPath": "{}", "proxyAdminPort": {}, "statusPort": 15020, "concurrency": 2}}"#,
         proxy.display(),
         ADMIN.1
     );
@@ -160,6 +190,7 @@ fn start_agent(form: Form, folder: &Path) -> Fallible<Process> {
         "--log_output_level",
         "default:info,citadelclient:none,cache:none,sds:none",
     ]);
+    command.env("ISTIO_BOOTSTRAP_OVERRIDE", bootstrap);
     command.current_dir(folder).envs([
         ("POD_NAME", "mcp-istio"),
         ("POD_NAMESPACE", form.namespace()),

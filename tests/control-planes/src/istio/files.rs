@@ -88,6 +88,25 @@ impl Form {
         }
     }
 
+    /// The file that says what the gateway's pods need.
+    fn of_pods(&self) -> &'static str {
+        match self.folder {
+            "ingress" => "stats.yaml",
+            _ => "gateway-pods.yaml",
+        }
+    }
+
+    /// An annotation that the files want on the gateway's pods.
+    pub fn annotation(&self, name: &str) -> Fallible<String> {
+        let path = root().join("envoy/istio").join(self.folder).join(self.of_pods());
+        let text = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
+        let value = text
+            .split_once(&format!("{name}: '"))
+            .and_then(|(_, rest)| rest.split_once('\''));
+        let value = value.ok_or_else(|| format!("no annotation {name} in {}", path.display()))?;
+        Ok(value.0.to_owned())
+    }
+
     /// All resources of the folder with this form, by kustomize, as they ship.
     pub fn built(&self, scratch: &Path) -> Fallible<String> {
         let folder = scratch.join("kustomized");

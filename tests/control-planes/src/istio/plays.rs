@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use gateway::stats::Sample;
 use gateway::{Call, message};
 use serde_json::json;
 
@@ -90,6 +91,8 @@ async fn clients(bed: &Bed, show: &Show) -> Fallible<()> {
     let target = bed.target();
     target.session().await?;
     show.done("a session opened, used, ended by DELETE, then 404");
+    labelled(bed)?;
+    show.done("Prometheus sees labels in place of parts of names, and buckets up to a day");
     let seen = target.spelled(&PATHS).await?;
     show.done(&format!("nothing goes around the filter: {seen}"));
     if bed.form().has_policy() {
@@ -97,6 +100,23 @@ async fn clients(bed: &Bed, show: &Show) -> Fallible<()> {
         show.done("delete_everything got 403, whatever header the client wrote; list_everything got 200");
     }
     Ok(())
+}
+
+/// What the proxy reads when it starts is in force.
+fn labelled(bed: &Bed) -> Fallible<()> {
+    let samples = bed.prometheus()?;
+    let has = |name: &str, label: &str, value: &str| {
+        let is = |sample: &Sample| {
+            sample.name.contains(name) && sample.labels.get(label).is_some_and(|is| is == value)
+        };
+        samples.iter().any(is)
+    };
+    let labels = has("mcp_sessions_ended", "mcp_reason", "client_delete")
+        && has("mcp_sessions_ended", "mcp_endpoint", "mcp");
+    match labels && has("mcp_sessions", "le", "86400000") {
+        true => Ok(()),
+        false => Err("no labels, or no buckets, in what Prometheus sees".to_owned()),
+    }
 }
 
 /// The policy denies its tool and no other. The client lies in the header.
