@@ -1,9 +1,9 @@
 // Istio's own discovery server, without a cluster: it reads resources from files and serves them over xDS on the
 // loopback. pilot-discovery itself does not start without a cluster; Istio's test harness does, and serves the same.
 //
-// Usage: discovery ADDRESS FILE...
+// Usage: discovery ADDRESS FILE..., or discovery pods TEMPLATE FILE...
 //
-// It prints "serves" when it does, and at each line that it reads it takes the files anew and prints "updated": what
+// At an address it prints "serves" when it does, and at each line that it reads it takes the files anew and prints "updated": what
 // `kubectl apply` is to a cluster. It ends when its input ends.
 package main
 
@@ -23,10 +23,14 @@ import (
 )
 
 func main() {
-	if len(os.Args) < 3 {
-		fail(fmt.Errorf("usage: discovery ADDRESS FILE..."))
+	if len(os.Args) < 4 {
+		fail(fmt.Errorf("usage: discovery ADDRESS FILE FILE..., or discovery pods TEMPLATE FILE..."))
 	}
-	if err := serve(os.Args[1], os.Args[2:]); err != nil {
+	run := func() error { return serve(os.Args[1], os.Args[2:]) }
+	if os.Args[1] == "pods" {
+		run = func() error { return pods(os.Args[2], os.Args[3:]) }
+	}
+	if err := run(); err != nil {
 		fail(err)
 	}
 }

@@ -4,6 +4,7 @@
 mod bed;
 mod files;
 mod plays;
+mod pods;
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,8 @@ use gateway::envoy::root;
 use crate::Fallible;
 use crate::registry::Registry;
 use crate::show::Show;
-use files::FORMS;
+use files::{FORMS, Form};
+use pods::PODS;
 
 /// A module as Istio gets it: a file in the gateway's pods, and an image.
 pub struct Module {
@@ -35,21 +37,30 @@ pub struct Modules {
 
 /// Plays all forms whose path has `only` in it.
 pub async fn play(only: &str) -> Fallible<()> {
-    let scratch = PathBuf::from(std::env::var("TMPDIR").map_err(|_| "not in tests/control-planes/run")?);
+    std::env::var("MACHINE_OF_ITS_OWN").map_err(|_| "this runs inside of tests/control-planes/run only")?;
+    let scratch = std::env::temp_dir();
+    let chosen: Vec<Form> = FORMS
+        .into_iter()
+        .filter(|form| form.to_string().contains(only))
+        .collect();
+    let has_pods = PODS.contains(only);
+    if chosen.is_empty() && !has_pods {
+        return Err(format!("no file has {only} in its path"));
+    }
     let show = Show::start();
     let registry = Registry::start(&scratch).await?;
     let modules = modules(&registry)?;
     show.done("a registry on the loopback has the images of three modules");
-    for form in FORMS.into_iter().filter(|form| form.to_string().contains(only)) {
-        plays::form(form, &modules, &show)
+    if has_pods {
+        pods::made(&scratch, &show)?;
+    }
+    for form in &chosen {
+        plays::form(*form, &modules, &show)
             .await
             .map_err(|reason| format!("{form}: {reason}"))?;
     }
-    for form in FORMS
-        .into_iter()
-        .filter(|form| form.to_string().contains(only) && form.tells_of_0_1_0())
-    {
-        plays::from_0_1_0(form, &modules, &show)
+    for form in chosen.iter().filter(|form| form.tells_of_0_1_0()) {
+        plays::from_0_1_0(*form, &modules, &show)
             .await
             .map_err(|reason| format!("{form}, from 0.1.0: {reason}"))?;
     }

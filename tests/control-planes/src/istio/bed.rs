@@ -154,15 +154,14 @@ fn put_into_pod(form: Form, built: &str, folder: &Path) -> Fallible<()> {
 /// The annotation that says which stats the proxy keeps.
 const ANNOTATION: &str = "proxy.istio.io/config";
 
-/// A program that `make test-istio` has built.
-fn built(program: &str) -> PathBuf {
+/// A program that `make test-istio` has built, or a template that it has put beside it.
+pub fn built(program: &str) -> PathBuf {
     root().join(".cache/istio").join(program)
 }
 
 async fn start_discovery(form: Form, resources: &Path, folder: &Path) -> Fallible<Process> {
-    let around = root().join(format!("tests/control-planes/istio/{}.yaml", form.folder));
     let mut command = Command::new(built("discovery"));
-    command.arg(DISCOVERY).arg(around).arg(resources);
+    command.arg(DISCOVERY).arg(form.around()).arg(resources);
     // Filters that only Istio's own build of Envoy has.
     command.env("PILOT_ENABLE_METADATA_EXCHANGE", "false");
     command.env("PILOT_ENABLE_ALPN_FILTER", "false");

@@ -1,7 +1,7 @@
 //! The files of `envoy/istio`, as a user makes them one set of resources.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use gateway::envoy::root;
@@ -88,6 +88,11 @@ impl Form {
         }
     }
 
+    /// What stands around the files of its folder: a gateway and a server.
+    pub fn around(&self) -> PathBuf {
+        root().join(format!("tests/control-planes/istio/{}.yaml", self.folder))
+    }
+
     /// The file that says what the gateway's pods need.
     fn of_pods(&self) -> &'static str {
         match self.folder {
@@ -168,6 +173,6 @@ pub fn in_pods(module: &Module) -> String {
     }
 }
 
-fn kubectl() -> std::path::PathBuf {
+fn kubectl() -> PathBuf {
     root().join(".cache/kubectl-1.37.1/bin/kubectl")
 }

@@ -1,6 +1,6 @@
 //! What is played with each form.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use gateway::stats::Sample;
@@ -43,14 +43,14 @@ const PATHS: [&str; 12] = [
 ];
 
 /// The folder of the discovery server and the agent.
-fn folder() -> &'static Path {
-    Path::new("/scratch/istio")
+fn folder() -> PathBuf {
+    std::env::temp_dir().join("istio")
 }
 
 /// Everything that is played with one form.
 pub async fn form(form: Form, modules: &Modules, show: &Show) -> Fallible<()> {
     show.heading(&form.to_string());
-    let mut bed = Bed::start(form, modules, &modules.shipped, folder()).await?;
+    let mut bed = Bed::start(form, modules, &modules.shipped, &folder()).await?;
     show.replaced(&bed.names_of(&modules.shipped)?);
     bed.is_up().await?;
     show.done(&format!("the gateway takes requests, through {}", place(&bed)?));
@@ -240,7 +240,7 @@ async fn wrong_digest(bed: &mut Bed, modules: &Modules, ids: &[String], show: &S
 /// The update from release 0.1.0, whose table has another layout.
 pub async fn from_0_1_0(form: Form, modules: &Modules, show: &Show) -> Fallible<()> {
     show.heading(&format!("{form}, from release 0.1.0"));
-    let mut bed = Bed::start(form, modules, &modules.old, folder()).await?;
+    let mut bed = Bed::start(form, modules, &modules.old, &folder()).await?;
     bed.is_up().await?;
     let ids = bed.target().fill(OLD).await?;
     bed.target().expect("active", OLD).await?;
