@@ -12,9 +12,10 @@ fn file(name: &str) -> Value {
     yaml(&format!("envoy-gateway/{name}.yaml"))
 }
 
-/// The name of the filter in the chain, and of its VM (`internal/xds/translator/wasm.go`).
-const NAME: &str = "envoy.filters.http.wasm/envoyextensionpolicy/mcp/mcp-session-filter/wasm/0";
-const VM: &str = "envoyextensionpolicy/mcp/mcp-session-filter/wasm/0";
+/// The name of the filter in the chain, and of its VM, as `make test-envoy-gateway` sees them in Envoy
+/// (`internal/xds/translator/wasm.go`).
+const NAME: &str = "envoy.filters.http.wasm//mcp/mcp-session-filter/wasm/0";
+const VM: &str = "/mcp/mcp-session-filter/wasm/0";
 
 /// Changes a configuration as Envoy Gateway does from an EnvoyExtensionPolicy: a StringValue, a `vm_id` of the policy's
 /// name, and a filter that is disabled in the chain and enabled on the route.
