@@ -24,6 +24,7 @@ FUZZ := .cache/fuzz-0.13.2/bin/cargo-fuzz
 CYCLONEDX := .cache/cyclonedx-0.5.9/bin/cargo-cyclonedx
 ORAS := .cache/oras-1.3.6/oras
 FUNC_E := .cache/func-e-1.6.0/func-e
+ENVOY_GATEWAY := .cache/envoy-gateway-1.9.1/envoy-gateway
 KUBECTL := .cache/kubectl-1.37.1/bin/kubectl
 TYPOS := .cache/typos-1.52.0/bin/typos
 # The official MCP SDKs for Python and TypeScript, and a Node for the latter.
@@ -329,9 +330,26 @@ test-istio: control-plane-tools image $(KUBECTL) .cache/istio/discovery .cache/e
 	@ENVOY_PATH=$(abspath .cache/envoy-$(ENVOY_VERSION)/envoy) \
 	  tests/control-planes/run $(GATEWAY_BIN)/control-planes istio $(FILE)
 
+# The name of one play, or a part of it: `FILE=tools`, `FILE=digest`.
+.PHONY: test-envoy-gateway
+test-envoy-gateway: control-plane-tools image $(KUBECTL) $(ENVOY_GATEWAY) .cache/envoy-$(ENVOY_VERSION)/envoy ## Envoy Gateway itself with each folder of envoy/envoy-gateway; needs Go: FILE=tools
+	@$(PACK) image $(NAMED_MODULE) $(VERSION) "$(REVISION)" $(OTHER_IMAGES)/upgrade > /dev/null
+	cargo build --locked --manifest-path $(GATEWAY) --package control-planes
+	@ENVOY_PATH=$(abspath .cache/envoy-$(ENVOY_VERSION)/envoy) \
+	  ENVOY_GATEWAY=$(abspath $(ENVOY_GATEWAY)) KUBECTL=$(abspath $(KUBECTL)) \
+	  tests/control-planes/run $(GATEWAY_BIN)/control-planes envoy-gateway $(FILE)
+
+# One after the other: each takes what two cores can do.
+.PHONY: test-installs
+test-installs: ## what ships for Istio, for Envoy Gateway and for func-e, on these themselves; needs Go
+	@$(MAKE) --no-print-directory test-istio
+	@$(MAKE) --no-print-directory test-envoy-gateway
+	@$(MAKE) --no-print-directory test-func-e
+
 .PHONY: control-plane-tools
 control-plane-tools:
 	@tests/set-up control-plane-tools
+	@tests/control-planes/run true
 
 .PHONY: release
 release: build $(CYCLONEDX) ## all that is published, in target/release-<version>: docs/releasing.md
@@ -369,6 +387,9 @@ envoy: $(ENVOY_NEEDED) ## have an Envoy: the one there is, or one of our own
 
 .cache/func-e-%/func-e:
 	@tests/set-up func-e $*
+
+.cache/envoy-gateway-%/envoy-gateway:
+	@tests/set-up envoy-gateway $*
 
 .cache/kubectl-%/bin/kubectl:
 	@tests/set-up kubectl $*

@@ -3,6 +3,7 @@
 //!
 //! It runs inside of `tests/control-planes/run`, so that its ports are fixed and its folders are its own.
 
+mod envoy_gateway;
 mod istio;
 mod play;
 mod process;
@@ -20,7 +21,11 @@ async fn main() -> ExitCode {
     let only = std::env::args().nth(2).unwrap_or_default();
     let played = match std::env::args().nth(1).as_deref() {
         Some("istio") => istio::play(&only).await,
-        _ => Err("usage: tests/control-planes/run control-planes istio [PART OF A FILE'S PATH]".to_owned()),
+        Some("envoy-gateway") => envoy_gateway::play(&only).await,
+        _ => Err(
+            "usage: tests/control-planes/run control-planes istio|envoy-gateway [PART OF A FILE'S PATH]"
+                .to_owned(),
+        ),
     };
     match played {
         Ok(()) => ExitCode::SUCCESS,

@@ -29,7 +29,12 @@ impl Show {
     /// What is different from what ships.
     pub fn replaced(&self, list: &[crate::resources::Replaced]) {
         for replaced in list {
-            println!("  replaced     {}  by  {}", replaced.old, replaced.new);
+            let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+            println!(
+                "  replaced     {}  by  {}",
+                one_line(&replaced.old),
+                one_line(&replaced.new)
+            );
         }
     }
 }
