@@ -152,7 +152,10 @@ fn untargeted(mut resource: Value) -> Value {
         .remove("namespace")
         .expect("a namespace");
     let Some(spec) = resource["spec"].as_object_mut() else {
-        assert_eq!(resource["kind"], "ConfigMap", "all other resources say where they apply");
+        assert_eq!(
+            resource["kind"], "ConfigMap",
+            "all other resources say where they apply"
+        );
         return resource;
     };
     let target = ["targetRefs", "selector", "workloadSelector"]
@@ -215,6 +218,19 @@ fn every_use_has_a_short_readme_that_names_its_files() {
             let is_named = readme.contains(name) || name == "kustomization.yaml";
             assert!(is_named, "{}: {name}", folder.display());
         }
+    }
+}
+
+/// A table says what each is for.
+#[test]
+fn every_use_is_in_the_readme_of_all() {
+    let readme = read("envoy/README.md");
+    for entry in std::fs::read_dir("envoy").unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(
+            name == "README.md" || readme.contains(&format!("[{name}](")),
+            "{name}"
+        );
     }
 }
 
