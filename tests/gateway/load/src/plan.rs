@@ -16,7 +16,7 @@ pub struct Step {
 
 /// What an experiment takes in seconds at full size, on two quiet cores: a guess, until it has run.
 const USUAL: [(&str, f64); 9] = [
-    ("cpu", 420.0),
+    ("cpu", 330.0),
     ("sessions", 420.0),
     ("rest", 100.0),
     ("million", 300.0),

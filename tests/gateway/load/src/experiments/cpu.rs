@@ -78,7 +78,7 @@ type Turns = BTreeMap<&'static str, Vec<Turn>>;
 
 pub(super) async fn run(lab: &Lab) -> Fallible<Outcome> {
     let variants = variants::all()?;
-    let (rounds, requests) = (lab.count(3, 1), lab.count(20_000, 1000));
+    let (rounds, requests) = (lab.count(3, 1), lab.count(10_000, 1000));
     let mut turns = Turns::new();
     let starts = lab.count(STARTS, 1);
     for _ in 0..starts {
