@@ -315,7 +315,7 @@ image-tools:
 # The Envoy is always the wheel: func-e is told of it by ENVOY_PATH.
 .PHONY: test-func-e
 test-func-e: build $(FUNC_E) .cache/envoy-$(ENVOY_VERSION)/envoy ## func-e itself runs the files that ship
-	cargo build --locked --manifest-path $(GATEWAY) --bin mcp-server
+	cargo build --locked --manifest-path $(GATEWAY) --no-default-features --features player --bin mcp-server
 	@tests/test-func-e $(FUNC_E) $(abspath .cache/envoy-$(ENVOY_VERSION)/envoy) $(GATEWAY_BIN)/mcp-server
 
 # Istio's version is that of tests/control-planes/istio/go.mod. `FILE=gateway-api/wasm` plays only files with that in
