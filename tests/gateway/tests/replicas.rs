@@ -136,7 +136,7 @@ async fn an_edge_keeps_a_session_on_one_gateway_as_long_as_that_is_there() {
     let replica = Replica::start("one").await;
     let first = gateway_before(&replica.server).await;
     let second = gateway_before(&replica.server).await;
-    let mut config = anywhere(yaml("edge.yaml"));
+    let mut config = anywhere(yaml("gateways/edge.yaml"));
     let hosts = [first.address(), second.address()];
     set_hosts(&mut config["static_resources"]["clusters"][0], &hosts);
     let edge = start(config).await;
@@ -184,7 +184,7 @@ async fn poll_until_answered(client: &Client, id: &str) -> u16 {
 
 #[test]
 fn the_files_are_valid_as_they_are() {
-    for file in ["replicas/envoy.yaml", "edge.yaml"] {
+    for file in ["replicas/envoy.yaml", "gateways/edge.yaml"] {
         let said = gateway::envoy::validate(&gateway::envoy::root().join("envoy").join(file));
         assert_eq!(said, Ok(()), "{file}");
     }

@@ -251,7 +251,7 @@ async fn through_the_edge_only_the_governed_path_reaches_a_gateway() {
     let server = OneEndpoint::start().await;
     let setup = Setup::new(server.address()).workers(2);
     let behind = setup.top(json!({"max_sessions": 1})).start().await;
-    let edge = start(shipped("edge.yaml", &[behind.address()])).await;
+    let edge = start(shipped("gateways/edge.yaml", &[behind.address()])).await;
     opens_one_session(edge.listener("edge").expect("a listener"), &server).await;
     behind.expect("vm.active", 1).await;
 }
@@ -290,7 +290,7 @@ fn every_route_that_ships_is_one_path() {
     for file in [
         "envoy.yaml",
         "replicas/envoy.yaml",
-        "edge.yaml",
+        "gateways/edge.yaml",
         "rate-limit/envoy.yaml",
     ] {
         let mut config = yaml(file);
