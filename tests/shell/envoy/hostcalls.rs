@@ -5,7 +5,6 @@
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering;
 
-use allocation_counter::opt_out;
 use mcp_session_filter::session::testing::Stale;
 use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status, StreamType};
 
@@ -18,19 +17,16 @@ unsafe extern "C" {
 
 /// Runs a host function: counts the call, and fails it if a test says so.
 fn host_call(function: &'static str, call: impl FnOnce(&mut Vm, &Process) -> Result<(), Status>) -> Status {
-    let mut status = Status::InternalFailure;
-    // What the host allocates, the filter does not.
-    opt_out(|| {
+    vm::as_host(|| {
         let Some((vm, process)) = vm::of_this_thread() else {
-            return;
+            return Status::InternalFailure;
         };
         let mut vm = vm::lock(&vm);
-        status = match vm.count(function).and_then(|()| call(&mut vm, &process)) {
+        match vm.count(function).and_then(|()| call(&mut vm, &process)) {
             Ok(()) => Status::Ok,
             Err(status) => status,
-        };
-    });
-    status
+        }
+    })
 }
 
 /// The bytes that the guest passes.

@@ -39,14 +39,18 @@ pub(crate) fn of_this_thread() -> Option<(SharedVm, Arc<Process>)> {
 
 /// Nanoseconds on this worker's clock; counts as a host call.
 pub(crate) fn clock_of_this_thread() -> Option<u64> {
-    let mut now = None;
-    allocation_counter::opt_out(|| {
-        now = of_this_thread().map(|(vm, process)| {
-            *lock(&vm).calls.entry("clock_time_get").or_default() += 1;
-            process.now.load(Ordering::SeqCst)
-        });
-    });
-    now
+    as_host(|| {
+        let (vm, process) = of_this_thread()?;
+        *lock(&vm).calls.entry("clock_time_get").or_default() += 1;
+        Some(process.now.load(Ordering::SeqCst))
+    })
+}
+
+/// Runs a part of the host: what it allocates, the filter does not.
+pub(crate) fn as_host<T>(part: impl FnOnce() -> T) -> T {
+    let mut result = None;
+    allocation_counter::opt_out(|| result = Some(part()));
+    result.expect("it was called")
 }
 
 pub(crate) fn lock(vm: &SharedVm) -> MutexGuard<'_, Vm> {
