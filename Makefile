@@ -321,23 +321,17 @@ test-func-e: build $(FUNC_E) .cache/envoy-$(ENVOY_VERSION)/envoy ## func-e itsel
 # Istio's version is that of tests/control-planes/istio/go.mod. `FILE=gateway-api/wasm` plays only files with that in
 # their path. The module with names is the upgrade: other bytes, the same layout of the table.
 OTHER_IMAGES := target/control-planes
+CONTROL_PLANES = ENVOY_PATH=$(abspath .cache/envoy-$(ENVOY_VERSION)/envoy) KUBECTL=$(abspath $(KUBECTL)) \
+  tests/control-planes/run $(GATEWAY_BIN)/control-planes
 
 .PHONY: test-istio
-test-istio: control-plane-tools image $(KUBECTL) .cache/istio/discovery .cache/envoy-$(ENVOY_VERSION)/envoy ## Istio itself with each file of envoy/istio; needs Go: FILE=gateway-api/wasm
-	@$(PACK) image $(NAMED_MODULE) $(VERSION) "$(REVISION)" $(OTHER_IMAGES)/upgrade > /dev/null
-	@$(PACK) image tests/gateway/fixtures/mcp_session_filter-0.1.0.wasm 0.1.0 "" $(OTHER_IMAGES)/old > /dev/null
-	cargo build --locked --manifest-path $(GATEWAY) --package control-planes
-	@ENVOY_PATH=$(abspath .cache/envoy-$(ENVOY_VERSION)/envoy) \
-	  tests/control-planes/run $(GATEWAY_BIN)/control-planes istio $(FILE)
+test-istio: control-planes .cache/istio/discovery ## Istio itself with each file of envoy/istio; needs Go: FILE=gateway-api/wasm
+	@$(CONTROL_PLANES) istio $(FILE)
 
 # The name of one play, or a part of it: `FILE=tools`, `FILE=digest`.
 .PHONY: test-envoy-gateway
-test-envoy-gateway: control-plane-tools image $(KUBECTL) $(ENVOY_GATEWAY) .cache/envoy-$(ENVOY_VERSION)/envoy ## Envoy Gateway itself with each folder of envoy/envoy-gateway; needs Go: FILE=tools
-	@$(PACK) image $(NAMED_MODULE) $(VERSION) "$(REVISION)" $(OTHER_IMAGES)/upgrade > /dev/null
-	cargo build --locked --manifest-path $(GATEWAY) --package control-planes
-	@ENVOY_PATH=$(abspath .cache/envoy-$(ENVOY_VERSION)/envoy) \
-	  ENVOY_GATEWAY=$(abspath $(ENVOY_GATEWAY)) KUBECTL=$(abspath $(KUBECTL)) \
-	  tests/control-planes/run $(GATEWAY_BIN)/control-planes envoy-gateway $(FILE)
+test-envoy-gateway: control-planes $(ENVOY_GATEWAY) ## Envoy Gateway itself with each folder of envoy/envoy-gateway; needs Go: FILE=tools
+	@ENVOY_GATEWAY=$(abspath $(ENVOY_GATEWAY)) $(CONTROL_PLANES) envoy-gateway $(FILE)
 
 # One after the other: each takes what two cores can do.
 .PHONY: test-installs
@@ -345,6 +339,13 @@ test-installs: ## what ships for Istio, for Envoy Gateway and for func-e, on the
 	@$(MAKE) --no-print-directory test-istio
 	@$(MAKE) --no-print-directory test-envoy-gateway
 	@$(MAKE) --no-print-directory test-func-e
+
+# What both of these stand on.
+.PHONY: control-planes
+control-planes: control-plane-tools image $(KUBECTL) .cache/envoy-$(ENVOY_VERSION)/envoy
+	@$(PACK) image $(NAMED_MODULE) $(VERSION) "$(REVISION)" $(OTHER_IMAGES)/upgrade > /dev/null
+	@$(PACK) image tests/gateway/fixtures/mcp_session_filter-0.1.0.wasm 0.1.0 "" $(OTHER_IMAGES)/old > /dev/null
+	cargo build --locked --manifest-path $(GATEWAY) --package control-planes
 
 .PHONY: control-plane-tools
 control-plane-tools:

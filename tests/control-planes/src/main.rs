@@ -18,20 +18,26 @@ pub type Fallible<T> = Result<T, String>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    match played().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("FAILED  {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn played() -> Fallible<()> {
+    if std::env::var_os("MACHINE_OF_ITS_OWN").is_none() {
+        return Err("this runs only by tests/control-planes/run: it writes into the root folder".to_owned());
+    }
     let only = std::env::args().nth(2).unwrap_or_default();
-    let played = match std::env::args().nth(1).as_deref() {
+    match std::env::args().nth(1).as_deref() {
         Some("istio") => istio::play(&only).await,
         Some("envoy-gateway") => envoy_gateway::play(&only).await,
         _ => Err(
             "usage: tests/control-planes/run control-planes istio|envoy-gateway [PART OF A FILE'S PATH]"
                 .to_owned(),
         ),
-    };
-    match played {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => {
-            eprintln!("FAILED  {reason}");
-            ExitCode::FAILURE
-        }
     }
 }

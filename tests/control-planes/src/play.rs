@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gateway::{Answer, Call, Client, Http, OddServer, Reply, Request, message, poll, stats};
 use serde_json::json;
@@ -78,18 +78,11 @@ impl<'a> Target<'a> {
 
     /// Waits until that request gets this status.
     pub async fn answers(&self, status: u16) -> Fallible<()> {
-        let end = tokio::time::Instant::now() + IN_FORCE;
-        loop {
+        until(Instant::now() + IN_FORCE, async || {
             let answer = self.client.try_send(Call::delete().session("nobody-s")).await;
-            match answer {
-                Ok(answer) if answer.status == status => return Ok(()),
-                last if tokio::time::Instant::now() >= end => {
-                    let last = last.map(|answer| format!("{} {}", answer.status, answer.text()));
-                    return Err(format!("the last answer was {last:?}, not {status}"));
-                }
-                _ => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
+            is(status, &answer?)
+        })
+        .await
     }
 
     /// One session from its beginning to its end, and a request with its id afterwards, which only the filter refuses.
@@ -118,7 +111,7 @@ impl<'a> Target<'a> {
     }
 
     /// The server has had no request since it had had so many.
-    fn unreached(&self, before: usize) -> Fallible<()> {
+    pub fn unreached(&self, before: usize) -> Fallible<()> {
         match self.server.total().checked_sub(before) {
             Some(0) => Ok(()),
             some => Err(format!("{some:?} of what was refused reached the server")),
@@ -197,6 +190,20 @@ impl<'a> Target<'a> {
         Load { clients, state }
     }
 
+    /// A policy denies the one tool and not the other. The client lies in the headers that the policy reads.
+    pub async fn denies(&self, denied: &str, allowed: &str) -> Fallible<()> {
+        let id = self.opened().await?;
+        let call = |tool: &str, said: &str| {
+            let call = Call::post(&message::tools_call(1, tool, json!({}))).session(&id);
+            call.header("mcp-name", said).header("mcp-method", "ping")
+        };
+        let reached = self.server.total();
+        is(403, &self.client.try_send(call(denied, allowed)).await?)?;
+        self.unreached(reached)?;
+        is(200, &self.client.try_send(call(allowed, denied)).await?)?;
+        is(200, &self.client.delete(&id).await)
+    }
+
     /// Asks for a session at each path, and ends those that it gets. What came through to the server came through the
     /// filter: as many sessions began as requests reached the server. Tells what each path got.
     pub async fn spelled(&self, paths: &[&str]) -> Fallible<String> {
@@ -216,6 +223,16 @@ impl<'a> Target<'a> {
         self.unreached(reached + 2 * opened)?;
         self.expect("created", created + opened as u64).await?;
         Ok(seen.join(", "))
+    }
+}
+
+/// Tries until it succeeds, or until `end`: then with the last error.
+pub async fn until<T>(end: Instant, mut attempt: impl AsyncFnMut() -> Fallible<T>) -> Fallible<T> {
+    loop {
+        match attempt().await {
+            Err(_) if Instant::now() < end => tokio::time::sleep(Duration::from_millis(20)).await,
+            last => return last,
+        }
     }
 }
 

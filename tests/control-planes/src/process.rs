@@ -102,6 +102,12 @@ impl Drop for Process {
     }
 }
 
+/// The SHA-256 of a file, in hexadecimal digits.
+pub fn sha256(file: &Path) -> Fallible<String> {
+    let summed = output(Command::new("sha256sum").arg(file))?;
+    Ok(summed.split(' ').next().unwrap_or_default().to_owned())
+}
+
 /// What a program printed that ran to its end. One that fails is an error with its own words.
 pub fn output(command: &mut Command) -> Fallible<String> {
     let program = command.get_program().to_string_lossy().into_owned();

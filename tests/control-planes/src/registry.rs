@@ -33,7 +33,8 @@ impl Registry {
         Ok(Self { _process: process })
     }
 
-    /// Pushes the image of a layout, as `make image` writes it, under `name:tag`, and tells the digest of its manifest.
+    /// Pushes the image of a layout, as `make image` writes it, under `name:tag`, and tells the digest of its manifest
+    /// as our files have it: without `sha256:`.
     pub fn push(&self, layout: &Path, name: &str, tag: &str) -> Fallible<String> {
         // Of several images in a layout skopeo wants one named; a layout of ours has one.
         let from = format!("oci:{}", layout.display());
@@ -41,6 +42,6 @@ impl Registry {
         output(Command::new("skopeo").args(["copy", "--quiet", "--dest-tls-verify=false", &from, &to]))?;
         let inspect = ["inspect", "--tls-verify=false", "--format", "{{.Digest}}", &to];
         let digest = output(Command::new("skopeo").args(inspect))?;
-        Ok(digest.trim().to_owned())
+        Ok(digest.trim().trim_start_matches("sha256:").to_owned())
     }
 }

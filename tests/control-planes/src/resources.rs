@@ -1,6 +1,16 @@
 //! Files that ship, and the little that is replaced in them.
 
+use std::path::Path;
+use std::process::Command;
+
 use crate::Fallible;
+use crate::process::output;
+
+/// A folder of resources as `kubectl apply -k` would apply it; `$KUBECTL` is the program.
+pub fn kustomized(folder: &Path) -> Fallible<String> {
+    let kubectl = std::env::var_os("KUBECTL").ok_or("KUBECTL names no program")?;
+    output(Command::new(kubectl).arg("kustomize").arg(folder))
+}
 
 /// Text in place of another.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! What all plays stand on: the server, the registry with the image, and the files with what is replaced in them.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use gateway::envoy::root;
 use gateway::{OddServer, Reply, setup};
@@ -11,7 +10,7 @@ use crate::Fallible;
 use crate::envoy_gateway::control_plane::{ControlPlane, Programs};
 use crate::envoy_gateway::resources::{self, SERVER};
 use crate::play;
-use crate::process::output;
+use crate::process::sha256;
 use crate::registry::{HOST, Registry};
 use crate::resources::{Replaced, replaced};
 
@@ -72,7 +71,6 @@ impl Bed {
         let pushed = |layout: &str, name: &'static str| {
             let layout = root().join("target").join(layout);
             let digest = registry.push(&layout, name, &tag(&layout)?)?;
-            let digest = digest.trim_start_matches("sha256:").to_owned();
             Fallible::Ok(Image { name, digest })
         };
         let module = std::fs::read(setup::module()).map_err(|error| format!("the module: {error}"))?;
@@ -104,7 +102,7 @@ impl Bed {
 
     /// The resources of a folder as kustomize builds them, with the list replaced.
     pub fn resources(&self, folder: &str, image: &Image) -> Fallible<Vec<Value>> {
-        let shipped = resources::shipped(&self.programs.kubectl, folder)?;
+        let shipped = resources::shipped(folder)?;
         gateway::yaml::documents(&replaced(&shipped, &image.list())?)
     }
 
@@ -124,8 +122,7 @@ impl Bed {
 
     /// The digest of the module itself.
     pub fn module_digest(&self) -> Fallible<String> {
-        let said = output(Command::new("sha256sum").arg(setup::module()))?;
-        Ok(said.split(' ').next().unwrap_or_default().to_owned())
+        sha256(&setup::module())
     }
 
     /// Envoy Gateway with these resources.
@@ -152,7 +149,6 @@ fn programs() -> Fallible<Programs> {
     };
     Ok(Programs {
         envoy_gateway: named("ENVOY_GATEWAY")?,
-        kubectl: named("KUBECTL")?,
         envoy: named("ENVOY_PATH")?,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use gateway::message::{self, tools_call};
+use gateway::message;
 use gateway::{Answer, Call, Stream};
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::Fallible;
 use crate::envoy_gateway::bed::{Bed, CAP};
 use crate::envoy_gateway::control_plane::ControlPlane;
 use crate::envoy_gateway::{resources, xds};
-use crate::play::{Target, is};
+use crate::play::{Target, is, until};
 
 /// A page's origin that the SecurityPolicy that ships allows.
 const PAGE: &str = "https://app.example.com";
@@ -133,13 +133,7 @@ pub async fn denied_tool(bed: &Bed, target: &Target<'_>) -> Fallible<String> {
     let policy = resources::of_kind(&mut resources, "SecurityPolicy")?;
     let rule = &policy["spec"]["authorization"]["rules"][0]["principal"]["headers"];
     let denied = rule[1]["values"][0].as_str().ok_or("the rule names no tool")?;
-    let id = target.opened().await?;
-    for (tool, status) in [(denied, 403), ("add", 200)] {
-        let call = Call::post(&tools_call(6, tool, json!({}))).session(&id);
-        let call = call.header("mcp-name", "add").header("mcp-method", "ping");
-        is(status, &target.client.try_send(call).await?)?;
-    }
-    is(200, &target.client.delete(&id).await)?;
+    target.denies(denied, "add").await?;
     Ok(format!(
         "{denied} 403, whatever a client writes into Mcp-Name; add 200"
     ))
@@ -177,14 +171,9 @@ pub async fn edited_under_load(
 async fn opened_in_time(target: &Target<'_>, count: u64) -> Fallible<Vec<String>> {
     let end = Instant::now() + gateway::poll::SOON;
     let mut more = Vec::new();
-    while (more.len() as u64) < count {
-        match target.opened().await {
-            Ok(id) => more.push(id),
-            Err(error) if Instant::now() > end => {
-                return Err(format!("the new cap is not in force: {error}"));
-            }
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
+    for _ in 0..count {
+        let opened = until(end, async || target.opened().await).await;
+        more.push(opened.map_err(|error| format!("the new cap is not in force: {error}"))?);
     }
     Ok(more)
 }

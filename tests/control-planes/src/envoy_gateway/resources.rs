@@ -1,7 +1,6 @@
 //! What ships for Envoy Gateway, as kustomize builds it, and what a cluster would have beside it.
 
 use std::path::Path;
-use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +8,7 @@ use gateway::envoy::root;
 use serde_json::{Value, json};
 
 use crate::Fallible;
-use crate::process::output;
+use crate::resources::kustomized;
 
 /// The name by which a GatewayClass means Envoy Gateway.
 pub const CONTROLLER: &str = "gateway.envoyproxy.io/gatewayclass-controller";
@@ -24,9 +23,8 @@ pub const LISTENER: u16 = 8080;
 pub const SERVER: u16 = 8000;
 
 /// A folder of `envoy/envoy-gateway`, as `kubectl apply -k` would apply it.
-pub fn shipped(kubectl: &Path, folder: &str) -> Fallible<String> {
-    let folder = root().join("envoy/envoy-gateway").join(folder);
-    output(Command::new(kubectl).arg("kustomize").arg(folder))
+pub fn shipped(folder: &str) -> Fallible<String> {
+    kustomized(&root().join("envoy/envoy-gateway").join(folder))
 }
 
 /// Resources as a file that Envoy Gateway reads.

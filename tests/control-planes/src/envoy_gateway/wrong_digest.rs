@@ -1,6 +1,6 @@
 //! A digest in a policy that is not that of the image, or of the module.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gateway::Call;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::Fallible;
 use crate::envoy_gateway::bed::Bed;
 use crate::envoy_gateway::resources;
-use crate::play::{Target, is};
+use crate::play::{Target, is, until};
 use crate::show::Show;
 
 /// A digest that nothing has.
@@ -52,10 +52,8 @@ async fn told(target: &Target<'_>) -> Fallible<String> {
     let reached = target.server.total();
     let answer = target.client.try_send(Call::initialize()).await?;
     is(STATUS, &answer)?;
-    match target.server.total() == reached {
-        true => Ok(format!("a client gets {STATUS} {:?}", answer.text())),
-        false => Err("the request reached the server".to_owned()),
-    }
+    target.unreached(reached)?;
+    Ok(format!("a client gets {STATUS} {:?}", answer.text()))
 }
 
 /// Until the edit is taken back every request is refused. The sessions live on.
@@ -76,15 +74,11 @@ async fn edited(bed: &Bed, wrong: &[Value]) -> Fallible<String> {
 }
 
 async fn until_alive(target: &Target<'_>, ids: &[String], wanted: u64) -> Fallible<()> {
-    let end = Instant::now() + gateway::poll::SOON;
-    loop {
-        let found = target.alive(ids).await? as u64;
-        if found == wanted {
-            return Ok(());
+    until(Instant::now() + gateway::poll::SOON, async || {
+        match target.alive(ids).await? as u64 {
+            found if found == wanted => Ok(()),
+            found => Err(format!("{found} sessions live, not {wanted}")),
         }
-        if Instant::now() > end {
-            return Err(format!("{found} sessions live, not {wanted}"));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    })
+    .await
 }

@@ -2,15 +2,13 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use gateway::envoy::root;
 
 use super::Module;
 use crate::Fallible;
-use crate::process::output;
 use crate::registry::HOST;
-use crate::resources::{Replaced, replaced};
+use crate::resources::{Replaced, kustomized, replaced};
 
 /// The name of the image in the registry.
 pub const IMAGE: &str = "mcp-session-filter";
@@ -124,7 +122,7 @@ impl Form {
             copied.map_err(|error| error.to_string())?;
         }
         self.choose(&folder.join("kustomization.yaml"))?;
-        output(Command::new(kubectl()).arg("kustomize").arg(&folder))
+        kustomized(&folder)
     }
 
     /// Takes this form in the kustomization, in place of the one that it has, as its comment says.
@@ -171,8 +169,4 @@ pub fn in_pods(module: &Module) -> String {
         "shipped" => IN_PODS.to_owned(),
         tag => IN_PODS.replace(".wasm", &format!(".{tag}.wasm")),
     }
-}
-
-fn kubectl() -> PathBuf {
-    root().join(".cache/kubectl-1.37.1/bin/kubectl")
 }

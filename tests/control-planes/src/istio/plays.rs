@@ -1,18 +1,15 @@
 //! What is played with each form.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use gateway::stats::Sample;
-use gateway::{Call, message};
-use serde_json::json;
 
 use super::bed::Bed;
 use super::files::Form;
 use super::{Module, Modules};
 use crate::Fallible;
 use crate::play::is;
-use crate::process::output;
+use crate::process::sha256;
 use crate::resources::Replaced;
 use crate::show::Show;
 
@@ -96,7 +93,7 @@ async fn clients(bed: &Bed, show: &Show) -> Fallible<()> {
     let seen = target.spelled(&PATHS).await?;
     show.done(&format!("nothing goes around the filter: {seen}"));
     if bed.form().has_policy() {
-        tools(bed).await?;
+        target.denies("delete_everything", "list_everything").await?;
         show.done("delete_everything got 403, whatever header the client wrote; list_everything got 200");
     }
     Ok(())
@@ -117,35 +114,6 @@ fn labelled(bed: &Bed) -> Fallible<()> {
         true => Ok(()),
         false => Err("no labels, or no buckets, in what Prometheus sees".to_owned()),
     }
-}
-
-/// The policy denies its tool and no other. The client lies in the header.
-async fn tools(bed: &Bed) -> Fallible<()> {
-    let target = bed.target();
-    let id = target.opened().await?;
-    let call = |tool: &str, said: &str| {
-        let call = Call::post(&message::tools_call(1, tool, json!({})));
-        call.session(&id)
-            .header("mcp-name", said)
-            .header("mcp-method", "ping")
-    };
-    let reached = target.server.total();
-    let denied = target
-        .client
-        .try_send(call("delete_everything", "list_everything"))
-        .await?;
-    is(403, &denied)?;
-    if target.server.total() != reached {
-        return Err("the denied call reached the server".to_owned());
-    }
-    is(
-        200,
-        &target
-            .client
-            .try_send(call("list_everything", "delete_everything"))
-            .await?,
-    )?;
-    is(200, &target.client.delete(&id).await)
 }
 
 /// As many sessions as the file that ships lets in.
@@ -211,11 +179,10 @@ async fn upgraded(bed: &mut Bed, modules: &Modules, ids: Vec<String>, show: &Sho
 async fn wrong_digest(bed: &mut Bed, modules: &Modules, ids: &[String], show: &Show) -> Fallible<()> {
     let module = &modules.upgrade;
     let right = bed.names_of(module)?;
-    let summed = output(Command::new("sha256sum").arg(&module.file))?;
-    let own = summed.split(' ').next().unwrap_or_default();
+    let own = sha256(&module.file)?;
     let mut wrong = right.clone();
     for replaced in &mut wrong {
-        replaced.new = replaced.new.replace(&module.digest, own);
+        replaced.new = replaced.new.replace(&module.digest, &own);
     }
     bed.apply(&wrong).await?;
     let target = bed.target();
