@@ -1,4 +1,4 @@
-//! The cost of a million tracked sessions: start-up, memory, and CPU per request.
+//! The cost of a million tracked sessions: memory, and CPU per request.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,7 +14,6 @@ use super::looks;
 use super::spread::Spread;
 use crate::modes::{self, Ending, Lifecycles, Load, Steady};
 use crate::results::{Bar, Chart, Claim, Line, Outcome, Shape, Style};
-use crate::server::Server;
 use crate::{Fallible, SessionIds, grouped};
 
 /// Connections that fill the table.
@@ -32,13 +31,23 @@ struct Stage {
 struct Sized {
     /// `None` is no filter.
     sessions: Option<u64>,
+    /// What it costs without the filter, in all rounds, and `added`.
     cpu: Spread,
+    /// Over the same requests without the filter, round by round.
     added: Spread,
     failed: u64,
 }
 
+/// What is known once the table is full.
+#[derive(Default)]
+struct Filled {
+    ids: SessionIds,
+    stages: Vec<Stage>,
+    steady: Option<(Value, Claim)>,
+    compared: Vec<Compared>,
+}
+
 pub(super) async fn run(lab: &Lab) -> Fallible<Outcome> {
-    let (with, without) = start_ups(lab).await?;
     let full = lab.count(1_000_000, 2000);
     let bed = Bed::start(|setup| {
         setup
@@ -46,63 +55,56 @@ pub(super) async fn run(lab: &Lab) -> Fallible<Outcome> {
             .status_view(json!({}))
     })
     .await?;
-    let (ids, stages, steady) = fill(lab, &bed, full).await?;
-    let looks = looks::measure(&bed, ids.len() as u64).await?;
-    let ids = Rc::new(ids);
-    let sized = cpu(lab, &bed, &ids).await?;
+    let filled = fill(lab, &bed, full).await?;
+    let looks = looks::measure(&bed, filled.ids.len() as u64).await?;
+    let sized = sized(&filled.compared);
     let mut outcome = Outcome {
         title: format!("{} tracked sessions", grouped(full)),
         ..Outcome::default()
     };
-    memory(&mut outcome, &stages);
-    start_up(&mut outcome, with, without);
+    memory(&mut outcome, &filled.stages);
     requests(&mut outcome, &sized);
-    outcome.claims.push(steady.1);
+    let (steady, claim) = filled.steady.ok_or("a tenth of the sessions is a mark")?;
+    outcome.claims.push(claim);
     outcome.claims.extend(looks.0);
     outcome.figures = json!({
-        "start_up_seconds": {"with": with, "without": without},
-        "stages": stages,
+        "stages": filled.stages,
         "cpu": sized,
-        "steady": steady.0,
+        "steady": steady,
         "looks": looks.1,
     });
     Ok(outcome)
 }
 
-/// Seconds from the start of Envoy to LIVE, with the filter and without.
-async fn start_ups(lab: &Lab) -> Fallible<(Spread, Spread)> {
-    let (mut with, mut without) = (Vec::new(), Vec::new());
-    let server = Rc::new(Server::start(0, true)?);
-    for _ in 0..lab.count(7, 2) {
-        let bed = Bed::before(Rc::clone(&server), |setup| setup).await?;
-        with.push(bed.start_up.as_secs_f64());
-        drop(bed);
-        let bed = Bed::before(Rc::clone(&server), Setup::without_the_filter).await?;
-        without.push(bed.start_up.as_secs_f64());
-    }
-    Ok((Spread::of(with), Spread::of(without)))
-}
-
-/// Fills the table, with a look at memory on the way, and at a tenth of it a steady load.
-async fn fill(lab: &Lab, bed: &Bed, full: u64) -> Fallible<(SessionIds, Vec<Stage>, (Value, Claim))> {
+/// Fills the table, with a look at memory on the way, at a tenth of it a steady load, and at the sizes to compare what a
+/// request costs. All that in one Envoy: two of them differ by a tenth, by where their code lies in memory.
+async fn fill(lab: &Lab, bed: &Bed, full: u64) -> Fallible<Filled> {
+    let few = lab.count(100, 10);
+    let (bare, bare_ids) = without_the_filter(few).await?;
     warm(bed, lab).await;
-    let mut ids = SessionIds::default();
-    let mut stages = vec![stage(bed, 0).await?];
-    let mut steady = None;
-    for sessions in marks(full) {
+    let mut filled = Filled {
+        stages: vec![stage(bed, 0).await?],
+        ..Filled::default()
+    };
+    for sessions in marks(full, few) {
         let load = Load::on(&bed.target);
-        ids = modes::fill(&load, sessions - ids.len() as u64, CONNECTIONS, ids).await;
+        let missing = sessions - filled.ids.len() as u64;
+        let ids = modes::fill(&load, missing, CONNECTIONS, filled.ids).await;
         if load.recorder.failed() > 0 || ids.len() as u64 != sessions {
             return Err(format!("the table was not filled: {}", load.figures()).into());
         }
-        stages.push(stage(bed, sessions).await?);
+        filled.stages.push(stage(bed, sessions).await?);
+        let ids = Rc::new(ids);
         if sessions == full / 10 {
-            let shared = Rc::new(ids);
-            steady = Some(hold(lab, bed, &shared).await?);
-            ids = Rc::into_inner(shared).ok_or("the load has ended")?;
+            filled.steady = Some(hold(lab, bed, &ids).await?);
         }
+        if [few, full / 100, full].contains(&sessions) {
+            let compared = compare(lab, (&bare, &bare_ids), (bed, &ids)).await?;
+            filled.compared.push(compared);
+        }
+        filled.ids = Rc::into_inner(ids).ok_or("the load has ended")?;
     }
-    Ok((ids, stages, steady.ok_or("a tenth of the sessions is a mark")?))
+    Ok(filled)
 }
 
 /// Puts load on the gateway first: the buffers and connections of any load are no cost of a session.
@@ -117,10 +119,10 @@ async fn warm(bed: &Bed, lab: &Lab) {
     warm.run(&Load::on(&bed.target)).await;
 }
 
-/// The numbers of sessions at which memory is measured: 1%, 10%, and each 5%.
-fn marks(full: u64) -> Vec<u64> {
+/// The numbers of sessions at which something is measured: a few, 1%, 10%, and each 5%.
+fn marks(full: u64, few: u64) -> Vec<u64> {
     let mut marks: Vec<u64> = (1..=20).map(|part| full * part / 20).collect();
-    marks.push(full / 100);
+    marks.extend([few, full / 100]);
     marks.sort_unstable();
     marks
 }
@@ -154,49 +156,57 @@ async fn hold(lab: &Lab, bed: &Bed, ids: &Rc<SessionIds>) -> Fallible<(Value, Cl
     Ok((serde_json::to_value(figures)?, claim))
 }
 
-/// CPU per request with few, some and all sessions in the table, and with no filter. Each has an Envoy of its own, so
-/// that only the large table pays for its sweep. They are loaded in turns.
-async fn cpu(lab: &Lab, full: &Bed, ids: &Rc<SessionIds>) -> Fallible<Vec<Sized>> {
-    let mut beds = Vec::new();
-    for sessions in [None, Some(100), Some(10_000)] {
-        let (bed, ids) = small(lab, sessions).await?;
-        beds.push((sessions, Some(bed), ids));
-    }
-    beds.push((Some(ids.len() as u64), None, Rc::clone(ids)));
-    let (rounds, requests) = (lab.count(15, 3), lab.count(20_000, 1000));
-    let mut turns: Vec<Vec<Turn>> = vec![Vec::new(); beds.len()];
-    for round in 0..=rounds {
-        for (place, (_, bed, ids)) in beds.iter().enumerate() {
-            let bed = bed.as_ref().unwrap_or(full);
-            let turn = turn(bed.process(), &bed.target, ids, requests).await?;
-            if round > 0 {
-                turns[place].push(turn);
-            }
-        }
-    }
-    let sized = |(turns_of_it, sessions): (&Vec<Turn>, Option<u64>)| Sized {
-        sessions,
-        cpu: Spread::of(turns_of_it.iter().map(|turn| turn.cpu)),
-        added: Spread::of(
-            turns_of_it
-                .iter()
-                .zip(&turns[0])
-                .map(|(turn, none)| turn.cpu - none.cpu),
-        ),
-        failed: turns_of_it.iter().map(|turn| turn.failed).sum(),
-    };
-    let sessions = beds.iter().map(|(sessions, ..)| *sessions);
-    Ok(turns.iter().zip(sessions).map(sized).collect())
+/// The turns of an Envoy without the filter and of one with it and so many sessions, one after the other.
+#[derive(Debug)]
+struct Compared {
+    sessions: u64,
+    rounds: Vec<(Turn, Turn)>,
 }
 
-/// An Envoy with few sessions, or with no filter.
-async fn small(lab: &Lab, sessions: Option<u64>) -> Fallible<(Bed, Rc<SessionIds>)> {
-    let bed = Bed::start(|setup| match sessions {
-        None => setup.without_the_filter(),
-        Some(_) => setup.top(json!({"max_sessions": 1_000_000})),
-    })
-    .await?;
-    let sessions = lab.count(sessions.unwrap_or(100), 10);
+/// What requests cost in an Envoy without the filter and in one with it, in turns. The first round warms both.
+async fn compare(
+    lab: &Lab,
+    (bare, bare_ids): (&Bed, &Rc<SessionIds>),
+    (bed, ids): (&Bed, &Rc<SessionIds>),
+) -> Fallible<Compared> {
+    let (count, requests) = (lab.count(15, 3), lab.count(20_000, 1000));
+    let mut rounds = Vec::new();
+    for round in 0..=count {
+        let without = turn(bare.process(), &bare.target, bare_ids, requests).await?;
+        let with = turn(bed.process(), &bed.target, ids, requests).await?;
+        if round > 0 {
+            rounds.push((without, with));
+        }
+    }
+    let sessions = ids.len() as u64;
+    Ok(Compared { sessions, rounds })
+}
+
+/// What a request costs without the filter, and at each size.
+fn sized(compared: &[Compared]) -> Vec<Sized> {
+    let all = || compared.iter().flat_map(|compared| &compared.rounds);
+    let without = Spread::of(all().map(|(without, _)| without.cpu));
+    let bare = Sized {
+        sessions: None,
+        cpu: without,
+        added: Spread::default(),
+        failed: all().map(|(without, _)| without.failed).sum(),
+    };
+    let sized = compared.iter().map(|Compared { sessions, rounds }| {
+        let added = || rounds.iter().map(|(without, with)| with.cpu - without.cpu);
+        Sized {
+            sessions: Some(*sessions),
+            cpu: Spread::of(added().map(|added| without.median + added)),
+            added: Spread::of(added()),
+            failed: rounds.iter().map(|(_, with)| with.failed).sum(),
+        }
+    });
+    core::iter::once(bare).chain(sized).collect()
+}
+
+/// An Envoy without the filter, before a server with this many sessions.
+async fn without_the_filter(sessions: u64) -> Fallible<(Bed, Rc<SessionIds>)> {
+    let bed = Bed::start(Setup::without_the_filter).await?;
     let load = Load::on(&bed.target);
     let ids = modes::fill(&load, sessions, CONNECTIONS, SessionIds::default()).await;
     match ids.is_empty() {
@@ -239,18 +249,6 @@ fn memory(outcome: &mut Outcome, stages: &[Stage]) {
             Line::new("100 bytes a session", Style::Limit, vec![(0.0, 0.0), limit]),
         ]),
     });
-}
-
-fn start_up(outcome: &mut Outcome, with: Spread, without: Spread) {
-    outcome.claims.push(Claim::new(
-        "start-up of Envoy to LIVE",
-        "< 1 s",
-        format!(
-            "{:.2} s ({:.2} s without the filter)",
-            with.median, without.median
-        ),
-        with.median < 1.0,
-    ));
 }
 
 fn requests(outcome: &mut Outcome, sized: &[Sized]) {
