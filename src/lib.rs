@@ -11,6 +11,7 @@
 //! Everything but `host` is plain Rust without a host, so that tests, benches and fuzzers run it natively.
 
 pub mod answer;
+mod base64;
 pub mod config;
 pub mod endpoint;
 pub mod exchange;

@@ -4,6 +4,8 @@
 //! If Envoy takes two values for the same id, the filter does too: the envelope may name another host, have more or
 //! empty parts, or be absent.
 
+use crate::base64;
+
 /// The flag of the part that holds the id.
 const ID_FLAG: &[u8] = b"UV:";
 
@@ -15,49 +17,7 @@ pub(super) fn open(value: &[u8]) -> Option<Vec<u8>> {
     }
     let parts = value.split(|byte| *byte == b';').filter(|part| !part.is_empty());
     let encoded = parts.skip(1).find_map(|part| part.strip_prefix(ID_FLAG))?;
-    decode_base64(encoded).filter(|id| !id.is_empty())
-}
-
-/// Decodes Base64 (RFC 4648, section 4). The padding must be complete, and the unused bits must be zero.
-fn decode_base64(encoded: &[u8]) -> Option<Vec<u8>> {
-    let (groups, []) = encoded.as_chunks::<4>() else {
-        return None;
-    };
-    let (last, groups) = groups.split_last()?;
-    let mut decoded = Vec::with_capacity(groups.len() * 3 + 3);
-    for [a, b, c, d] in groups {
-        decoded.extend(bytes_of([digit(*a)?, digit(*b)?, digit(*c)?, digit(*d)?]));
-    }
-    match *last {
-        [a, b, b'=', b'='] => decoded.extend(begin_of::<1>([digit(a)?, digit(b)?, 0, 0])?),
-        [a, b, c, b'='] => decoded.extend(begin_of::<2>([digit(a)?, digit(b)?, digit(c)?, 0])?),
-        [a, b, c, d] => decoded.extend(bytes_of([digit(a)?, digit(b)?, digit(c)?, digit(d)?])),
-    }
-    Some(decoded)
-}
-
-/// The first bytes of a group; `None` if the other bytes are not zero.
-fn begin_of<const N: usize>(digits: [u8; 4]) -> Option<[u8; N]> {
-    let bytes = bytes_of(digits);
-    let (begin, rest) = bytes.split_first_chunk::<N>()?;
-    rest.iter().all(|byte| *byte == 0).then_some(*begin)
-}
-
-fn bytes_of(digits: [u8; 4]) -> [u8; 3] {
-    let bits = digits.iter().fold(0, |bits, digit| bits << 6 | u32::from(*digit));
-    let [_, bytes @ ..] = bits.to_be_bytes();
-    bytes
-}
-
-fn digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    }
+    base64::decode(encoded).filter(|id| !id.is_empty())
 }
 
 #[cfg(test)]
@@ -121,12 +81,12 @@ mod tests {
         #[test]
         fn each_id_has_one_base64(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
             let encoded: Vec<u8> = bytes.iter().map(|byte| b"AZaz09+/=;"[usize::from(*byte) % 10]).collect();
-            if let Some(id) = decode_base64(&encoded) {
+            if let Some(id) = base64::decode(&encoded) {
                 let padding = encoded.iter().filter(|byte| **byte == b'=').count();
                 prop_assert_eq!(id.len(), encoded.len() / 4 * 3 - padding);
                 for end in ["=", "A", "AAAA"] {
                     let longer = [&encoded, end.as_bytes()].concat();
-                    prop_assert_ne!(decode_base64(&longer), Some(id.clone()));
+                    prop_assert_ne!(base64::decode(&longer), Some(id.clone()));
                 }
             }
         }

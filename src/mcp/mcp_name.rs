@@ -2,6 +2,7 @@
 //! `basic/transports/streamable-http` § Standard Request Headers).
 
 use super::occurs::Occurs;
+use crate::base64;
 use std::borrow::Cow;
 
 /// What stands around the Base64 of a value that is not plain.
@@ -39,18 +40,7 @@ pub fn header_value(text: &str) -> Cow<'_, str> {
     if is_printable && !has_blank_end && encoded_part(text.as_bytes()).is_none() {
         return Cow::Borrowed(text);
     }
-    Cow::Owned([MARKS.0, &base64(text.as_bytes()), MARKS.1].concat())
-}
-
-/// The Base64 of some bytes (RFC 4648, section 4), with padding.
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    let mut encoded = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let digits = base64_of(group).into_iter().map(char::from);
-        encoded.extend(digits.take(group.len() + 1));
-        encoded.extend(core::iter::repeat_n('=', 3 - group.len()));
-    }
-    encoded
+    Cow::Owned([MARKS.0, &base64::encode(text.as_bytes()), MARKS.1].concat())
 }
 
 /// Whether `encoded` is the Base64 of `text` (RFC 4648, section 4), with or without padding. The function encodes the
@@ -62,24 +52,7 @@ fn is_base64_of(encoded: &[u8], text: &[u8]) -> bool {
     let mut groups = text.chunks(3).zip(digits.chunks(4));
     is_padded
         && digits.len() == (4 * text.len()).div_ceil(3)
-        && groups.all(|(bytes, digits)| base64_of(bytes).get(..digits.len()) == Some(digits))
-}
-
-/// The digits of one to three bytes. For n bytes the first n + 1 digits count.
-fn base64_of(bytes: &[u8]) -> [u8; 4] {
-    let byte = |at: usize| u32::from(bytes.get(at).copied().unwrap_or(0));
-    let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-    [18, 12, 6, 0].map(|shift| base64_digit((bits >> shift & 63) as u8))
-}
-
-fn base64_digit(value: u8) -> u8 {
-    match value {
-        0..26 => b'A' + value,
-        26..52 => b'a' + value - 26,
-        52..62 => b'0' + value - 52,
-        62 => b'+',
-        _ => b'/',
-    }
+        && groups.all(|(bytes, digits)| base64::digits_of(bytes).get(..digits.len()) == Some(digits))
 }
 
 #[cfg(test)]
@@ -192,7 +165,7 @@ mod tests {
     proptest! {
         #[test]
         fn one_text_is_stated_by_its_own_base64_alone(text in ".{0,12}", other in ".{0,12}") {
-            let value = format!("=?base64?{}?=", base64(text.as_bytes()));
+            let value = format!("=?base64?{}?=", base64::encode(text.as_bytes()));
             prop_assert!(Occurs::One(&value).states(Some(&text)));
             prop_assert_eq!(Occurs::One(&value).states(Some(&other)), text == other);
         }

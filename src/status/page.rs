@@ -2,7 +2,7 @@
 
 use sha2::Digest;
 
-use crate::mcp::mcp_name::base64;
+use crate::base64;
 
 const HEAD: &str = concat!(
     "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n",
@@ -31,7 +31,7 @@ pub(super) fn page() -> String {
 /// The content security policy of the page (CSP Level 3): its own style and script by their hashes, the document from
 /// the same origin, the empty icon, and nothing else. So no markup that gets into the page could run or load anything.
 pub(super) fn security_policy() -> String {
-    let hash = |text: &str| base64(&sha2::Sha256::digest(text.as_bytes()));
+    let hash = |text: &str| base64::encode(&sha2::Sha256::digest(text.as_bytes()));
     format!(
         "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; img-src data:; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
