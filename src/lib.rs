@@ -15,6 +15,7 @@ mod base64;
 pub mod config;
 pub mod endpoint;
 pub mod exchange;
+pub mod fleet;
 pub mod header_map;
 #[cfg(feature = "host")]
 mod host;

@@ -12,18 +12,23 @@
 )]
 #![allow(unreachable_pub, dead_code, reason = "the fuzz targets use the world, too")]
 
+mod fleet;
 mod hostile;
 mod world;
 
 use std::fmt::Debug;
 use std::time::Instant;
 
+use fleet::Fleet;
 use hostile::Hostile;
 use world::choices::Choices;
 use world::{Tally, World};
 
 /// Steps of one world.
 const STEPS: u64 = 2_000;
+
+/// Steps of one world of a fleet.
+const FLEET_STEPS: u64 = 4_000;
 
 #[test]
 fn light_faults_are_never_seen() {
@@ -55,6 +60,31 @@ fn usable_ids_are_at_most_the_cap_after_heavy_faults() {
     let test = "usable_ids_are_at_most_the_cap_after_heavy_faults";
     let all = play_many(test, 40, |seed| play_hostile(seed, true), hostile::Tally::add);
     assert_all_has_happened(&all);
+}
+
+#[test]
+fn the_gateways_of_a_fleet_have_at_most_the_cap() {
+    let test = "the_gateways_of_a_fleet_have_at_most_the_cap";
+    let all = play_many(test, 40, |seed| play_fleet(seed, false), fleet::Tally::add);
+    let counts = [
+        all.at_once,
+        all.soon,
+        all.late,
+        all.refused,
+        all.lost,
+        all.full,
+        all.above,
+    ];
+    assert!(counts.iter().all(|count| *count > 0), "too little has happened");
+}
+
+#[test]
+fn a_fleet_with_a_good_network_uses_every_place() {
+    let test = "a_fleet_with_a_good_network_uses_every_place";
+    let all = play_many(test, 20, |seed| play_fleet(seed, true), fleet::Tally::add);
+    let counts = [all.at_once, all.soon, all.refused, all.full];
+    assert!(counts.iter().all(|count| *count > 0), "too little has happened");
+    assert_eq!(all.lost, 0);
 }
 
 fn play_many<T: Debug + Default>(test: &str, worlds: u64, play: fn(u64) -> T, add: fn(&mut T, &T)) -> T {
@@ -107,6 +137,14 @@ fn play(seed: u64, heavy: bool) -> Tally {
 fn play_hostile(seed: u64, heavy: bool) -> hostile::Tally {
     let mut world = Hostile::new(Choices::of_seed(seed), heavy);
     while world.tally.steps < STEPS {
+        world.step();
+    }
+    world.finish()
+}
+
+fn play_fleet(seed: u64, is_calm: bool) -> fleet::Tally {
+    let mut world = Fleet::new(Choices::of_seed(seed), is_calm);
+    while world.tally.steps < FLEET_STEPS {
         world.step();
     }
     world.finish()
