@@ -154,7 +154,7 @@ test-watch: test-rules build build-trap $(ENVOY_NEEDED) ## the same, and every q
 
 # What it finds is kept in fuzz/found; a file that breaks something belongs into fuzz/corpus. Nothing in the core is
 # unsafe, so that the address sanitizer would only be slow; without it no nightly compiler is needed.
-FUZZ_TARGETS := json_rpc config heads sse table worlds
+FUZZ_TARGETS := json_rpc config fleet heads sse table worlds
 
 .PHONY: fuzz
 fuzz: rust $(FUZZ) ## run each fuzz target for FUZZ_SECONDS (60)

@@ -34,7 +34,7 @@ macro_rules! targets {
     };
 }
 
-targets! { json_rpc config heads sse table worlds }
+targets! { json_rpc config fleet heads sse table worlds }
 
 fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))

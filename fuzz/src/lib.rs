@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use mcp_session_filter::config::Config;
 use mcp_session_filter::exchange::{RequestHead, ResponseHead};
+use mcp_session_filter::fleet::{Answer, Demand, Etcd, Gateway, GatewayId, Limit, Next, Terms, WhenLost};
 use mcp_session_filter::mcp::json_rpc::{self, Body, MAX_ID_BYTES, Strictness};
 use mcp_session_filter::mcp::occurs::Occurs;
 use mcp_session_filter::mcp::query;
@@ -71,6 +72,46 @@ pub fn json_rpc(bytes: &[u8]) {
                 .id
                 .is_none_or(|id| id.as_bytes().len() <= MAX_ID_BYTES + 2)
         );
+    }
+}
+
+/// Each line is the answer to the next call of a gateway. Whatever etcd says, the gateway goes on, and allows itself no
+/// more than it has asked for.
+pub fn fleet(bytes: &[u8]) {
+    let terms = Terms {
+        cap: 100,
+        lease: Duration::from_secs(10),
+        when_lost: WhenLost::Refuse,
+    };
+    let etcd = Etcd::new("f");
+    let demand = Demand { used: 3, waiting: 2 };
+    let mut gateway = Gateway::new(GatewayId(1), terms, Timestamp::START);
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let mut now = Timestamp::START;
+    // A gateway whose calls fail waits for a second at most.
+    for _ in 0..1_000 {
+        match gateway.advance(demand, now) {
+            Next::Again => {}
+            Next::Wait(until) => now = until.max(now.after(Duration::from_millis(1))),
+            Next::Send(call) => {
+                let Some(line) = lines.next() else { return };
+                let answer = etcd.answer(&call.ask, line);
+                if answer != Answer::Nothing {
+                    assert!(
+                        serde_json::from_slice::<serde_json::Value>(line).is_ok(),
+                        "{answer:?}"
+                    );
+                }
+                if let Answer::Seen(view) = &answer {
+                    assert!(view.revision > 0 && view.entries.iter().all(|entry| entry.cap > 0));
+                }
+                gateway.answered(call.number, answer, now);
+            }
+        }
+        match gateway.limit() {
+            Limit::Own => panic!("the gateway should refuse"),
+            Limit::Places { most, .. } => assert!(most <= 100, "{gateway:?}"),
+        }
     }
 }
 
