@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod lost_session;
+mod own_request;
 mod principal;
 mod streams;
 mod terminate_upstream;

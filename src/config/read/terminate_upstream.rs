@@ -7,7 +7,7 @@ use crate::config::located::Located;
 use crate::config::object::Object;
 use crate::endpoint::TerminateUpstream;
 
-use super::header_name;
+use super::own_request::{authority, cluster, headers};
 
 /// Headers that the filter or Envoy sets on the DELETE.
 const RESERVED_HEADERS: [&str; 5] = [
@@ -33,26 +33,9 @@ pub(super) fn terminate_upstream(at: &Located<'_>) -> Option<TerminateUpstream> 
     object.set("authority", &mut read.authority, |at| at.parsed(authority));
     object.set("path", &mut read.path, |at| at.parsed(path).map(Some));
     object.set("timeout", &mut read.timeout, |at| at.duration(DURATION));
-    object.set("headers", &mut read.headers, headers);
+    object.set("headers", &mut read.headers, |at| headers(at, &RESERVED_HEADERS));
     object.finish();
     Some(read)
-}
-
-fn cluster(text: &str) -> Result<String, &'static str> {
-    if text.is_empty() {
-        Err("must be the name of a cluster")
-    } else {
-        Ok(text.to_owned())
-    }
-}
-
-fn authority(text: &str) -> Result<String, &'static str> {
-    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'@' | b'?' | b'#');
-    if !text.is_empty() && text.bytes().all(plain) {
-        Ok(text.to_owned())
-    } else {
-        Err("must be a host or host:port")
-    }
 }
 
 /// Origin form (RFC 9112, section 3.2.1); a query is allowed.
@@ -63,29 +46,6 @@ fn path(text: &str) -> Result<String, &'static str> {
     } else {
         Err("must begin with \"/\" and hold visible ASCII characters only, without a fragment")
     }
-}
-
-fn headers(at: &Located<'_>) -> Option<Vec<(String, String)>> {
-    let read: Vec<_> = at.entries()?.iter().map(|(name, at)| header(name, at)).collect();
-    read.into_iter().collect()
-}
-
-/// The mistakes here quote no value, since a value may be a credential.
-fn header(name: &str, at: &Located<'_>) -> Option<(String, String)> {
-    let name = header_name(name).map_err(|wanted| at.refuse(wanted)).ok()?;
-    if RESERVED_HEADERS.contains(&name.as_str()) {
-        at.refuse("set by the filter itself");
-    }
-    let value = at.as_text().filter(|text| text.bytes().all(is_value_byte));
-    if value.is_none() {
-        at.refuse("must be a string of visible ASCII characters, spaces and tabs");
-    }
-    Some((name, value?.to_owned()))
-}
-
-/// RFC 9110, section 5.5, without its obsolete bytes above ASCII.
-fn is_value_byte(byte: u8) -> bool {
-    matches!(byte, b'\t' | b' '..=b'~')
 }
 
 #[cfg(test)]
