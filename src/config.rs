@@ -15,6 +15,7 @@ mod json;
 mod located;
 mod mistakes;
 mod nearest;
+mod not_yet;
 mod object;
 mod overlaps;
 mod protobuf;
@@ -27,6 +28,7 @@ use std::rc::Rc;
 pub use mistakes::{ConfigError, Mistake};
 
 use crate::endpoint::{self, Endpoint, PathPattern};
+use crate::fleet;
 use located::Located;
 use mistakes::Mistakes;
 
@@ -47,6 +49,8 @@ pub struct Config {
     pub filter_state: FilterState,
     /// The path of the status view; `None` turns it off.
     pub status: Option<StatusPath>,
+    /// The fleet with which this gateway shares a cap; `None` without.
+    pub fleet: Option<fleet::Settings>,
     /// Warnings for the log at load, a line each: the value is accepted, but the operator should change it.
     pub warnings: Vec<String>,
 }
@@ -61,9 +65,21 @@ impl Config {
     ///
     /// Names all mistakes, each with its path, what was wrong and what is allowed.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
+        Self::parse_and(bytes, not_yet::refuse)
+    }
+
+    /// As [`Config::parse`], but accepts the fields that the filter does not support yet.
+    #[cfg(test)]
+    pub(crate) fn parse_all(bytes: &[u8]) -> Result<Self, ConfigError> {
+        Self::parse_and(bytes, |_| ())
+    }
+
+    fn parse_and(bytes: &[u8], refuse: impl Fn(&Located<'_>)) -> Result<Self, ConfigError> {
         let json = source::read(bytes).map_err(ConfigError::unreadable)?;
         let mistakes = Mistakes::default();
-        let config = read::config(&Located::root(&json, &mistakes));
+        let root = Located::root(&json, &mistakes);
+        let config = read::config(&root);
+        refuse(&root);
         let (result, warnings) = mistakes.into_result();
         result.map(|()| Self { warnings, ..config })
     }
@@ -110,6 +126,7 @@ impl Default for Config {
             log_session_id: LogSessionId::Hash,
             filter_state: FilterState::default(),
             status: None,
+            fleet: None,
             warnings: Vec::new(),
         }
     }

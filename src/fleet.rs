@@ -30,6 +30,7 @@ mod etcd;
 mod gateway;
 mod lease;
 mod pace;
+mod settings;
 mod view;
 
 use core::time::Duration;
@@ -38,6 +39,7 @@ pub use call::{Answer, Ask, Call, Next};
 pub use etcd::{Etcd, MAX_ANSWER_BYTES, Request};
 pub use gateway::{Gateway, Tally};
 pub use lease::{Kept, Lease};
+pub use settings::Settings;
 pub use view::{Entry, GatewayId, View};
 
 use crate::session::Timestamp;

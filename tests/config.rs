@@ -286,7 +286,7 @@ fn says_what_is_wrong_with_a_top_level_field() {
             r#""colour": "red""#,
             concat!(
                 r#"colour: unknown field, must be "max_sessions", "endpoints", "sweep_interval", "#,
-                r#""log_session_id", "filter_state" or "status""#
+                r#""log_session_id", "filter_state", "status" or "fleet""#
             )
             .to_owned(),
         ),

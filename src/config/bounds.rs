@@ -39,3 +39,13 @@ pub(super) const LOST_TEXT_BYTES: RangeInclusive<usize> = 1..=256;
 
 /// Characters of a wrong value or name that an error message repeats.
 pub(super) const ECHOED_CHARS: usize = 64;
+
+/// Sessions of a fleet. A hundred gateways of a million sessions each.
+pub(super) const FLEET_SESSIONS: RangeInclusive<u32> = 1..=100_000_000;
+
+/// The lease of a gateway in its fleet. etcd gives none under two seconds, and a lost request must be sent again in
+/// time; what a dead gateway had is of no use to anyone for as long.
+pub(super) const FLEET_LEASE: RangeInclusive<Duration> = Duration::from_secs(3)..=Duration::from_mins(5);
+
+/// Characters of a fleet's name, which is in every key.
+pub(super) const FLEET_NAME_LEN: RangeInclusive<usize> = 1..=64;

@@ -1,6 +1,7 @@
 //! Reads the top level of a configuration.
 
 mod endpoint;
+mod fleet;
 mod lost_session;
 mod own_request;
 mod principal;
@@ -45,6 +46,7 @@ pub(super) fn config(root: &Located<'_>) -> Config {
     });
     object.set("filter_state", &mut config.filter_state, filter_state);
     config.status = object.get("status").and_then(|at| status(at, &mut overlaps));
+    config.fleet = object.get("fleet").and_then(fleet::fleet);
     if object.get("endpoints").or_else(|| object.get("status")).is_none() {
         config.endpoints = vec![Rc::new(default_endpoint(vm))];
     }
