@@ -2,16 +2,26 @@
 
 use core::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+
+/// The parts of a value.
+enum Parts<'a> {
+    Object(Object<'a>),
+    List(Vec<&'a RawValue>),
+    Other,
+}
 
 /// An object's members in the order of the text. Of a name that comes twice, the first counts.
 pub(super) struct Object<'a>(Vec<(&'a str, &'a RawValue)>);
 
 impl<'a> Object<'a> {
-    /// Reads a text that is one object. The names of its members must be plain.
+    /// Reads a text that is one object.
     pub(super) fn read(text: &'a str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+        match serde_json::from_str(text) {
+            Ok(Parts::Object(object)) => Some(object),
+            Ok(Parts::List(_) | Parts::Other) | Err(_) => None,
+        }
     }
 
     /// A member's value.
@@ -23,64 +33,15 @@ impl<'a> Object<'a> {
     }
 }
 
-impl<'de> Deserialize<'de> for Object<'de> {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        json.deserialize_map(Members)
-    }
-}
-
-struct Members;
-
-impl<'de> Visitor<'de> for Members {
-    type Value = Object<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Object<'de>, A::Error> {
-        let mut members = Vec::new();
-        while let Some(member) = entries.next_entry()? {
-            members.push(member);
-        }
-        Ok(Object(members))
-    }
-}
-
 /// The items of an array.
 pub(super) fn items(value: &RawValue) -> Option<Vec<&RawValue>> {
-    struct Items<'a>(Vec<&'a RawValue>);
-
-    impl<'de> Deserialize<'de> for Items<'de> {
-        fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-            json.deserialize_seq(Elements)
-        }
+    match serde_json::from_str(value.get()) {
+        Ok(Parts::List(items)) => Some(items),
+        Ok(Parts::Object(_) | Parts::Other) | Err(_) => None,
     }
-
-    struct Elements;
-
-    impl<'de> Visitor<'de> for Elements {
-        type Value = Items<'de>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an array")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Items<'de>, A::Error> {
-            let mut items = Vec::new();
-            while let Some(item) = elements.next_element()? {
-                items.push(item);
-            }
-            Ok(Items(items))
-        }
-    }
-
-    serde_json::from_str::<Items<'_>>(value.get())
-        .ok()
-        .map(|items| items.0)
 }
 
-/// A string without escapes: etcd writes none in Base64, nor in what it says of leases.
+/// A string without escapes: etcd writes none in names, in Base64, nor in what it says of leases.
 pub(super) fn text(value: &RawValue) -> Option<&str> {
     let text = value.get().strip_prefix('"')?.strip_suffix('"')?;
     (!text.contains('\\')).then_some(text)
@@ -90,4 +51,62 @@ pub(super) fn text(value: &RawValue) -> Option<&str> {
 pub(super) fn number(value: &RawValue) -> Option<i64> {
     let digits = text(value).unwrap_or_else(|| value.get());
     digits.parse().ok()
+}
+
+impl<'de> Deserialize<'de> for Parts<'de> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_any(Reader)
+    }
+}
+
+/// Reads a value of any kind. For a kind that is not wanted serde_json has errors that quote the value, and to quote a
+/// double is 40 KB of code: so no kind is an error here.
+struct Reader;
+
+impl<'de> Visitor<'de> for Reader {
+    type Value = Parts<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Parts<'de>, A::Error> {
+        let mut members = Vec::new();
+        while let Some(name) = entries.next_key::<&RawValue>()? {
+            members.push((text(name).unwrap_or_default(), entries.next_value()?));
+        }
+        Ok(Parts::Object(Object(members)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Parts<'de>, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = elements.next_element()? {
+            items.push(item);
+        }
+        Ok(Parts::List(items))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Parts<'de>, E> {
+        Ok(Parts::Other)
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Parts<'de>, E> {
+        Ok(Parts::Other)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Parts<'de>, E> {
+        Ok(Parts::Other)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Parts<'de>, E> {
+        Ok(Parts::Other)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Parts<'de>, E> {
+        Ok(Parts::Other)
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<Parts<'de>, E> {
+        Ok(Parts::Other)
+    }
 }
