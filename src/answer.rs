@@ -20,6 +20,15 @@ pub enum Answer<'a> {
         /// The request's id, if the filter read the message.
         id: Option<RequestId<'a>>,
     },
+    /// The fleet of gateways has no room for another session, or lets nobody new in.
+    FleetCapacity {
+        /// The endpoint's `capacity_status`, 429 or 503.
+        status: u16,
+        /// When the client may try again, in whole seconds; see [`whole_seconds`].
+        retry_after_s: u32,
+        /// The request's id, if the filter read the message.
+        id: Option<RequestId<'a>>,
+    },
     /// The principal has as many sessions as it may have. The status is never 503: another gateway would not help.
     PrincipalQuota {
         /// When the client may try again, in whole seconds; see [`whole_seconds`].
@@ -94,7 +103,7 @@ impl<'a> Answer<'a> {
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Capacity { status, .. } => *status,
+            Self::Capacity { status, .. } | Self::FleetCapacity { status, .. } => *status,
             Self::PrincipalQuota { .. } => 429,
             Self::Streams { .. } | Self::PrincipalStreams { .. } => 429,
             Self::SessionNotFound => 404,
@@ -115,6 +124,7 @@ impl<'a> Answer<'a> {
     pub fn label(&self) -> Reason {
         match self {
             Self::Capacity { .. } => Reason::Capacity,
+            Self::FleetCapacity { .. } => Reason::FleetCapacity,
             Self::PrincipalQuota { .. } => Reason::PrincipalQuota,
             Self::Streams { .. } => Reason::Streams,
             Self::PrincipalStreams { .. } => Reason::PrincipalStreams,
@@ -170,7 +180,7 @@ impl<'a> Answer<'a> {
     /// JSON-RPC code and message. The messages need no escaping in JSON.
     fn error(&self) -> (i32, &'static str) {
         match self {
-            Self::Capacity { .. } => (INTERNAL_ERROR, "Too many open sessions"),
+            Self::Capacity { .. } | Self::FleetCapacity { .. } => (INTERNAL_ERROR, "Too many open sessions"),
             Self::PrincipalQuota { .. } => (INTERNAL_ERROR, "Too many open sessions for this client"),
             Self::Streams { .. } => (INTERNAL_ERROR, "Too many open streams"),
             Self::PrincipalStreams { .. } => (INTERNAL_ERROR, "Too many open streams for this client"),
@@ -191,6 +201,7 @@ impl<'a> Answer<'a> {
     fn id(&self) -> Option<RequestId<'a>> {
         match self {
             Self::Capacity { id, .. }
+            | Self::FleetCapacity { id, .. }
             | Self::PrincipalQuota { id, .. }
             | Self::Streams { id, .. }
             | Self::PrincipalStreams { id, .. }
@@ -211,6 +222,7 @@ impl<'a> Answer<'a> {
     fn retry_after_s(&self) -> Option<u32> {
         match self {
             Self::Capacity { retry_after_s, .. }
+            | Self::FleetCapacity { retry_after_s, .. }
             | Self::PrincipalQuota { retry_after_s, .. }
             | Self::Streams { retry_after_s, .. }
             | Self::PrincipalStreams { retry_after_s, .. } => Some(*retry_after_s),
@@ -259,6 +271,8 @@ pub fn whole_seconds(wait: Duration) -> u32 {
 pub enum Reason {
     /// The VM's or the endpoint's cap.
     Capacity,
+    /// The cap of the fleet of gateways.
+    FleetCapacity,
     /// The principal's quota.
     PrincipalQuota,
     /// The endpoint's cap on open streams.
@@ -289,8 +303,9 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, each at its [`Self::index`].
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Capacity,
+        Self::FleetCapacity,
         Self::PrincipalQuota,
         Self::Streams,
         Self::PrincipalStreams,
@@ -310,6 +325,7 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Capacity => "capacity",
+            Self::FleetCapacity => "fleet_capacity",
             Self::PrincipalQuota => "principal_quota",
             Self::Streams => "streams",
             Self::PrincipalStreams => "principal_streams",
@@ -347,11 +363,16 @@ mod tests {
         check(id)
     }
 
-    fn every_answer(id: Option<RequestId<'_>>) -> [Answer<'_>; 15] {
+    fn every_answer(id: Option<RequestId<'_>>) -> [Answer<'_>; 16] {
         [
             Answer::Capacity {
                 status: 503,
                 retry_after_s: 5,
+                id,
+            },
+            Answer::FleetCapacity {
+                status: 429,
+                retry_after_s: 6,
                 id,
             },
             Answer::PrincipalQuota { retry_after_s: 7, id },
@@ -384,6 +405,11 @@ mod tests {
             (
                 503,
                 "capacity",
+                r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"Too many open sessions"}}"#,
+            ),
+            (
+                429,
+                "fleet_capacity",
                 r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"Too many open sessions"}}"#,
             ),
             (
@@ -518,7 +544,7 @@ mod tests {
             })
             .map(|(_, value)| value)
             .collect();
-        assert_eq!(waits, ["5", "7", "8", "9"]);
+        assert_eq!(waits, ["5", "6", "7", "8", "9"]);
     }
 
     #[test]

@@ -15,7 +15,6 @@ mod json;
 mod located;
 mod mistakes;
 mod nearest;
-mod not_yet;
 mod object;
 mod overlaps;
 mod protobuf;
@@ -65,21 +64,9 @@ impl Config {
     ///
     /// Names all mistakes, each with its path, what was wrong and what is allowed.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
-        Self::parse_and(bytes, not_yet::refuse)
-    }
-
-    /// As [`Config::parse`], but accepts the fields that the filter does not support yet.
-    #[cfg(test)]
-    pub(crate) fn parse_all(bytes: &[u8]) -> Result<Self, ConfigError> {
-        Self::parse_and(bytes, |_| ())
-    }
-
-    fn parse_and(bytes: &[u8], refuse: impl Fn(&Located<'_>)) -> Result<Self, ConfigError> {
         let json = source::read(bytes).map_err(ConfigError::unreadable)?;
         let mistakes = Mistakes::default();
-        let root = Located::root(&json, &mistakes);
-        let config = read::config(&root);
-        refuse(&root);
+        let config = read::config(&Located::root(&json, &mistakes));
         let (result, warnings) = mistakes.into_result();
         result.map(|()| Self { warnings, ..config })
     }

@@ -12,6 +12,8 @@
 //! 2026-07-28 ------------------> Sessionless: every id comes off
 //! ```
 //!
+//! With a fleet, what needs a place may come to `Opening` by way of `Waiting` (`waiting.rs`).
+//!
 //! HTTP+SSE. The session is the stream of a GET.
 //!
 //! ```text
@@ -33,6 +35,7 @@ mod sessionless;
 mod site;
 mod streams;
 mod verify_headers;
+mod waiting;
 
 pub use answered::Edit;
 pub use gate::{Effects, Gate};
@@ -48,6 +51,7 @@ use self::http_sse::Announcement;
 use self::sessionless::Guard;
 use self::streams::OpenStream;
 use self::verify_headers::StatedHeaders;
+use self::waiting::Waiting;
 use crate::answer::Answer;
 use crate::endpoint::Admission;
 use crate::mcp::method::Method;
@@ -69,6 +73,8 @@ pub enum Verdict<'a> {
     ForwardForPlainAnswer,
     /// Hold it until its body is complete.
     Hold,
+    /// Hold it until [`Exchange::try_again`] says what becomes of it.
+    Wait,
     /// Answer it. The server never sees it.
     Answer(Answer<'a>),
 }
@@ -144,6 +150,8 @@ enum State {
     /// The message is not complete yet. If the request has an id, it is here: an id that the table does not hold or,
     /// in a request of 2026-07-28, an id that was not looked up.
     Holding(Occurs<TrackedId<'static>>),
+    /// There was no place for it in the share of a fleet's cap.
+    Waiting(Box<Waiting>),
     /// The request was let in without a live session. The answer may open one, with this reservation if there is one.
     Opening {
         /// The request's id, which the table does not hold.
@@ -288,6 +296,7 @@ impl Exchange {
             Verdict::Forward
             | Verdict::ForwardWithoutId
             | Verdict::ForwardForPlainAnswer
+            | Verdict::Wait
             | Verdict::Answer(_) => verdict,
         };
         self.end_glimpse(effects);
@@ -307,7 +316,7 @@ impl Exchange {
             _ if self.is_refused => (false, 0),
             State::Opening { .. } | State::Using(_) | State::Sessionless | State::StreamAsked(_) => (true, 0),
             State::Announcing(announcement) => (false, announcement.room()),
-            State::Holding(_) | State::Streaming(..) | State::Over => (false, 0),
+            State::Holding(_) | State::Waiting(_) | State::Streaming(..) | State::Over => (false, 0),
         };
         Wants {
             request_body,
@@ -321,6 +330,7 @@ impl Exchange {
         match self.state {
             State::Using(key) | State::Streaming(key, _) => Some(key),
             State::Holding(_)
+            | State::Waiting(_)
             | State::Opening { .. }
             | State::Sessionless
             | State::StreamAsked(_)

@@ -42,6 +42,7 @@ pub use lease::{Kept, Lease};
 pub use settings::Settings;
 pub use view::{Entry, GatewayId, View};
 
+pub use crate::session::Limit;
 use crate::session::Timestamp;
 
 /// The longest wait of a newcomer for a place in the share. A gateway without a share is lost after as long without an
@@ -81,36 +82,6 @@ pub struct Demand {
     pub waiting: u32,
 }
 
-/// What the fleet allows this gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    /// Nothing: the gateway is lost, and its own cap decides alone.
-    Own,
-    /// This many sessions and reservations, until the lease ends. A newcomer is let in only before.
-    Places {
-        /// How many.
-        most: u32,
-        /// When the lease ends.
-        until: Timestamp,
-    },
-}
-
-impl Limit {
-    /// Nobody is let in.
-    pub const NOBODY: Self = Self::Places {
-        most: 0,
-        until: Timestamp::NEVER,
-    };
-
-    /// Whether one more session may come to the `used` ones at `now`.
-    pub fn has_room(self, used: u32, now: Timestamp) -> bool {
-        match self {
-            Self::Own => true,
-            Self::Places { most, until } => used < most && now < until,
-        }
-    }
-}
-
 /// What a newcomer without a place must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outlook {
@@ -120,4 +91,19 @@ pub enum Outlook {
     Full,
     /// The gateway is lost, and lets nobody in.
     Lost,
+}
+
+impl Outlook {
+    /// The outlook of a newcomer that came at `came`, if a look that was sent at `full_at` has shown a full fleet.
+    /// `refuses` says that the gateway is lost, and lets nobody in.
+    pub fn of(came: Timestamp, full_at: Option<Timestamp>, refuses: bool, now: Timestamp) -> Self {
+        let seen_full = full_at.is_some_and(|full_at| full_at >= came);
+        if refuses {
+            Self::Lost
+        } else if seen_full || now >= came.after(PATIENCE) {
+            Self::Full
+        } else {
+            Self::Wait
+        }
+    }
 }

@@ -9,15 +9,19 @@ mod caller;
 mod callouts;
 mod clock;
 mod failure_log;
+mod fleet;
 mod held_answers;
+mod lent;
 mod logger;
 mod metrics;
+mod newcomers;
 mod reporter;
 mod root;
 mod shared;
 mod shared_data;
 mod status;
 mod stream;
+mod timer;
 #[cfg(feature = "trap")]
 mod trap;
 

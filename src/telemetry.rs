@@ -135,6 +135,67 @@ pub fn upstream_delete(delete: Delete) -> String {
     format!("{PREFIX}.upstream_delete.{what}")
 }
 
+/// A number of the fleet that goes up and down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FleetGauge {
+    /// The cap in force.
+    Limit,
+    /// This gateway's share of it.
+    Share,
+    /// The sessions and reservations of this gateway.
+    Used,
+    /// How many gateways have a share.
+    Gateways,
+    /// 1 while this gateway is lost, else 0.
+    Lost,
+}
+
+impl FleetGauge {
+    /// All of them, in the order of the declaration.
+    pub const ALL: [Self; 5] = [Self::Limit, Self::Share, Self::Used, Self::Gateways, Self::Lost];
+}
+
+/// The name of a gauge of the fleet.
+pub fn fleet_gauge(gauge: FleetGauge) -> String {
+    let what = match gauge {
+        FleetGauge::Limit => "limit",
+        FleetGauge::Share => "share",
+        FleetGauge::Used => "used",
+        FleetGauge::Gateways => "gateways",
+        FleetGauge::Lost => "lost",
+    };
+    format!("{PREFIX}.fleet.{what}")
+}
+
+/// Something that happens between this gateway and its fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FleetEvent {
+    /// A place was added to the share.
+    Granted,
+    /// A place of the share was given back.
+    Returned,
+    /// Another gateway has written first.
+    Conflict,
+    /// A call had no answer that etcd would give.
+    Failed,
+}
+
+impl FleetEvent {
+    /// All of them, in the order of the declaration.
+    pub const ALL: [Self; 4] = [Self::Granted, Self::Returned, Self::Conflict, Self::Failed];
+}
+
+/// The name of a counter of the fleet.
+pub fn fleet_counter(event: FleetEvent) -> String {
+    let what = match event {
+        FleetEvent::Granted => "granted",
+        FleetEvent::Returned => "returned",
+        FleetEvent::Conflict => "conflicts",
+        FleetEvent::Failed => "failed",
+    };
+    format!("{PREFIX}.fleet.{what}")
+}
+
 /// The name of the gauge of the shared table's size in bytes.
 pub const TABLE_BYTES: &str = "mcp_sessions.table_bytes";
 

@@ -5,4 +5,5 @@ pub mod delete_queue;
 pub mod in_use;
 pub mod longest_idle;
 pub mod open_streams;
+pub mod speaker;
 pub mod unnamed_streams;

@@ -729,6 +729,42 @@ mod schema {
         ] {
             cases.push(json!({"status": status}));
         }
+        for (field, value) in [
+            ("max_sessions", json!(0)),
+            ("max_sessions", json!(100_000_000)),
+            ("max_sessions", json!(100_000_001)),
+            ("name", json!("a.b_c-1")),
+            ("name", json!("A")),
+            ("name", json!("")),
+            ("name", json!("x".repeat(64))),
+            ("name", json!("x".repeat(65))),
+            ("cluster", json!("")),
+            ("cluster", json!("a b")),
+            ("cluster", json!("[::1]:2379")),
+            ("cluster", json!("outbound|2379||etcd")),
+            ("authority", json!("etcd:2379")),
+            ("authority", json!("a/b")),
+            ("lease", json!("10s")),
+            ("lease", json!(10)),
+            ("when_lost", json!("refuse")),
+            ("when_lost", json!("adopt")),
+            ("headers", json!({"authorization": "a"})),
+            ("headers", json!([])),
+            ("colour", json!(1)),
+        ] {
+            for authority in [json!({}), json!({"authority": "etcd"})] {
+                let mut fleet = json!({"cluster": "etcd", "name": "mcp", "max_sessions": 5});
+                let object = fleet.as_object_mut().unwrap();
+                object.extend(authority.as_object().unwrap().clone());
+                fleet[field] = value.clone();
+                cases.push(json!({"fleet": fleet}));
+            }
+        }
+        cases.extend(["cluster", "name", "max_sessions"].map(|missing| {
+            let mut fleet = json!({"cluster": "etcd", "name": "mcp", "max_sessions": 5});
+            fleet.as_object_mut().unwrap().remove(missing);
+            json!({"fleet": fleet})
+        }));
         for fields in [
             json!({"transport": "http_sse", "message_path": "/messages/*"}),
             json!({"transport": "http_sse", "message_path": "messages"}),

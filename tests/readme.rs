@@ -15,7 +15,9 @@ use mcp_session_filter::answer::{Answer, Reason};
 use mcp_session_filter::mcp::method::Method;
 use mcp_session_filter::mcp::revision::Revision;
 use mcp_session_filter::session::EndReason;
-use mcp_session_filter::telemetry::{self, Delete, Event, Fact, Gauge, RevisionLabel};
+use mcp_session_filter::telemetry::{
+    self, Delete, Event, Fact, FleetEvent, FleetGauge, Gauge, RevisionLabel,
+};
 
 fn readme() -> String {
     read("README.md")
@@ -76,6 +78,14 @@ fn the_table_of_answers_is_the_code_s() {
     };
     let answers = [
         vec![capacity(429), capacity(503)],
+        vec![429, 503]
+            .into_iter()
+            .map(|status| Answer::FleetCapacity {
+                status,
+                retry_after_s: 5,
+                id: None,
+            })
+            .collect(),
         vec![Answer::PrincipalQuota {
             retry_after_s: 5,
             id: None,
@@ -117,7 +127,7 @@ fn the_table_of_answers_is_the_code_s() {
         let allow = allow.map(|(_, value)| value.as_ref());
         let row = table
             .iter()
-            .find(|row| row[3] == message && allowed(&row[1]) == allow)
+            .find(|row| row[3] == message && row[5] == answer.label().as_str() && allowed(&row[1]) == allow)
             .unwrap_or_else(|| panic!("no row for {message}"));
         assert!(row[1].contains(&answer.status().to_string()), "{row:?}");
         assert_eq!(
@@ -173,6 +183,8 @@ fn the_table_of_metrics_is_the_code_s() {
         names.extend([telemetry::gauge(Some(e), gauge), telemetry::gauge(None, gauge)]);
     }
     names.extend(Delete::ALL.map(telemetry::upstream_delete));
+    names.extend(FleetGauge::ALL.map(telemetry::fleet_gauge));
+    names.extend(FleetEvent::ALL.map(telemetry::fleet_counter));
     let table = rows("| stat |");
     assert_eq!(set(table.iter().map(|row| row[0].clone())), names);
     let ended = table.iter().find(|row| row[0].contains("ended")).unwrap();

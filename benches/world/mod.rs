@@ -64,6 +64,7 @@ impl World {
         };
         let settings = VmSettings {
             max_sessions: Some(CAP),
+            fleet: None,
             endpoints: vec![settings],
         };
         let mut configuration = Configuration::new(ConfigurationId::of(&[]), settings);

@@ -244,6 +244,7 @@ pub fn table(bytes: &[u8]) {
     };
     let settings = VmSettings {
         max_sessions: Some(5),
+        fleet: None,
         endpoints: vec![endpoint],
     };
     let mut configuration = Configuration::new(ConfigurationId::of(&[]), settings);

@@ -188,15 +188,6 @@ impl<'a> Located<'a> {
         Some(entries)
     }
 
-    /// A field of the object here. Notes no mistake.
-    pub(super) fn at(&self, name: &str) -> Option<Self> {
-        let Json::Object(object) = self.value else {
-            return None;
-        };
-        let (_, value) = object.iter().find(|(written, _)| written == name)?;
-        Some(self.inside(self.path_of(name), value))
-    }
-
     /// Notes that a field is missing here.
     pub(super) fn refuse_missing(&self, name: &str) {
         self.mistakes.add(&self.path_of(name), "required".to_owned());

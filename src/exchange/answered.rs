@@ -49,7 +49,11 @@ impl Exchange {
                 keeps_session && !self.moves_stream(head) && head.session_id.is_absent()
             }
             State::Opening { .. } | State::Sessionless | State::StreamAsked(_) => false,
-            State::Holding(_) | State::Announcing(_) | State::Streaming(..) | State::Over => true,
+            State::Holding(_)
+            | State::Waiting(_)
+            | State::Announcing(_)
+            | State::Streaming(..)
+            | State::Over => true,
         }
     }
 
@@ -93,6 +97,7 @@ impl Exchange {
                 }
             }
             state @ (State::Holding(_)
+            | State::Waiting(_)
             | State::StreamAsked(_)
             | State::Announcing(_)
             | State::Streaming(..)

@@ -14,7 +14,7 @@ impl Exchange {
         match &self.state {
             State::Using(key) => in_use.leave_quietly(*key, self.context),
             State::Opening { reservation, .. } => reservation.is_none(),
-            State::Sessionless | State::Over => true,
+            State::Waiting(_) | State::Sessionless | State::Over => true,
             State::Holding(_) | State::StreamAsked(_) | State::Announcing(_) | State::Streaming(..) => false,
         }
     }
@@ -31,7 +31,7 @@ impl Exchange {
             State::Using(key) => self.release_use(gate, effects, key),
             State::Announcing(announcement) => self.end_unnamed(gate, effects, &announcement),
             State::Streaming(key, opened) => self.end_with_stream(gate, effects, key, opened),
-            State::Holding(_) | State::Sessionless | State::Over => {}
+            State::Holding(_) | State::Waiting(_) | State::Sessionless | State::Over => {}
         }
     }
 

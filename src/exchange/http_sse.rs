@@ -5,9 +5,11 @@
 use core::cell::RefCell;
 use std::rc::Rc;
 
+use super::newcomer::Refused;
 use super::{Edit, Effects, Exchange, Gate, Opens, RequestHead, ResponseHead, Site, State, Verb, Verdict};
 use crate::answer::Answer;
 use crate::endpoint::{RequestPath, Transport, UnknownSession};
+use crate::fleet::Outlook;
 use crate::mcp::occurs::Occurs;
 use crate::mcp::query;
 use crate::mcp::session_id::SessionId;
@@ -87,12 +89,13 @@ impl Exchange {
         effects: &mut impl Effects,
         head: &RequestHead<'_>,
     ) -> Verdict<'static> {
-        match self.reserve(gate, effects, None) {
-            Ok(reservation) => self.state = State::StreamAsked(Some(reservation)),
-            Err(answer) => return self.refuse(effects, answer),
-        }
         // The filter could not read a compressed stream, and the stream would get around the cap.
         self.needs_plain_answer = head.accepts_encodings;
+        match self.reserve(gate, effects, None, Outlook::Wait) {
+            Ok(reservation) => self.state = State::StreamAsked(Some(reservation)),
+            Err(Refused::Waits) => return self.wait(None, None, true),
+            Err(Refused::By(answer)) => return self.refuse(effects, answer),
+        }
         self.pass(effects)
     }
 
@@ -140,6 +143,7 @@ impl Exchange {
         match core::mem::take(&mut self.state) {
             State::StreamAsked(reservation) => self.stream_answered(gate, effects, head, reservation),
             state @ (State::Holding(_)
+            | State::Waiting(_)
             | State::Opening { .. }
             | State::Using(_)
             | State::Sessionless

@@ -133,7 +133,8 @@ impl Exchange {
                     Occurs::Several => self.refuse(effects, Answer::InvalidSessionId),
                 }
             }
-            state @ (State::Opening { .. }
+            state @ (State::Waiting(_)
+            | State::Opening { .. }
             | State::Using(_)
             | State::Sessionless
             | State::StreamAsked(_)

@@ -61,6 +61,7 @@ impl Exchange {
             State::Using(_) => true,
             State::Opening { unknown, .. } => unknown.is_some(),
             State::Holding(_)
+            | State::Waiting(_)
             | State::Sessionless
             | State::StreamAsked(_)
             | State::Announcing(_)
@@ -144,6 +145,7 @@ impl Exchange {
                 self.drop_other_ids(gate, effects, head, own);
             }
             state @ (State::Holding(_)
+            | State::Waiting(_)
             | State::Sessionless
             | State::StreamAsked(_)
             | State::Announcing(_)
@@ -165,6 +167,7 @@ impl Exchange {
             State::Using(key) => (Some(*key), self.end_reason(&head).map(|reason| (*key, reason))),
             State::Opening { unknown, .. } => (unknown.as_ref().map(|id| id.key()), None),
             State::Holding(_)
+            | State::Waiting(_)
             | State::Sessionless
             | State::StreamAsked(_)
             | State::Announcing(_)

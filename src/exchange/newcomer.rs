@@ -3,8 +3,18 @@
 use super::{Effects, Exchange, Gate, Opens, State, Verdict};
 use crate::answer::{Answer, whole_seconds};
 use crate::endpoint::CapacityStatus;
+use crate::fleet::Outlook;
 use crate::mcp::json_rpc::RequestId;
 use crate::session::{EndedSession, Quota, Refusal, Reservation, Store, StoreError, TrackedId};
+
+/// Why a newcomer gets no reservation.
+#[derive(Debug)]
+pub(super) enum Refused<'b> {
+    /// There is no place in the share of the fleet's cap, and there may be one soon.
+    Waits,
+    /// It gets this answer.
+    By(Answer<'b>),
+}
 
 /// Most sessions that the filter ends for one newcomer.
 const MOST_EVICTED: u32 = 4;
@@ -41,40 +51,49 @@ impl Exchange {
         // The stream's place comes first, so that a request which gets none ends no session.
         let reserved = self
             .take_place_for_stream(gate, effects, request_id)
-            .and_then(|()| self.reserve(gate, effects, request_id));
+            .map_err(Refused::By)
+            .and_then(|()| self.reserve(gate, effects, request_id, Outlook::Wait));
         match reserved {
             Ok(reservation) => {
                 let reservation = Some(reservation);
                 self.state = State::Opening { unknown, reservation };
                 self.pass(effects)
             }
-            Err(answer) => {
+            Err(Refused::Waits) => self.wait(unknown, request_id, false),
+            Err(Refused::By(answer)) => {
                 self.end_stream(gate, effects);
                 self.refuse(effects, answer)
             }
         }
     }
 
-    /// Makes a reservation, or returns the refusal of the request.
+    /// Makes a reservation, or returns the refusal of the request. `outlook` says what becomes of it if there is no
+    /// place in the share of the fleet's cap.
     pub(super) fn reserve<'b, S: Store>(
         &self,
         gate: &mut Gate<'_, S>,
         effects: &mut impl Effects,
         request_id: Option<RequestId<'b>>,
-    ) -> Result<Reservation, Answer<'b>> {
-        match self.reserve_or_evict(gate, effects) {
+        outlook: Outlook,
+    ) -> Result<Reservation, Refused<'b>> {
+        let refusal = match self.reserve_or_evict(gate, effects, outlook) {
             Ok(Ok(reservation)) => {
                 effects.counts_moved(self.site.index);
-                Ok(reservation)
+                return Ok(reservation);
             }
-            Ok(Err(Refusal::Capacity)) => Err(self.at_capacity(request_id)),
-            Ok(Err(Refusal::Quota)) => Err(self.at_quota(request_id)),
+            Ok(Err(refusal)) => refusal,
             // If the request cannot be counted, it is refused, since the cap is exact.
             Err(error) => {
                 effects.failed("reserve", error);
-                Err(self.at_capacity(request_id))
+                Refusal::Capacity
             }
-        }
+        };
+        Err(match refusal {
+            Refusal::Fleet if outlook == Outlook::Wait => Refused::Waits,
+            Refusal::Fleet => Refused::By(self.at_fleet_capacity(request_id)),
+            Refusal::Capacity => Refused::By(self.at_capacity(request_id)),
+            Refusal::Quota => Refused::By(self.at_quota(request_id)),
+        })
     }
 
     /// Makes a reservation if there is room. If there is none, evicts no session and does not refuse the request.
@@ -88,7 +107,7 @@ impl Exchange {
                 effects.counts_moved(self.site.index);
                 Some(reservation)
             }
-            Ok(Err(Refusal::Capacity | Refusal::Quota)) => None,
+            Ok(Err(Refusal::Capacity | Refusal::Fleet | Refusal::Quota)) => None,
             Err(error) => {
                 effects.failed("reserve", error);
                 None
@@ -106,11 +125,13 @@ impl Exchange {
         self.site.quota().map(|limit| Quota { owner, limit })
     }
 
-    /// Makes a reservation. Under `evict_idle` a session that is not in use may end for it.
+    /// Makes a reservation. Under `evict_idle` a session that is not in use may end for it; for a place in the share of
+    /// the fleet's cap only if the fleet is full.
     fn reserve_or_evict<S: Store>(
         &self,
         gate: &mut Gate<'_, S>,
         effects: &mut impl Effects,
+        outlook: Outlook,
     ) -> Result<Result<Reservation, Refusal>, StoreError> {
         let mut evicted = 0;
         loop {
@@ -118,6 +139,9 @@ impl Exchange {
             let Err(refusal) = reservation else {
                 return Ok(reservation);
             };
+            if refusal == Refusal::Fleet && outlook != Outlook::Full {
+                return Ok(reservation);
+            }
             evicted += 1;
             // Another newcomer may have taken the free place first.
             if !self.site.lifespans().may_evict(gate.now) || evicted > MOST_EVICTED {
@@ -140,7 +164,7 @@ impl Exchange {
         let (evict_after, now) = (self.site.evict_after(), gate.now);
         match (refusal, self.quota()) {
             (Refusal::Quota, Some(quota)) => gate.table.evict_of(quota, tag, evict_after, lifespans, now),
-            (Refusal::Capacity, _) | (Refusal::Quota, None) => {
+            (Refusal::Capacity | Refusal::Fleet, _) | (Refusal::Quota, None) => {
                 let longest_idle = &mut gate.in_use.longest_idle;
                 longest_idle.evict(gate.table, tag, evict_after, lifespans, now)
             }
@@ -155,11 +179,22 @@ impl Exchange {
     }
 
     fn at_capacity<'b>(&self, id: Option<RequestId<'b>>) -> Answer<'b> {
-        let status = match self.site.rules.capacity_status {
+        self.no_room(self.capacity_status(), id)
+    }
+
+    fn at_fleet_capacity<'b>(&self, id: Option<RequestId<'b>>) -> Answer<'b> {
+        Answer::FleetCapacity {
+            status: self.capacity_status(),
+            retry_after_s: whole_seconds(self.site.rules.retry_after),
+            id,
+        }
+    }
+
+    fn capacity_status(&self) -> u16 {
+        match self.site.rules.capacity_status {
             CapacityStatus::TooManyRequests => 429,
             CapacityStatus::ServiceUnavailable => 503,
-        };
-        self.no_room(status, id)
+        }
     }
 
     /// The answer if the table cannot be read and the request must not pass unjudged.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::{Effects, RequestHead};
 use crate::config::{Config, LogSessionId};
 use crate::endpoint::{Endpoint, OnFull, Transport, without_query};
+use crate::fleet::Settings;
 use crate::mcp::revision::Era;
 use crate::session::{
     DeleteRequest, EndpointPath, EndpointSettings, EndpointTag, Lifespans, Timestamp, VmSettings,
@@ -178,11 +179,11 @@ fn has_quota(rules: &Endpoint) -> bool {
     rules.max_sessions_per_principal.is_some() || rules.max_streams_per_principal.is_some()
 }
 
-/// The settings that all workers must share, from a configuration with these sites. `max_sessions` is the VM's cap,
-/// if the configuration writes one.
-pub fn vm_settings(max_sessions: Option<u32>, sites: &[Rc<Site>]) -> VmSettings {
+/// The settings that all workers must share, from a configuration with these sites.
+pub fn vm_settings(config: &Config, sites: &[Rc<Site>]) -> VmSettings {
     VmSettings {
-        max_sessions,
+        max_sessions: config.max_sessions,
+        fleet: config.fleet.as_ref().map(Settings::in_table),
         endpoints: sites.iter().map(|site| site.own_settings()).collect(),
     }
 }

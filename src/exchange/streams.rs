@@ -84,7 +84,7 @@ impl Exchange {
                     Err(answer) => self.refuse_stream(gate, effects, answer),
                 }
             }
-            Verdict::Hold | Verdict::Answer(_) => verdict,
+            Verdict::Hold | Verdict::Wait | Verdict::Answer(_) => verdict,
         }
     }
 
@@ -141,6 +141,7 @@ impl Exchange {
         match &mut self.state {
             State::Opening { reservation, .. } => reservation.take(),
             State::Holding(_)
+            | State::Waiting(_)
             | State::Using(_)
             | State::Sessionless
             | State::StreamAsked(_)

@@ -131,7 +131,9 @@ impl Gateway {
     /// write of this one makes that call fail.
     pub fn resume(kept: Kept, share: u32, terms: Terms, now: Timestamp) -> Self {
         let mut gateway = Self::new(kept.gateway, terms, now);
-        if let Some(lease) = kept.lease.filter(|lease| now < lease.until) {
+        if kept.is_lost {
+            gateway.standing = Standing::Lost { joins: false };
+        } else if let Some(lease) = kept.lease.filter(|lease| now < lease.until) {
             gateway.lease = Some(lease);
             gateway.share = share;
             gateway.standing = Standing::Joined;
@@ -144,6 +146,7 @@ impl Gateway {
         Kept {
             gateway: self.id,
             lease: self.lease.filter(|_| self.standing == Standing::Joined),
+            is_lost: self.is_lost(),
         }
     }
 
@@ -171,14 +174,13 @@ impl Gateway {
 
     /// What a newcomer that came at `came`, and for which [`Gateway::limit`] has no room, must do.
     pub fn outlook(&self, came: Timestamp, now: Timestamp) -> Outlook {
-        let seen_full = self.full_at.is_some_and(|full_at| full_at >= came);
-        if self.is_lost() && self.terms.when_lost == WhenLost::Refuse {
-            Outlook::Lost
-        } else if seen_full || now >= came.after(PATIENCE) {
-            Outlook::Full
-        } else {
-            Outlook::Wait
-        }
+        let refuses = self.is_lost() && self.terms.when_lost == WhenLost::Refuse;
+        Outlook::of(came, self.full_at, refuses, now)
+    }
+
+    /// When the last look was sent that has shown a full fleet.
+    pub fn full_at(&self) -> Option<Timestamp> {
+        self.full_at
     }
 
     /// All shares as last seen.

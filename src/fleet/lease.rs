@@ -23,6 +23,8 @@ pub struct Kept {
     pub gateway: GatewayId,
     /// Its lease, if it has joined under it.
     pub lease: Option<Lease>,
+    /// It is lost.
+    pub is_lost: bool,
 }
 
 impl Lease {

@@ -2,6 +2,7 @@ use core::fmt;
 use core::time::Duration;
 
 use super::{Terms, WhenLost};
+use crate::session::{FleetSettings, FleetTag};
 
 /// The fleet that this gateway belongs to, and its etcd.
 #[derive(Clone, PartialEq, Eq)]
@@ -16,6 +17,16 @@ pub struct Settings {
     pub terms: Terms,
     /// Further headers, names in lower case. They may hold credentials and must not be logged.
     pub headers: Vec<(String, String)>,
+}
+
+impl Settings {
+    /// What all workers must know of it.
+    pub fn in_table(&self) -> FleetSettings {
+        FleetSettings {
+            tag: FleetTag::of(&[self.cluster.as_bytes(), self.name.as_bytes()]),
+            cap: self.terms.cap,
+        }
+    }
 }
 
 /// The defaults of what need not be written.

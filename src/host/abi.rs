@@ -20,8 +20,9 @@ pub(super) use metrics::{MetricId, MetricKind, define_metric, get_metric, increm
 pub(super) use root::{LogLevel, log, log_level, plugin_configuration, set_tick_period};
 pub(super) use shared_data::{get_shared_data, set_shared_data};
 pub(super) use stream::{
-    Headers, close_response, fields, property, remove_field, replace_field, request_body, response_body,
-    resume_response, send_local_response, set_effective_context, set_property, value,
+    Headers, call_response_body, close_response, fields, property, remove_field, replace_field, request_body,
+    response_body, resume_request, resume_response, send_local_response, set_effective_context, set_property,
+    value,
 };
 
 /// Why the host refused a call.

@@ -1,7 +1,10 @@
+mod fleet;
+
 use core::time::Duration;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+pub(super) use self::fleet::FleetMetrics;
 use super::abi::{self, MetricId, MetricKind};
 use crate::answer::Reason;
 use crate::exchange::Site;

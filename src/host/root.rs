@@ -4,8 +4,11 @@ use std::rc::Rc;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
+use super::fleet::FleetRoot;
+use super::newcomers::Tried;
 use super::shared::{Shared, become_root};
-use super::stream::{Stream, edit};
+use super::stream::{Stream, WAITING_TICK, edit};
+use super::timer::Timer;
 use super::{abi, logger};
 use crate::config::Config;
 use crate::session::{ConfigurationId, Sweep, SweepProgress, SweepReport, Timestamp};
@@ -19,32 +22,37 @@ const MAX_TICK: Duration = Duration::from_secs(1);
 /// next tick, sweep the rest.
 const SWEEP_TIME: Duration = Duration::from_millis(20);
 
-/// Most streams that one callback closes, or whose answers it lets go. Envoy does so nested on one stack, which about
-/// 300 overflow.
+/// Most streams that one callback closes, or whose requests or answers it lets go. Envoy does so nested on one stack,
+/// which about 300 overflow.
 const MOST_CLOSED: usize = 32;
 
 /// The timer's period while there are more of these streams: 1,600 a second.
 const CLOSING_TICK: Duration = Duration::from_millis(20);
 
+/// The timer's period while there are more newcomers to let in or to refuse: 6,400 a second.
+const NEWCOMERS_TICK: Duration = Duration::from_millis(5);
+
 /// One configuration of the filter on one worker.
 #[derive(Debug)]
 pub(super) struct Root {
-    context: u32,
+    timer: Rc<Timer>,
     shared: Option<Rc<Shared>>,
+    fleet: Option<FleetRoot>,
+    /// While the timer fires faster than this root's work needs, the next work is due at this time.
+    next_work: Timestamp,
     next_sweep: Timestamp,
     sweep: Sweep,
-    /// While there are streams to close or answers to let go, the timer fires only for them, until this time.
-    closes_until: Option<Timestamp>,
 }
 
 impl Root {
     pub(super) fn new(context: u32) -> Self {
         Self {
-            context,
+            timer: Rc::new(Timer::new(context)),
             shared: None,
+            fleet: None,
+            next_work: Timestamp::default(),
             next_sweep: Timestamp::default(),
             sweep: Sweep::default(),
-            closes_until: None,
         }
     }
 
@@ -53,9 +61,20 @@ impl Root {
         let bytes = abi::plugin_configuration(size)
             .map_err(|error| format!("the host does not hand over the configuration: status {error}"))?;
         let config = Config::parse(&bytes).map_err(|error| error.to_string())?;
-        let tick = tick_period(&config);
-        let shared = Shared::start(Rc::new(config), identity(&bytes)).map_err(|error| error.to_string())?;
-        abi::set_tick_period(tick).map_err(|error| format!("the host gives no timer: status {error}"))?;
+        let tick = match &config.fleet {
+            None => tick_period(&config),
+            // The gateway should have a share before its first newcomer comes.
+            Some(_) => WAITING_TICK,
+        };
+        self.fleet = match &config.fleet {
+            None => None,
+            Some(settings) => Some(FleetRoot::new(settings).ok_or("the host gives no random numbers")?),
+        };
+        let shared = Shared::start(Rc::new(config), identity(&bytes), Rc::clone(&self.timer))
+            .map_err(|error| error.to_string())?;
+        self.timer
+            .start(tick)
+            .map_err(|error| format!("the host gives no timer: status {error}"))?;
         shared.show_counts();
         self.shared = Some(Rc::new(shared));
         Ok(())
@@ -108,28 +127,44 @@ impl Root {
         shared.metrics.tell();
     }
 
+    /// Attends to the fleet, and tries again to let newcomers in that wait for a place in it.
+    fn attend(&mut self, now: Timestamp) -> Tried {
+        let (Some(shared), Some(fleet)) = (&self.shared, &mut self.fleet) else {
+            return Tried::default();
+        };
+        let Some(settings) = &shared.config.fleet else {
+            return Tried::default();
+        };
+        fleet.attend(shared, settings, now);
+        fleet.try_newcomers(shared, settings, MOST_CLOSED, now)
+    }
+
     /// Lets answers go that are not whole in time, and closes the streams of sessions that have reached their lifetime,
-    /// a few at a time. While there may be more, the timer fires faster.
-    fn close_streams(&mut self, now: Timestamp) {
-        let Some(shared) = &self.shared else { return };
-        let let_go = let_answers_go(shared, self.context, now);
-        let most = MOST_CLOSED.saturating_sub(let_go.len());
+    /// a few at a time; `acted` are the streams on which this callback has acted. Returns whether there may be more.
+    fn close_streams(&self, mut acted: Vec<u32>, now: Timestamp) -> bool {
+        let Some(shared) = &self.shared else { return false };
+        let most = MOST_CLOSED.saturating_sub(acted.len());
+        acted.extend(let_answers_go(shared, self.timer.root(), most, now));
+        let most = MOST_CLOSED.saturating_sub(acted.len());
         let mut streams = shared.in_use.borrow_mut().to_close(most, now);
         let there_are_more = streams.len() == most;
         // Envoy does not bear two acts on one stream in one callback. The next tick closes it.
-        streams.retain(|stream| !let_go.contains(stream));
-        shared.close_streams(&streams, self.context);
-        let was_closing = self.closes_until.is_some();
-        let period = tick_period(&shared.config);
-        let until = self.closes_until.filter(|until| now < *until);
-        self.closes_until = there_are_more.then(|| until.unwrap_or_else(|| now.after(period)));
-        if there_are_more == was_closing {
-            return;
+        streams.retain(|stream| !acted.contains(stream));
+        shared.close_streams(&streams, self.timer.root());
+        there_are_more
+    }
+
+    /// Sets the timer: to what the work needs, or faster while streams wait for it.
+    fn set_timer(&self, closes_more: bool, tries_more: bool, now: Timestamp) {
+        let Some(shared) = &self.shared else { return };
+        let mut period = tick_period(&shared.config);
+        let fleet = self.fleet.as_ref().and_then(|fleet| fleet.period(shared, now));
+        let closing = closes_more.then_some(CLOSING_TICK);
+        let trying = tries_more.then_some(NEWCOMERS_TICK);
+        for faster in [fleet, closing, trying].into_iter().flatten() {
+            period = period.min(faster);
         }
-        let next = if there_are_more { CLOSING_TICK } else { period };
-        if let Err(error) = abi::set_tick_period(next) {
-            log::warn!("event=timer_not_set status={error}");
-        }
+        self.timer.set(period);
     }
 
     /// Sweeps the groups that are due, if it is time. Leaves for the next tick what is too much for one.
@@ -152,11 +187,12 @@ impl Root {
     }
 }
 
-/// Lets answers go that streams of this root hold and that are not whole in time. Returns these streams.
-fn let_answers_go(shared: &Shared, root: u32, now: Timestamp) -> Vec<u32> {
+/// Lets answers go, `most` of them at most, that streams of this root hold and that are not whole in time. Returns these
+/// streams.
+fn let_answers_go(shared: &Shared, root: u32, most: usize, now: Timestamp) -> Vec<u32> {
     let streams = shared
         .held_answers
-        .let_go(MOST_CLOSED, now, |context, shared, exchange| {
+        .let_go(most, now, |context, shared, exchange| {
             // A stream that is already gone gets no answer.
             if abi::set_effective_context(context).is_err() {
                 return;
@@ -197,19 +233,27 @@ fn tick_period(config: &Config) -> Duration {
 }
 
 impl Context for Root {
-    fn on_http_call_response(&mut self, token: u32, headers: usize, _: usize, _: usize) {
-        if let Some(shared) = &self.shared {
-            shared.answered(token, headers > 0);
+    fn on_http_call_response(&mut self, token: u32, headers: usize, size: usize, _: usize) {
+        let Some(shared) = &self.shared else { return };
+        let now = Shared::now();
+        let is_etcd_s =
+            (self.fleet.as_mut()).is_some_and(|fleet| fleet.answered(token, headers > 0, size, now));
+        if !is_etcd_s {
+            return shared.answered(token, headers > 0);
         }
+        let tried = self.attend(now);
+        self.set_timer(false, tried.is_cut, now);
     }
 }
 
 /// Envoy destroys the root.
 impl Drop for Root {
     fn drop(&mut self) {
-        if let Some(shared) = &self.shared {
-            shared.leave();
+        let Some(shared) = &self.shared else { return };
+        if let Some(fleet) = &mut self.fleet {
+            fleet.leave(shared, Shared::now());
         }
+        shared.leave();
     }
 }
 
@@ -228,10 +272,14 @@ impl RootContext for Root {
     fn on_tick(&mut self) {
         let Some(shared) = self.shared.clone() else { return };
         let now = Shared::now();
-        if self.closes_until.is_none_or(|until| until <= now) {
+        let period = tick_period(&shared.config);
+        if self.timer.period() >= period || self.next_work <= now {
+            self.next_work = now.after(period);
             self.work(shared, now);
         }
-        self.close_streams(now);
+        let Tried { streams, is_cut } = self.attend(now);
+        let closes_more = self.close_streams(streams, now);
+        self.set_timer(closes_more, is_cut, now);
     }
 
     fn create_http_context(&self, context: u32) -> Option<Box<dyn HttpContext>> {

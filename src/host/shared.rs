@@ -6,7 +6,9 @@ use super::clock;
 use super::failure_log::FailureLog;
 use super::held_answers::HeldAnswers;
 use super::metrics::Metrics;
+use super::newcomers::Newcomers;
 use super::shared_data::SharedData;
+use super::timer::Timer;
 use crate::config::Config;
 use crate::exchange::{Site, have_quotas, vm_settings};
 use crate::session::{
@@ -32,6 +34,9 @@ pub(super) struct Shared {
     pub(super) callouts: RefCell<Vec<DeleteInFlight>>,
     /// It stays the same if the root joins a new table: streams of the old one still hold answers.
     pub(super) held_answers: Rc<HeldAnswers<Self>>,
+    /// Those that wait for a place in the fleet. It stays the same, too.
+    pub(super) newcomers: Rc<Newcomers<Self>>,
+    pub(super) timer: Rc<Timer>,
     configuration: RefCell<Configuration>,
     /// Whether Envoy has ever called this root's streams for a body.
     pub(super) is_called_for_bodies: Cell<bool>,
@@ -41,10 +46,14 @@ pub(super) struct Shared {
 impl Shared {
     /// Joins the table. The settings in force stay as they are, since Envoy may still refuse the update with this
     /// configuration.
-    pub(super) fn start(config: Rc<Config>, id: ConfigurationId) -> Result<Self, StartError> {
+    pub(super) fn start(
+        config: Rc<Config>,
+        id: ConfigurationId,
+        timer: Rc<Timer>,
+    ) -> Result<Self, StartError> {
         let sites = Site::all(&config);
-        let mut configuration = Configuration::new(id, vm_settings(config.max_sessions, &sites));
-        let shared = Self::join(config, configuration.clone())?;
+        let mut configuration = Configuration::new(id, vm_settings(&config, &sites));
+        let shared = Self::join(config, configuration.clone(), timer)?;
         shared.table.load(&mut configuration, clock::now())?;
         shared.configuration.replace(configuration);
         shared.tell_paths();
@@ -61,16 +70,21 @@ impl Shared {
 
     /// Joins the table that other workers have begun anew, with the same configuration and its old load number.
     pub(super) fn join_anew(&self) -> Result<Self, StartError> {
-        let joined = Self::join(Rc::clone(&self.config), self.configuration.borrow().clone())?;
+        let joined = Self::join(
+            Rc::clone(&self.config),
+            self.configuration.borrow().clone(),
+            Rc::clone(&self.timer),
+        )?;
         let joined = Self {
             held_answers: Rc::clone(&self.held_answers),
+            newcomers: Rc::clone(&self.newcomers),
             ..joined
         };
         joined.tell_paths();
         Ok(joined)
     }
 
-    fn join(config: Rc<Config>, configuration: Configuration) -> Result<Self, StartError> {
+    fn join(config: Rc<Config>, configuration: Configuration, timer: Rc<Timer>) -> Result<Self, StartError> {
         let mut random = [0; 20];
         getrandom::fill(&mut random).map_err(|_| StartError::NoRandomness)?;
         let [a, b, c, d, secret @ ..] = random;
@@ -91,8 +105,15 @@ impl Shared {
             is_called_for_bodies: Cell::default(),
             in_use: RefCell::default(),
             held_answers: Rc::default(),
+            newcomers: Rc::default(),
+            timer,
             failures: FailureLog::default(),
         })
+    }
+
+    /// Which configuration this is.
+    pub(super) fn configuration_id(&self) -> ConfigurationId {
+        self.configuration.borrow().id()
     }
 
     /// Keeps the configuration in force, and restores what the host may have lost of the table. Returns false if
@@ -153,6 +174,16 @@ impl Shared {
         }
         if let Some((in_force, other)) = kept.differing_limits {
             log::warn!("event=configurations_differ field=max_sessions in_force={in_force} other={other}");
+        }
+        if let Some((in_force, other)) = kept.differing_fleets {
+            match in_force.tag == other.tag {
+                true => log::warn!(
+                    "event=configurations_differ field=fleet.max_sessions in_force={} other={}",
+                    in_force.cap,
+                    other.cap
+                ),
+                false => log::warn!("event=configurations_differ field=fleet"),
+            }
         }
     }
 

@@ -1,3 +1,4 @@
+use core::time::Duration;
 use std::borrow::Cow;
 use std::rc::Rc;
 
@@ -7,6 +8,7 @@ use proxy_wasm::types::Action;
 use super::abi::{self, Headers};
 use super::caller::Sender;
 use super::held_answers::HeldAnswer;
+use super::newcomers::Newcomer;
 use super::reporter::Reporter;
 use super::shared::Shared;
 use crate::answer::Answer;
@@ -17,6 +19,9 @@ use crate::status::View;
 
 const SESSION_ID: &str = "mcp-session-id";
 const ACCEPT_ENCODING: &str = "accept-encoding";
+
+/// The root's timer fires so often while newcomers wait for a place in the fleet.
+pub(super) const WAITING_TICK: Duration = Duration::from_millis(20);
 
 /// One HTTP request and its answer.
 #[derive(Debug)]
@@ -29,6 +34,8 @@ pub(super) struct Stream {
     held: usize,
     /// The answer that the filter holds, to which the exchange is lent between callbacks.
     held_answer: Option<Rc<HeldAnswer<Shared>>>,
+    /// The request waits for a place in the fleet, or has waited: the exchange is lent until the next callback.
+    newcomer: Option<Rc<Newcomer<Shared>>>,
 }
 
 impl Stream {
@@ -39,14 +46,54 @@ impl Stream {
             exchange: None,
             held: 0,
             held_answer: None,
+            newcomer: None,
         }
+    }
+
+    /// Does what the verdict says.
+    fn act(&mut self, verdict: Verdict<'_>) -> Action {
+        match verdict {
+            Verdict::Wait => self.wait(),
+            verdict @ (Verdict::Forward
+            | Verdict::ForwardWithoutId
+            | Verdict::ForwardForPlainAnswer
+            | Verdict::Hold
+            | Verdict::Answer(_)) => act(verdict),
+        }
+    }
+
+    /// Begins to wait for a place in the fleet.
+    fn wait(&mut self) -> Action {
+        if let (Some(shared), Some(exchange)) = (&self.shared, self.exchange.take()) {
+            let newcomer = shared.newcomers.hold(self.context, Shared::now());
+            newcomer.lent.lend(shared, exchange);
+            self.newcomer = Some(newcomer);
+            shared.timer.hurry(WAITING_TICK, self.context);
+        }
+        Action::Pause
+    }
+
+    /// Takes the exchange of a request back that has waited. Returns false if it still waits.
+    fn has_waited(&mut self, is_arriving: bool) -> bool {
+        let Some(newcomer) = self.newcomer.take() else {
+            return true;
+        };
+        self.exchange = newcomer.lent.take_back();
+        let waits = self.exchange.take_if(|exchange| exchange.waits());
+        let (Some(shared), Some(exchange)) = (&self.shared, waits) else {
+            return true;
+        };
+        newcomer.is_arriving.set(is_arriving);
+        newcomer.lent.lend(shared, exchange);
+        self.newcomer = Some(newcomer);
+        false
     }
 
     /// Begins to hold the answer.
     fn hold_answer(&mut self) -> Action {
         if let (Some(shared), Some(exchange)) = (&self.shared, self.exchange.take()) {
             let held = shared.held_answers.hold(self.context, Shared::now());
-            held.lend(shared, exchange);
+            held.lent.lend(shared, exchange);
             self.held_answer = Some(held);
         }
         Action::Pause
@@ -57,13 +104,13 @@ impl Stream {
         let Some(held) = self.held_answer.clone() else {
             return callback(self);
         };
-        self.exchange = held.take_back();
+        self.exchange = held.lent.take_back();
         let action = callback(self);
         if let (Some(shared), Some(exchange)) = (
             &self.shared,
             self.exchange.take_if(|exchange| exchange.holds_answer()),
         ) {
-            held.lend(shared, exchange);
+            held.lent.lend(shared, exchange);
         } else {
             self.held_answer = None;
         }
@@ -92,6 +139,9 @@ impl Stream {
 
     /// Handles `size` bytes of the body so far; `last` means that no more will come.
     fn body(&mut self, size: usize, last: bool) -> Action {
+        if !self.has_waited(!last) {
+            return Action::Pause;
+        }
         let (Some(shared), Some(exchange)) = (&self.shared, &mut self.exchange) else {
             return Action::Continue;
         };
@@ -103,14 +153,17 @@ impl Stream {
                 match exchange.glimpse(&mut Reporter::new(shared), &part, last) {
                     None => Action::Continue,
                     Some(beginning) => {
-                        act(shared.run(|gate, effects| exchange.listen_late(gate, effects, &beginning)))
+                        let verdict =
+                            shared.run(|gate, effects| exchange.listen_late(gate, effects, &beginning));
+                        self.act(verdict)
                     }
                 }
             }
             // Most clients send the id first, so the answer waits for it, but not for the whole body.
             Interest::Whole(max) if size > max && (last || size >= ID_WITHIN_BYTES) => {
                 let beginning = abi::request_body(size.min(ID_WITHIN_BYTES));
-                act(exchange.too_large(&mut Reporter::new(shared), &beginning))
+                let verdict = exchange.too_large(&mut Reporter::new(shared), &beginning);
+                self.act(verdict)
             }
             Interest::Whole(_) if !last => {
                 self.held = size;
@@ -118,7 +171,8 @@ impl Stream {
             }
             Interest::Whole(_) => {
                 let body = abi::request_body(size);
-                act(shared.run(|gate, effects| exchange.judge(gate, effects, &body)))
+                let verdict = shared.run(|gate, effects| exchange.judge(gate, effects, &body));
+                self.act(verdict)
             }
         }
     }
@@ -132,7 +186,10 @@ impl Context for Stream {}
 impl Drop for Stream {
     fn drop(&mut self) {
         if let Some(held) = self.held_answer.take() {
-            self.exchange = held.take_back();
+            self.exchange = held.lent.take_back();
+        }
+        if let Some(newcomer) = self.newcomer.take() {
+            self.exchange = newcomer.lent.take_back();
         }
         let (Some(shared), Some(exchange)) = (&self.shared, &mut self.exchange) else {
             return;
@@ -167,7 +224,7 @@ impl HttpContext for Stream {
         let (exchange, verdict) =
             shared.run(|gate, effects| Exchange::begin_at(gate, effects, &head, site, context));
         self.exchange = Some(exchange);
-        act(verdict)
+        self.act(verdict)
     }
 
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
@@ -185,6 +242,9 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        if !self.has_waited(false) {
+            return Action::Continue;
+        }
         let (Some(shared), Some(exchange)) = (&self.shared, &mut self.exchange) else {
             return Action::Continue;
         };
@@ -243,11 +303,23 @@ fn act(verdict: Verdict<'_>) -> Action {
             drop_header(Headers::Request, ACCEPT_ENCODING);
             Action::Continue
         }
-        Verdict::Hold => Action::Pause,
+        Verdict::Hold | Verdict::Wait => Action::Pause,
         Verdict::Answer(answer) => {
             answer_with(&answer);
             Action::Pause
         }
+    }
+}
+
+/// Does what the verdict on a request says that has waited, from the root's callback. If its body is still arriving, the
+/// stream's next callback lets it go.
+pub(super) fn let_go(verdict: Verdict<'_>, is_arriving: bool) {
+    let goes_on = act(verdict) == Action::Continue;
+    if goes_on
+        && !is_arriving
+        && let Err(error) = abi::resume_request()
+    {
+        log::warn!("event=request_not_resumed status={error}");
     }
 }
 

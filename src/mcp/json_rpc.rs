@@ -134,6 +134,22 @@ impl<'a> RequestId<'a> {
     }
 }
 
+/// A copy of a request id, for an answer that is given when the body is not at hand any more.
+#[derive(Debug)]
+pub struct KeptId(Box<str>);
+
+impl KeptId {
+    /// The copy of this id.
+    pub fn of(id: RequestId<'_>) -> Self {
+        Self(id.0.into())
+    }
+
+    /// The id.
+    pub fn as_id(&self) -> RequestId<'_> {
+        RequestId(&self.0)
+    }
+}
+
 /// Why a body is no message (JSON-RPC 2.0, section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyError {

@@ -133,14 +133,44 @@ pub struct EndpointSettings {
 pub struct VmSettings {
     /// The cap over all endpoints, if the configuration writes one.
     pub max_sessions: Option<u32>,
+    /// The fleet, if the configuration writes one.
+    pub fleet: Option<FleetSettings>,
     /// The endpoints it names.
     pub endpoints: Vec<EndpointSettings>,
+}
+
+/// The fleet of a configuration, as far as all workers must know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FleetSettings {
+    /// Which fleet, and how its etcd is reached. With another tag a gateway begins anew.
+    pub tag: FleetTag,
+    /// The cap over all gateways.
+    pub cap: u32,
+}
+
+/// Identifies a fleet and the way to its etcd.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FleetTag(u64);
+
+impl FleetTag {
+    /// The tag made of these parts, as [`ConfigurationId::of`].
+    pub fn of(parts: &[&[u8]]) -> Self {
+        Self(ConfigurationId::of(parts).to_number())
+    }
+
+    pub(super) fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
+    pub(super) fn to_number(self) -> u64 {
+        self.0
+    }
 }
 
 impl VmSettings {
     /// Whether they name no endpoint and write no cap, as those of a configuration with nothing but a status view.
     pub fn decide_nothing(&self) -> bool {
-        self.max_sessions.is_none() && self.endpoints.is_empty()
+        self.max_sessions.is_none() && self.fleet.is_none() && self.endpoints.is_empty()
     }
 }
 
@@ -200,6 +230,11 @@ impl Configuration {
     /// Whether a listener serves requests by this configuration, as far as this root knows.
     pub fn serves(&self) -> bool {
         self.serves
+    }
+
+    /// Which configuration it is.
+    pub fn id(&self) -> ConfigurationId {
+        self.id
     }
 
     /// The configuration's own settings, in force or not.

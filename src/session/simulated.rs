@@ -69,6 +69,7 @@ fn settings(vm: u32, a: u32, b: u32) -> VmSettings {
     };
     VmSettings {
         max_sessions: Some(vm),
+        fleet: None,
         endpoints: vec![endpoint("a", a, 600, Some(secs(3600))), endpoint("b", b, 5, None)],
     }
 }

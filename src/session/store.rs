@@ -37,6 +37,10 @@ pub enum Key {
     Rests,
     /// Where endpoints are, for the status view.
     Paths,
+    /// Which worker speaks for this gateway to its fleet. Used only if there is one, as the next key.
+    Speech,
+    /// The gateways of the fleet, for the status view.
+    Gateways,
     /// The sessions whose hash falls into this slot, `0..16_384`, or into those behind it that the bucket covers.
     Bucket(u16),
     /// The books of the principals whose hash falls here, `0..4_096`. Used only if there are quotas.
@@ -56,6 +60,8 @@ impl Key {
             Self::Ledger => name.push_str("ledger"),
             Self::Rests => name.push_str("rests"),
             Self::Paths => name.push_str("paths"),
+            Self::Speech => name.push_str("speech"),
+            Self::Gateways => name.push_str("fleet"),
             Self::Bucket(index) => write_indexed(name, "b/", index),
             Self::Principals(index) => write_indexed(name, "p/", index),
         }
@@ -175,6 +181,8 @@ mod tests {
             Key::Ledger,
             Key::Rests,
             Key::Paths,
+            Key::Speech,
+            Key::Gateways,
             Key::Bucket(BUCKETS - 1),
             Key::Principals(PRINCIPALS - 1),
         ] {

@@ -7,6 +7,7 @@ pub(super) mod open;
 pub(super) mod quota;
 mod reserve;
 mod rests;
+pub(super) mod share;
 mod streams;
 mod strikes;
 pub(super) mod sweep;

@@ -3,7 +3,7 @@
 use super::json::Json;
 use crate::answer::Reason;
 use crate::config::LogSessionId;
-use crate::session::{EndReason, EndpointCounts, KnownEndpoint, Listed, Look, Timestamp};
+use crate::session::{EndReason, EndpointCounts, Fleet, KnownEndpoint, Limit, Listed, Look, Timestamp};
 use crate::telemetry::{RevisionLabel, SessionName};
 
 /// No document is longer, in bytes.
@@ -11,9 +11,10 @@ const MAX_BYTES: usize = 256 * 1024;
 
 /// Where the lists end at the latest, if the table has very many endpoints, or ids of very many bytes. What follows
 /// the last list has less than a KiB.
-const ENDPOINTS_UNTIL: usize = MAX_BYTES / 16 * 10;
-const OLDEST_UNTIL: usize = MAX_BYTES / 16 * 13;
-const MOST_IDLE_UNTIL: usize = MAX_BYTES - 1024;
+const ENDPOINTS_UNTIL: usize = MAX_BYTES / 16 * 9;
+const OLDEST_UNTIL: usize = MAX_BYTES / 16 * 11;
+const MOST_IDLE_UNTIL: usize = MAX_BYTES / 16 * 13;
+const GATEWAYS_UNTIL: usize = MAX_BYTES - 1024;
 
 /// The values of an endpoint's counters, in the order of their labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,8 +80,33 @@ impl Document<'_> {
                 json.object("", |json| self.write_session(json, listed));
             });
         }
+        match &self.look.fleet {
+            Some(fleet) => json.object("fleet", |json| whole &= self.write_fleet(json, fleet)),
+            None => json.text("fleet", None),
+        }
         json.flag("partial", self.look.is_partial || !whole);
-        json.text("fleet", None);
+    }
+
+    /// Returns false if gateways were left out.
+    fn write_fleet(&self, json: &mut Json, fleet: &Fleet) -> bool {
+        let counts = &self.look.counts;
+        let gateways = &fleet.gateways;
+        let share = match fleet.limit {
+            Limit::Places { most, until } if self.now < until => most,
+            Limit::Places { .. } | Limit::Own => 0,
+        };
+        json.number("limit", u64::from(gateways.cap));
+        json.number("share", u64::from(share));
+        json.number("used", u64::from(counts.active.saturating_add(counts.reserved)));
+        json.flag("lost", fleet.is_lost);
+        json.list("gateways", GATEWAYS_UNTIL, &gateways.all, |json, gateway| {
+            json.object("", |json| {
+                json.text("gateway", Some(&format!("{:016x}", gateway.id)));
+                json.number("share", u64::from(gateway.share));
+                json.flag("waiting", gateway.waits);
+                json.flag("self", gateway.id == gateways.own);
+            });
+        })
     }
 
     fn write_session(&self, json: &mut Json, listed: &Listed) {
@@ -224,6 +250,7 @@ mod tests {
                 endpoints: names.iter().map(|name| row(name)).collect(),
             },
             endpoints: names.iter().map(|name| known(name, path)).collect(),
+            fleet: None,
             oldest: sessions.clone(),
             most_idle: sessions,
             is_partial: false,
@@ -234,7 +261,7 @@ mod tests {
         let counters = EndpointCounters {
             created: u64::MAX,
             ended: vec![1, 2, 3, 4, 5, 6],
-            rejected: vec![u64::MAX; 14],
+            rejected: vec![u64::MAX; 15],
             ..EndpointCounters::default()
         };
         let document = Document {

@@ -131,7 +131,7 @@ impl Player {
         let sites = Site::all(&config);
         let store = Memory::ready().handle();
         let table = Table::attach(store.clone(), RootTag::from_random(1), [7; 16]).unwrap();
-        let settings = vm_settings(config.max_sessions, &sites);
+        let settings = vm_settings(&config, &sites);
         let mut configuration = Configuration::new(ConfigurationId::of(&[]), settings);
         table
             .serve(&mut configuration, Timestamp::from_millis(START))

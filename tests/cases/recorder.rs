@@ -66,6 +66,7 @@ impl Recorder {
             Verdict::ForwardWithoutId => "forwarded without id".to_owned(),
             Verdict::ForwardForPlainAnswer => "forwarded for a plain answer".to_owned(),
             Verdict::Hold => "held".to_owned(),
+            Verdict::Wait => "waits".to_owned(),
             Verdict::Answer(answer) => answer.status().to_string(),
         };
         self.verdict = Some(format!("{before}{words}"));

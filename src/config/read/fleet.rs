@@ -65,7 +65,7 @@ mod tests {
     const LEAST: &str = r#""cluster": "etcd", "name": "mcp", "max_sessions": 2000"#;
 
     fn parse(fields: &str) -> Result<Config, ConfigError> {
-        Config::parse_all(format!(r#"{{"fleet": {{{fields}}}}}"#).as_bytes())
+        Config::parse(format!(r#"{{"fleet": {{{fields}}}}}"#).as_bytes())
     }
 
     fn settings(fields: &str) -> Settings {

@@ -7,6 +7,7 @@ use super::{HostError, returned};
 pub(super) enum Buffer {
     RequestBody = 0,
     ResponseBody = 1,
+    CallResponseBody = 4,
     PluginConfiguration = 7,
 }
 

@@ -14,6 +14,9 @@ pub(in crate::host) enum Headers {
     CallResponse = 6,
 }
 
+/// The half of a stream that leads to the server, of the same numbers.
+const TO_SERVER: u32 = 0;
+
 /// The half of a stream that leads to the client (`WasmStreamType` in `proxy_wasm_enums.h`).
 const TO_CLIENT: u32 = 1;
 
@@ -96,6 +99,11 @@ pub(in crate::host) fn response_body(len: usize) -> Vec<u8> {
     first_bytes(Buffer::ResponseBody, len).unwrap_or_default()
 }
 
+/// The first `len` bytes of the answer to a callout, during the root's callback for it; none if the host refuses.
+pub(in crate::host) fn call_response_body(len: usize) -> Vec<u8> {
+    first_bytes(Buffer::CallResponseBody, len).unwrap_or_default()
+}
+
 /// A property of the current stream or of its connection; empty if there is none. A map has the bytes of a
 /// [`HeaderMap`].
 pub(in crate::host) fn property(path: &[&[u8]]) -> Vec<u8> {
@@ -138,6 +146,12 @@ pub(in crate::host) fn send_local_response(
 pub(in crate::host) fn close_response() -> Result<(), HostError> {
     // SAFETY: only a number is handed over.
     done(unsafe { proxy_close_stream(TO_CLIENT) })
+}
+
+/// Lets the request of the current stream go on, if the filter holds it.
+pub(in crate::host) fn resume_request() -> Result<(), HostError> {
+    // SAFETY: only a number is handed over.
+    done(unsafe { proxy_continue_stream(TO_SERVER) })
 }
 
 /// Lets the answer of the current stream go on, if the filter holds it.

@@ -42,6 +42,7 @@ impl Text {
         });
         let settings = VmSettings {
             max_sessions: self.vm,
+            fleet: None,
             endpoints: endpoints.collect(),
         };
         Configuration::new(ConfigurationId::of(&[format!("{self:?}").as_bytes()]), settings)

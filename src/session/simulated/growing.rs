@@ -60,6 +60,7 @@ fn tick(world: &World, worker: &Worker, configuration: &mut Configuration) {
 fn configuration_with(world: &World, id: &'static [u8], cap: u32) -> Configuration {
     let settings = VmSettings {
         max_sessions: Some(cap),
+        fleet: None,
         ..world.settings.clone()
     };
     Configuration::new(ConfigurationId::of(&[id]), settings)

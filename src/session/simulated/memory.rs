@@ -154,7 +154,7 @@ impl Audit {
 /// Whether several workers ever use the value. Calls for other values are neither counted nor interleaved.
 fn is_hot(key: Key) -> bool {
     match key {
-        Key::HashKey | Key::Ledger | Key::Rests | Key::Paths => true,
+        Key::HashKey | Key::Ledger | Key::Rests | Key::Paths | Key::Speech | Key::Gateways => true,
         // The last three are those that the first one splits into.
         Key::Bucket(index) => HOT_BUCKETS.contains(&index) || [64, 128, 192].contains(&index),
         Key::Principals(_) => true,

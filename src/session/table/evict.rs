@@ -136,7 +136,7 @@ impl<S: Store> Table<S> {
             return Ok(false);
         };
         ledger.uncount_session(endpoint, group);
-        Ok(ledger.refusal(endpoint).is_none())
+        Ok(ledger.refusal(endpoint, now).is_none())
     }
 
     /// Ends the session of a principal at `endpoint` that has been idle longest, and for at least `evict_after`.

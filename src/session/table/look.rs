@@ -4,9 +4,11 @@
 //! cannot read all, its lists are those of the sessions that it has read.
 
 use super::Table;
+use crate::session::limit::Limit;
 use crate::session::settings::{Configuration, EndpointTag};
 use crate::session::store::{GROUP_LEN, Key, Store, StoreError};
 use crate::session::time::Timestamp;
+use crate::session::values::gateways::Gateways;
 use crate::session::values::ledger::{Counts, GROUPS, Ledger};
 use crate::session::values::paths::{EndpointPath, Paths};
 use crate::session::values::record::{IdDigest, Session};
@@ -24,12 +26,25 @@ pub struct Look {
     pub counts: Counts,
     /// For each endpoint of `counts`, where it is.
     pub endpoints: Vec<KnownEndpoint>,
+    /// The fleet that this gateway belongs to, if any.
+    pub fleet: Option<Fleet>,
     /// The sessions that were opened first, the oldest first.
     pub oldest: Vec<Listed>,
     /// The sessions that have been idle longest, the most idle first.
     pub most_idle: Vec<Listed>,
     /// Some sessions were not read: there was no time for them, or a value could not be read.
     pub is_partial: bool,
+}
+
+/// What is known of the fleet.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Fleet {
+    /// What it allows this gateway.
+    pub limit: Limit,
+    /// This gateway is lost.
+    pub is_lost: bool,
+    /// The gateways as last seen.
+    pub gateways: Gateways,
 }
 
 /// What is known of an endpoint beside its counts.
@@ -94,12 +109,25 @@ impl<S: Store> Table<S> {
         let mut look = Look {
             counts: ledger.counts(),
             endpoints: ledger.tags().map(located).collect(),
+            fleet: self.look_at_fleet(&ledger)?,
             oldest: Vec::new(),
             most_idle: Vec::new(),
             is_partial: false,
         };
         self.read_sessions(&mut look, &ledger, now, is_time_up);
         Ok(look)
+    }
+
+    fn look_at_fleet(&self, ledger: &Ledger) -> Result<Option<Fleet>, StoreError> {
+        if !ledger.has_fleet() {
+            return Ok(None);
+        }
+        let (gateways, is_lost) = self.gateways()?;
+        Ok(Some(Fleet {
+            limit: ledger.fleet_limit(),
+            is_lost,
+            gateways,
+        }))
     }
 
     fn read_sessions(&self, look: &mut Look, ledger: &Ledger, now: Timestamp, is_time_up: &dyn Fn() -> bool) {

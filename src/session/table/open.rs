@@ -268,7 +268,7 @@ impl<S: Store> Table<S> {
             });
             if !kept {
                 ledger.reap(session.opened);
-                if ledger.refusal(session.endpoint).is_some() {
+                if ledger.refusal(session.endpoint, session.opened).is_some() {
                     return Change::Nothing(None);
                 }
             }

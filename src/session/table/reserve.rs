@@ -52,7 +52,7 @@ impl<S: Store> Table<S> {
     ) -> Result<Result<Reservation, Refusal>, StoreError> {
         self.update_ledger(|ledger| {
             let reaped = ledger.reap(now);
-            if let Some(refusal) = ledger.refusal(endpoint) {
+            if let Some(refusal) = ledger.refusal(endpoint, now) {
                 return if reaped {
                     Change::Write(Err(refusal))
                 } else {

@@ -205,9 +205,11 @@ fn a_ledger() {
     let endpoint = session().endpoint;
     let mut ledger = Ledger::empty();
     let groups = "00".repeat(22 * 64);
+    // No worker has spoken for the gateway: nobody is let in, for ever.
+    let nobody = "0000000000000000ffffffffff";
     assert_bytes(
         &ledger.to_value(),
-        &["02", "00", "00", "00", &groups, "00", "0000"],
+        &["02", "00", "00", nobody, "00", &groups, "00", "0000"],
     );
     ledger.add_session(endpoint, 0, at(5));
     ledger.deepen(4);
@@ -220,7 +222,7 @@ fn a_ledger() {
     let lifetime = "005c260500000000";
     let name = &hex(b"unknown_01020304");
     let fields = [
-        &["02", "00", "04", "00", &group, "01"][..],
+        &["02", "00", "04", nobody, "00", &group, "01"][..],
         &[
             ENDPOINT,
             "00",

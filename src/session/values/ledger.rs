@@ -5,6 +5,7 @@ mod configurations;
 mod groups;
 mod layout;
 mod leases;
+mod share;
 
 use core::time::Duration;
 
@@ -13,6 +14,7 @@ pub use self::configurations::{DEFAULT_VM_LIMIT, Kept};
 use self::groups::Group;
 pub(in crate::session) use self::groups::{Claim, GROUPS, GroupTally};
 use self::leases::{Leased, Leases};
+use self::share::Share;
 use super::depth::{DEEPEST, depth_for, spare_records};
 use super::record::{Owner, RootTag};
 use crate::session::settings::{EndpointSettings, EndpointTag, Lifespans};
@@ -31,6 +33,8 @@ const SHORTENED: Duration = Duration::from_secs(5);
 pub enum Refusal {
     /// The cap of the VM or of the endpoint.
     Capacity,
+    /// The share of a fleet's cap.
+    Fleet,
     /// The quota of the principal.
     Quota,
 }
@@ -114,6 +118,10 @@ pub(in crate::session) struct Ledger {
     configurations: Vec<Entry>,
     /// The log already says that two configurations write different caps of the VM.
     told_of_difference: bool,
+    /// The log already says that two configurations write different fleets.
+    told_of_fleets: bool,
+    /// What a fleet allows; it counts only while a configuration that writes one is in force.
+    share: Share,
     /// Every bucket has at least this depth.
     depth: u8,
     groups: Vec<Group>,
@@ -127,6 +135,8 @@ impl Ledger {
         Self {
             configurations: Vec::new(),
             told_of_difference: false,
+            told_of_fleets: false,
+            share: Share::NONE,
             depth: 0,
             groups: vec![Group::default(); usize::from(GROUPS)],
             rows: Vec::new(),
@@ -157,16 +167,18 @@ impl Ledger {
         spare_records(depth) + (self.vm_limit() / (buckets / 2)) as usize
     }
 
-    /// Why `endpoint` has no room for one more session, or `None` if it has. An endpoint that no configuration has
-    /// named has no room.
-    pub(in crate::session) fn refusal(&self, endpoint: EndpointTag) -> Option<Refusal> {
+    /// Why `endpoint` has no room for one more session at `now`, or `None` if it has. An endpoint that no configuration
+    /// has named has no room.
+    pub(in crate::session) fn refusal(&self, endpoint: EndpointTag, now: Timestamp) -> Option<Refusal> {
         let taken = |endpoint| {
             self.active(endpoint)
                 .saturating_add(self.leases.count(Leased::Reservations, endpoint))
         };
         let limit = self.row(endpoint).map_or(0, |row| row.settings.max_sessions);
-        let full = taken(Some(endpoint)) >= limit || taken(None) >= self.vm_limit();
-        full.then_some(Refusal::Capacity)
+        if taken(Some(endpoint)) >= limit || taken(None) >= self.vm_limit() {
+            return Some(Refusal::Capacity);
+        }
+        (!self.fleet_has_room(now)).then_some(Refusal::Fleet)
     }
 
     /// Counts one more reservation of `root` until `until`. Returns false if the table of leases is full.

@@ -286,8 +286,8 @@ unsafe extern "C" fn proxy_http_call(
     cluster_size: usize,
     headers: *const u8,
     headers_size: usize,
-    _body: *const u8,
-    _body_size: usize,
+    body: *const u8,
+    body_size: usize,
     _trailers: *const u8,
     _trailers_size: usize,
     timeout_ms: u32,
@@ -295,6 +295,8 @@ unsafe extern "C" fn proxy_http_call(
 ) -> Status {
     // SAFETY: the SDK hands over a name and headers.
     let (cluster, headers) = unsafe { (taken_text(cluster, cluster_size), taken(headers, headers_size)) };
+    // SAFETY: the SDK hands over a body, or none.
+    let body = unsafe { taken_text(body, body_size) };
     host_call("http_call", |vm, process| {
         if !vm.roots.contains(&vm.context) {
             return Err(Status::BadArgument);
@@ -305,6 +307,7 @@ unsafe extern "C" fn proxy_http_call(
             token: number,
             cluster: cluster.to_owned(),
             headers: deserialized(headers),
+            body: body.to_owned(),
             timeout_ms,
         });
         // SAFETY: the SDK hands over a place for it.
@@ -323,11 +326,11 @@ unsafe extern "C" fn proxy_close_stream(_: StreamType) -> Status {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_continue_stream(stream: StreamType) -> Status {
-    assert!(
-        matches!(stream, StreamType::HttpResponse),
-        "only answers are resumed"
-    );
-    host_call("continue_stream", |vm, _| vm.resume_answer())
+    host_call("continue_stream", |vm, _| match stream {
+        StreamType::HttpRequest => vm.resume_request(),
+        StreamType::HttpResponse => vm.resume_answer(),
+        other => panic!("{other:?} is no half of a stream"),
+    })
 }
 
 #[unsafe(no_mangle)]

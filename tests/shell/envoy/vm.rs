@@ -102,6 +102,7 @@ pub(crate) struct Callout {
     pub(crate) token: u32,
     pub(crate) cluster: String,
     pub(crate) headers: Headers,
+    pub(crate) body: String,
     pub(crate) timeout_ms: u32,
 }
 
@@ -177,6 +178,8 @@ pub(crate) struct Vm {
     pub(crate) callouts: Vec<Callout>,
     /// The head of the answer to a callout, during the root's callback for it.
     pub(crate) call_response: Headers,
+    /// Its body.
+    pub(crate) call_response_body: Vec<u8>,
     pub(crate) tick_ms: u32,
     pub(crate) log: Vec<(LogLevel, String)>,
 }
@@ -224,8 +227,10 @@ impl Vm {
     }
 
     pub(crate) fn buffer(&mut self, buffer: BufferType) -> Option<&[u8]> {
-        if buffer == BufferType::PluginConfiguration {
-            return Some(&self.configuration);
+        match buffer {
+            BufferType::PluginConfiguration => return Some(&self.configuration),
+            BufferType::HttpCallResponseBody => return Some(&self.call_response_body),
+            _ => {}
         }
         let stream = self.stream()?;
         if buffer == BufferType::HttpResponseBody {
@@ -236,6 +241,15 @@ impl Vm {
         let is_there = stream.phase == Phase::RequestBody
             || (stream.phase == Phase::RequestTrailers && stream.buffering);
         (buffer == BufferType::HttpRequestBody && is_there).then_some(&stream.body)
+    }
+
+    /// Lets the request of the current stream go on.
+    pub(crate) fn resume_request(&mut self) -> Result<(), Status> {
+        let stream = self.stream().ok_or(Status::BadArgument)?;
+        assert!(stream.headers_held, "nothing is held");
+        assert!(stream.reply.is_none(), "two acts on one stream");
+        (stream.headers_held, stream.buffering) = (false, false);
+        Ok(())
     }
 
     /// Lets the answer of the current stream go on.

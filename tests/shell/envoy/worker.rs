@@ -90,17 +90,26 @@ impl Worker {
 
     /// Answers a callout; status 0 is a reset or a time-out.
     pub(crate) fn answer_callout(&self, callout: &Callout, status: u16) {
+        self.answer_callout_with(callout, status, b"");
+    }
+
+    /// Answers a callout with a body.
+    pub(crate) fn answer_callout_with(&self, callout: &Callout, status: u16, body: &[u8]) {
         let (root, token) = (callout.root, callout.token);
         let head: Headers = match status {
             0 => Vec::new(),
             status => vec![(":status".to_owned(), status.to_string().into_bytes())],
         };
-        let fields = head.len();
-        self.vm(|vm| vm.call_response = head);
+        let (fields, size) = (head.len(), body.len());
+        let body = body.to_vec();
+        self.vm(|vm| (vm.call_response, vm.call_response_body) = (head, body));
         self.call(root, move || {
-            proxy_on_http_call_response(root, token, fields, 0, 0)
+            proxy_on_http_call_response(root, token, fields, size, 0)
         });
-        self.vm(|vm| vm.call_response.clear());
+        self.vm(|vm| {
+            vm.call_response.clear();
+            vm.call_response_body.clear();
+        });
     }
 
     /// Removes the oldest root: its listener has drained.

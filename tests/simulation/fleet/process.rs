@@ -47,6 +47,7 @@ impl Process {
             kept: Kept {
                 gateway: id,
                 lease: None,
+                is_lost: false,
             },
             term: 0,
             speakers: Vec::new(),

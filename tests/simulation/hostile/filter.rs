@@ -37,6 +37,7 @@ impl Letting {
             Verdict::Forward | Verdict::ForwardForPlainAnswer => Self::In { with_id: true },
             Verdict::ForwardWithoutId => Self::In { with_id: false },
             Verdict::Hold => Self::Held,
+            Verdict::Wait => panic!("there is no fleet"),
             Verdict::Answer(answer) => Self::Refused {
                 status: answer.status(),
                 reason: answer.label().as_str(),

@@ -392,6 +392,7 @@ fn letting(verdict: &Verdict<'_>) -> Letting {
     match verdict {
         Verdict::Forward | Verdict::ForwardWithoutId | Verdict::ForwardForPlainAnswer => Letting::In,
         Verdict::Hold => Letting::Held,
+        Verdict::Wait => panic!("there is no fleet"),
         Verdict::Answer(answer) => {
             assert!(answer.body().len() < 4096, "{answer:?}");
             Letting::Refused(answer.status())

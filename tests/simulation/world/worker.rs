@@ -208,7 +208,7 @@ fn join(handle: &Handle, keeps_books: bool, root: u32) -> Option<Rc<Core>> {
 }
 
 fn settings(configured: &Configured) -> mcp_session_filter::session::VmSettings {
-    vm_settings(configured.config.max_sessions, &configured.sites)
+    vm_settings(&configured.config, &configured.sites)
 }
 
 impl Core {

@@ -34,7 +34,9 @@
 use core::time::Duration;
 
 use super::{Ledger, MAX_ROWS, Row};
-use crate::session::settings::{Configuration, ConfigurationId, EndpointSettings, EndpointTag};
+use crate::session::settings::{
+    Configuration, ConfigurationId, EndpointSettings, EndpointTag, FleetSettings,
+};
 use crate::session::time::Timestamp;
 
 /// Most configurations at a time. If there are more, the oldest are not in force.
@@ -68,6 +70,8 @@ pub(super) struct Entry {
     pub(super) serves: bool,
     /// The VM's cap that the configuration writes.
     pub(super) vm_limit: Option<u32>,
+    /// The fleet that the configuration writes.
+    pub(super) fleet: Option<FleetSettings>,
 }
 
 /// What a root finds when it enters or renews its configuration in the ledger.
@@ -78,6 +82,8 @@ pub struct Kept {
     /// Two configurations that serve write different caps of the VM: the one in force, and the other. Returned once
     /// in the life of the ledger.
     pub differing_limits: Option<(u32, u32)>,
+    /// The same of two fleets.
+    pub differing_fleets: Option<(FleetSettings, FleetSettings)>,
 }
 
 impl Ledger {
@@ -125,12 +131,18 @@ impl Ledger {
             self.told_of_difference = true;
             changed = true;
         }
+        let differing_fleets = self.differing_fleets().filter(|_| !self.told_of_fleets);
+        if differing_fleets.is_some() {
+            self.told_of_fleets = true;
+            changed = true;
+        }
         let is_new = is_new && !configuration.entered;
         configuration.entered = true;
         (
             Kept {
                 is_new,
                 differing_limits,
+                differing_fleets,
             },
             changed,
         )
@@ -181,6 +193,7 @@ impl Ledger {
         entry.serves |= configuration.serves;
         configuration.serves = entry.serves;
         entry.vm_limit = configuration.settings.max_sessions;
+        entry.fleet = configuration.settings.fleet;
         if entry.until < now.after(RENEW_BEFORE) {
             entry.until = now.after(LEASE);
         }
@@ -214,6 +227,7 @@ impl Ledger {
             until: now.after(LEASE),
             serves: configuration.serves,
             vm_limit: configuration.settings.max_sessions,
+            fleet: configuration.settings.fleet,
         });
         true
     }
@@ -282,14 +296,17 @@ impl Ledger {
         self.configurations.iter().find(|entry| entry.id == id)
     }
 
-    /// The configurations that decide, and write a cap of the VM.
-    fn with_limit(&self) -> impl Iterator<Item = &Entry> {
+    /// The configurations that decide: those that serve, or all as long as none does.
+    pub(super) fn deciding(&self) -> impl Iterator<Item = &Entry> {
         let any_serves = self.any_serves();
-        let decides = move |entry: &&Entry| entry.serves || !any_serves;
         self.configurations
             .iter()
-            .filter(decides)
-            .filter(|entry| entry.vm_limit.is_some())
+            .filter(move |entry| entry.serves || !any_serves)
+    }
+
+    /// Those of them that write a cap of the VM.
+    fn with_limit(&self) -> impl Iterator<Item = &Entry> {
+        self.deciding().filter(|entry| entry.vm_limit.is_some())
     }
 
     fn newest_with_limit(&self) -> Option<&Entry> {
@@ -302,6 +319,13 @@ impl Ledger {
             .with_limit()
             .find(|entry| entry.vm_limit != newest.vm_limit)?;
         newest.vm_limit.zip(other.vm_limit)
+    }
+
+    fn differing_fleets(&self) -> Option<(FleetSettings, FleetSettings)> {
+        let newest = self.newest_with_fleet().filter(|entry| entry.serves)?;
+        let mut others = self.deciding().filter(|entry| entry.fleet.is_some());
+        let other = others.find(|entry| entry.fleet != newest.fleet)?;
+        newest.fleet.zip(other.fleet)
     }
 }
 

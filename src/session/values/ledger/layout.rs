@@ -1,15 +1,17 @@
 //! The ledger as bytes.
 //!
 //! ```text
-//! ledger        = version:u8 flags:u8 depth:u8 configurations:u8 configuration* group{64} rows:u8 row* leases:u16 lease*
-//! configuration = id:u64 flags:u8 loaded:5 until:5 limit:u32
+//! ledger        = version:u8 flags:u8 depth:u8 share configurations:u8 configuration* group{64} rows:u8 row* leases:u16
+//!                 lease*
+//! share         = term:u32 most:u32 until:5
+//! configuration = id:u64 flags:u8 loaded:5 until:5 limit:u32 fleet:u64 fleet_cap:u32
 //! group         = flags:u8 due:5 claimed_until:5 changes:u16 recounted:5 bytes:u32
 //! row           = tag:4 flags:u8 limit:u32 quota:u32 streams:u32 streams_of_principal:u32 idle:u64 lifetime:u64
 //!                 evict_after:u64 loaded:5 named_until:5 idle_from:5 name_len:u8 name active:u32{64}
 //! lease         = root:u32 endpoint:4 held:u8 until:5 count:u32
 //! ```
-//! Of the ledger's flags, 1 is `told_of_difference`; of a configuration's, 1 is `serves` and 2 says that it writes the
-//! limit; of a group's, 1 is `claimed` and 2 is `suspect`; of a row's, 1 is `evictable`. Lifespans are in milliseconds,
+//! Of the ledger's flags, 1 is `told_of_difference`, 2 is `told_of_fleets` and 4 says that the fleet sets no limit; of a
+//! configuration's, 1 is `serves`, 2 says that it writes the limit and 4 that it writes a fleet; of a group's, 1 is `claimed` and 2 is `suspect`; of a row's, 1 is `evictable`. Lifespans are in milliseconds,
 //! 0 for none; a quota or a cap of streams of 0 is none.
 
 use core::time::Duration;
@@ -20,10 +22,19 @@ use super::super::record::RootTag;
 use super::configurations::Entry;
 use super::groups::{GROUPS, Group};
 use super::leases::{Lease, Leased, Leases};
+use super::share::Share;
 use super::{Ledger, MAX_ROWS, Row};
-use crate::session::settings::{ConfigurationId, EndpointSettings, EndpointTag, Lifespans};
+use crate::session::limit::Limit;
+use crate::session::settings::{
+    ConfigurationId, EndpointSettings, EndpointTag, FleetSettings, FleetTag, Lifespans,
+};
 use crate::session::store::{LAYOUT, StoreError};
 use crate::session::time::Timestamp;
+
+/// Flags of the ledger.
+const TOLD_OF_DIFFERENCE: u8 = 1;
+const TOLD_OF_FLEETS: u8 = 2;
+const NO_FLEET_LIMIT: u8 = 4;
 
 impl Ledger {
     /// Decodes a ledger. Absent or empty bytes are an empty ledger, and so are inconsistent bytes of this layout; a
@@ -40,8 +51,9 @@ impl Ledger {
     pub(in crate::session) fn to_value(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(2048);
         out.push(LAYOUT);
-        out.push(u8::from(self.told_of_difference));
+        out.push(self.flags());
         out.push(self.depth);
+        self.share.write(&mut out);
         out.push(u8::try_from(self.configurations.len()).unwrap_or(u8::MAX));
         for entry in &self.configurations {
             entry.write(&mut out);
@@ -64,11 +76,19 @@ impl Ledger {
         out
     }
 
+    fn flags(&self) -> u8 {
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        flag(self.told_of_difference, TOLD_OF_DIFFERENCE)
+            | flag(self.told_of_fleets, TOLD_OF_FLEETS)
+            | flag(self.share.limit == Limit::Own, NO_FLEET_LIMIT)
+    }
+
     fn read(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
         reader.u8()?;
-        let told_of_difference = reader.u8()? != 0;
+        let flags = reader.u8()?;
         let depth = reader.u8()?.min(DEEPEST);
+        let share = Share::read(&mut reader, flags & NO_FLEET_LIMIT != 0)?;
         let configurations = (0..reader.u8()?)
             .map(|_| Entry::read(&mut reader))
             .collect::<Option<_>>()?;
@@ -83,7 +103,9 @@ impl Ledger {
             .collect::<Option<_>>()?;
         Some(Self {
             configurations,
-            told_of_difference,
+            told_of_difference: flags & TOLD_OF_DIFFERENCE != 0,
+            told_of_fleets: flags & TOLD_OF_FLEETS != 0,
+            share,
             depth,
             groups,
             rows,
@@ -92,32 +114,66 @@ impl Ledger {
     }
 }
 
+impl Share {
+    fn read(reader: &mut Reader<'_>, is_own: bool) -> Option<Self> {
+        let term = reader.u32()?;
+        let (most, until) = (reader.u32()?, reader.timestamp()?);
+        let limit = match is_own {
+            true => Limit::Own,
+            false => Limit::Places { most, until },
+        };
+        Some(Self { term, limit })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let (most, until) = match self.limit {
+            Limit::Own => (0, Timestamp::START),
+            Limit::Places { most, until } => (most, until),
+        };
+        out.extend_from_slice(&self.term.to_le_bytes());
+        out.extend_from_slice(&most.to_le_bytes());
+        out.extend_from_slice(&timestamp_bytes(until));
+    }
+}
+
 impl Entry {
     const SERVES: u8 = 1;
     const WRITES_LIMIT: u8 = 2;
+    const WRITES_FLEET: u8 = 4;
 
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let id = ConfigurationId::from_number(reader.u64()?);
         let flags = reader.u8()?;
         let (loaded, until) = (reader.timestamp()?, reader.timestamp()?);
         let limit = reader.u32()?;
+        let fleet = FleetSettings {
+            tag: FleetTag::from_number(reader.u64()?),
+            cap: reader.u32()?,
+        };
         Some(Self {
             id,
             loaded,
             until,
             serves: flags & Self::SERVES != 0,
             vm_limit: (flags & Self::WRITES_LIMIT != 0).then_some(limit),
+            fleet: (flags & Self::WRITES_FLEET != 0).then_some(fleet),
         })
     }
 
     fn write(&self, out: &mut Vec<u8>) {
         let serves = if self.serves { Self::SERVES } else { 0 };
         let writes_limit = self.vm_limit.map_or(0, |_| Self::WRITES_LIMIT);
+        let writes_fleet = self.fleet.map_or(0, |_| Self::WRITES_FLEET);
+        let (tag, cap) = self
+            .fleet
+            .map_or((0, 0), |fleet| (fleet.tag.to_number(), fleet.cap));
         out.extend_from_slice(&self.id.to_number().to_le_bytes());
-        out.push(serves | writes_limit);
+        out.push(serves | writes_limit | writes_fleet);
         out.extend_from_slice(&timestamp_bytes(self.loaded));
         out.extend_from_slice(&timestamp_bytes(self.until));
         out.extend_from_slice(&self.vm_limit.unwrap_or(0).to_le_bytes());
+        out.extend_from_slice(&tag.to_le_bytes());
+        out.extend_from_slice(&cap.to_le_bytes());
     }
 }
 
@@ -285,6 +341,10 @@ mod tests {
         for (id, max_sessions, idle) in [(1, Some(10), 7), (2, None, 5)] {
             let settings = VmSettings {
                 max_sessions,
+                fleet: max_sessions.map(|cap| FleetSettings {
+                    tag: FleetTag::of(&[b"fleet"]),
+                    cap,
+                }),
                 endpoints: vec![
                     endpoint("a", None),
                     endpoint("b", Some(Duration::from_secs(idle))),
@@ -301,13 +361,18 @@ mod tests {
         ledger.set_streams(root, EndpointTag::of("gone"), 3, Timestamp::from_millis(99));
         ledger.suspect(&[5]);
         ledger.deepen(4);
+        let until = Timestamp::from_millis(1 << 33);
+        ledger.set_fleet_limit(7, Limit::Places { most: 11, until });
         ledger.claim(Timestamp::from_millis(66));
         ledger
     }
 
     #[test]
     fn a_ledger_survives_the_round_trip() {
-        assert_eq!(Ledger::from_value(&ledger().to_value()), Ok(ledger()));
+        let mut ledger = ledger();
+        assert_eq!(Ledger::from_value(&ledger.to_value()), Ok(ledger.clone()));
+        ledger.set_fleet_limit(8, Limit::Own);
+        assert_eq!(Ledger::from_value(&ledger.to_value()), Ok(ledger));
     }
 
     #[test]
