@@ -20,6 +20,7 @@ mod configurations;
 mod costs;
 mod envoy;
 mod faults;
+mod fleet;
 mod http_sse;
 mod life_cycle;
 mod lost_session;
