@@ -83,7 +83,8 @@ impl View {
     ///
     /// The slack is an eighth of the cap, divided among all gateways and one more: so up to eight tenths of the cap
     /// there are places that no gateway has, even if each share is larger than planned by half of its slack. While
-    /// anybody is short there is none.
+    /// anybody is short there is none. While newcomers wait here no places are taken for those that may come: the
+    /// newcomers of other gateways may wait for them, and this gateway cannot know it yet.
     ///
     /// A share is never below what is in use. So it can grow over the cap, if the gateway was cut off meanwhile.
     pub(super) fn plan(&self, gateway: GatewayId, own_cap: u32, demand: Demand, was_short: bool) -> Plan {
@@ -96,8 +97,9 @@ impl View {
             true => 0,
             false => self.cap(gateway, own_cap) / portions.saturating_mul(8),
         };
+        let spare = if demand.waiting > 0 { 0 } else { slack };
         Plan {
-            share: wanted.saturating_add(slack).min(left).max(demand.used),
+            share: wanted.saturating_add(spare).min(left).max(demand.used),
             slack,
             is_full: left <= demand.used,
             is_short: wanted > left,

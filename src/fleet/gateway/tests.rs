@@ -141,6 +141,31 @@ fn newcomers_get_places_that_nobody_has() {
 }
 
 #[test]
+fn no_places_are_taken_for_those_that_may_come_while_newcomers_wait() {
+    let mut pair = Pair::joined(0, &[]);
+    pair.run(demand(0, 40), 400);
+    assert_eq!(pair.most(), 40);
+    pair.run(demand(40, 0), 600);
+    assert_eq!(pair.most(), 40 + 100 / 16);
+}
+
+#[test]
+fn before_a_gateway_takes_places_for_which_nobody_waits_it_looks_whether_others_do() {
+    let mut pair = Pair::joined(0, &[entry(OTHER, 60)]);
+    pair.run(demand(0, 30), 10);
+    // The other says that it is short: that is no growth, and takes no revision that this gateway compares.
+    pair.entries.retain(|entry| entry.gateway == ID);
+    pair.entries.push(Entry {
+        waiting: true,
+        ..entry(OTHER, 60)
+    });
+    for _ in 0..300 {
+        pair.run(demand(30, 0), 10);
+        assert_eq!(pair.most(), 30);
+    }
+}
+
+#[test]
 fn a_gateway_at_rest_sends_one_call_a_second() {
     for lease in [3, 5, 10, 300] {
         let lease = Duration::from_secs(lease);
@@ -383,6 +408,18 @@ fn another_worker_goes_on_with_the_share() {
     let late = kept.lease.unwrap().until;
     let gateway = Gateway::resume(kept, most, TERMS, late);
     assert_eq!(gateway.limit(), Limit::NOBODY);
+}
+
+#[test]
+fn another_worker_of_a_lost_gateway_knows_that_it_is_lost() {
+    for (when_lost, limit) in [(WhenLost::Local, Limit::Own), (WhenLost::Refuse, Limit::NOBODY)] {
+        let terms = Terms { when_lost, ..TERMS };
+        let mut pair = Pair::new(terms, &[]);
+        pair.now = 1_000;
+        let _ = pair.call(demand(0, 0));
+        let resumed = Gateway::resume(pair.gateway.kept(), 0, terms, at(1_000));
+        assert_eq!((resumed.is_lost(), resumed.limit()), (true, limit));
+    }
 }
 
 #[test]

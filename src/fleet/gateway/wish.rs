@@ -22,6 +22,9 @@ impl Gateway {
             own: self.own_revision,
             growth: self.grows(&entry).then_some(self.view.revision),
         });
+        if swap.is_some() && self.must_look_first(&entry, demand, now) {
+            return Some(Ask::Look);
+        }
         if self.looks_again(plan, demand) && now >= self.seen.after(LOOK_AGAIN) {
             return Some(Ask::Look);
         }
@@ -51,6 +54,13 @@ impl Gateway {
         written.is_none_or(|written| entry.share > written.share || entry.cap < written.cap)
     }
 
+    /// Whether places are to be taken for which nobody waits here, while others may have said that they are short since
+    /// the last look.
+    fn must_look_first(&self, entry: &Entry, demand: Demand, now: Timestamp) -> bool {
+        let takes_slack = demand.waiting == 0 && entry.share > demand.used && self.grows(entry);
+        self.standing == Standing::Joined && takes_slack && now >= self.looked.after(WRITE_AGAIN)
+    }
+
     /// Whether newcomers wait for more places than there were.
     fn looks_again(&self, plan: &Plan, demand: Demand) -> bool {
         demand.waiting > 0 && plan.is_short
@@ -70,11 +80,15 @@ impl Gateway {
             || written.cap != entry.cap
             || written.waiting != entry.waiting
             || somebody_gains
-            || self.is_off(entry, plan) && now >= self.written.after(WRITE_AGAIN)
+            || self.is_off(entry, plan, demand) && now >= self.written.after(WRITE_AGAIN)
     }
 
-    /// Whether the share is not good enough, though nobody waits for a better one.
-    fn is_off(&self, entry: &Entry, plan: &Plan) -> bool {
+    /// Whether the share is not good enough, though nobody waits for a better one. While newcomers wait, no places are
+    /// given back without need: they are on their way in.
+    fn is_off(&self, entry: &Entry, plan: &Plan, demand: Demand) -> bool {
+        if demand.waiting > 0 && entry.share <= self.share {
+            return false;
+        }
         let written = self.view.of(self.id).map_or(0, |written| written.share);
         let off = entry
             .share
@@ -94,7 +108,7 @@ impl Gateway {
         if let (Some(short_at), Some(_)) = (self.short_at, self.told_short) {
             next = next.min(short_at.after(SHORT));
         }
-        if self.is_off(&self.entry(plan, now), plan) {
+        if self.is_off(&self.entry(plan, now), plan, demand) {
             next = next.min(self.written.after(WRITE_AGAIN));
         }
         next
