@@ -63,6 +63,8 @@ pub struct Gateway {
     /// When the next look or renewal may be sent without need.
     quiet_until: Timestamp,
     newcomers_wait: bool,
+    /// Since when the share has grown by what newcomers waited for, and by no more.
+    slackless_since: Option<Timestamp>,
     /// A renewal has shown that something has changed in etcd: then a look follows.
     is_outdated: bool,
     /// When this gateway last wanted more places than there were.
@@ -118,6 +120,7 @@ impl Gateway {
             pace: Pace::new(id.0),
             quiet_until: now,
             newcomers_wait: false,
+            slackless_since: None,
             is_outdated: false,
             short_at: None,
             told_short: None,
@@ -207,7 +210,10 @@ impl Gateway {
             return Next::Wait(call.until);
         }
         let was_short = self.was_short(now);
-        let plan = self.view.plan(self.id, self.terms.cap, demand, was_short);
+        let with_slack = self.may_take_slack(now);
+        let plan = self
+            .view
+            .plan(self.id, self.terms.cap, demand, was_short, with_slack);
         self.note_shortage(&plan, now);
         let Some(ask) = self.wish(&plan, demand, now) else {
             return Next::Wait(self.next_wish(&plan, demand, now));
@@ -355,6 +361,13 @@ impl Gateway {
         self.short_at.is_some_and(|short_at| now < short_at.after(SHORT))
     }
 
+    /// Whether places may be taken for newcomers that may come. At first only those are taken for which newcomers wait:
+    /// others may wait at other gateways at the same time, and this gateway cannot know it yet.
+    fn may_take_slack(&self, now: Timestamp) -> bool {
+        let since = self.slackless_since;
+        !self.newcomers_wait || since.is_some_and(|since| now >= since.after(WRITE_AGAIN))
+    }
+
     fn note_shortage(&mut self, plan: &Plan, now: Timestamp) {
         if plan.is_short && now < self.seen.after(LOOK_AGAIN) {
             self.short_at = Some(now);
@@ -386,6 +399,12 @@ impl Gateway {
     fn send(&mut self, ask: Ask, now: Timestamp) -> Call {
         if matches!(ask, Ask::Renew(_) | Ask::Look) && now >= self.quiet_until {
             self.quiet_until = now.after(QUIET);
+        }
+        if let Ask::Swap { .. } = ask {
+            self.slackless_since = match self.may_take_slack(now) {
+                true => None,
+                false => self.slackless_since.or(Some(now)),
+            };
         }
         self.calls = self.calls.wrapping_add(1);
         let call = Call {

@@ -83,11 +83,17 @@ impl View {
     ///
     /// The slack is an eighth of the cap, divided among all gateways and one more: so up to eight tenths of the cap
     /// there are places that no gateway has, even if each share is larger than planned by half of its slack. While
-    /// anybody is short there is none. While newcomers wait here no places are taken for those that may come: the
-    /// newcomers of other gateways may wait for them, and this gateway cannot know it yet.
+    /// anybody is short there is none. Without `with_slack` no places are taken for newcomers that may come.
     ///
     /// A share is never below what is in use. So it can grow over the cap, if the gateway was cut off meanwhile.
-    pub(super) fn plan(&self, gateway: GatewayId, own_cap: u32, demand: Demand, was_short: bool) -> Plan {
+    pub(super) fn plan(
+        &self,
+        gateway: GatewayId,
+        own_cap: u32,
+        demand: Demand,
+        was_short: bool,
+        with_slack: bool,
+    ) -> Plan {
         let others = u32::try_from(self.others(gateway).count()).unwrap_or(u32::MAX);
         let portions = others.saturating_add(2);
         let left = self.left_by_others(gateway, own_cap);
@@ -97,7 +103,7 @@ impl View {
             true => 0,
             false => self.cap(gateway, own_cap) / portions.saturating_mul(8),
         };
-        let spare = if demand.waiting > 0 { 0 } else { slack };
+        let spare = if with_slack { slack } else { 0 };
         Plan {
             share: wanted.saturating_add(spare).min(left).max(demand.used),
             slack,

@@ -150,6 +150,22 @@ fn no_places_are_taken_for_those_that_may_come_while_newcomers_wait() {
 }
 
 #[test]
+fn newcomers_that_come_one_by_one_do_not_all_wait() {
+    let mut pair = Pair::joined(0, &[]);
+    let (mut used, mut waited) = (0, 0);
+    for _ in 0..60 {
+        if used == pair.most() {
+            waited += 1;
+            pair.run(demand(used, 1), 20);
+        }
+        used += 1;
+        assert!(used <= pair.most());
+        pair.run(demand(used, 0), 80);
+    }
+    assert!(waited <= 20, "{waited} of 60 have waited");
+}
+
+#[test]
 fn before_a_gateway_takes_places_for_which_nobody_waits_it_looks_whether_others_do() {
     let mut pair = Pair::joined(0, &[entry(OTHER, 60)]);
     pair.run(demand(0, 30), 10);

@@ -57,7 +57,7 @@ impl Gateway {
     /// Whether places are to be taken for which nobody waits here, while others may have said that they are short since
     /// the last look.
     fn must_look_first(&self, entry: &Entry, demand: Demand, now: Timestamp) -> bool {
-        let takes_slack = demand.waiting == 0 && entry.share > demand.used && self.grows(entry);
+        let takes_slack = entry.share > demand.used.saturating_add(demand.waiting) && self.grows(entry);
         self.standing == Standing::Joined && takes_slack && now >= self.looked.after(WRITE_AGAIN)
     }
 
