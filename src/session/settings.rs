@@ -158,7 +158,7 @@ impl FleetTag {
         Self(ConfigurationId::of(parts).to_number())
     }
 
-    pub(super) fn from_number(number: u64) -> Self {
+    pub(super) const fn from_number(number: u64) -> Self {
         Self(number)
     }
 

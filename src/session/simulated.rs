@@ -15,6 +15,7 @@ mod memory;
 mod pairs;
 mod quotas;
 mod sequential;
+mod shares;
 mod size;
 mod streams;
 mod sweeping;

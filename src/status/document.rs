@@ -197,7 +197,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::session::{Counts, EndpointPath, EndpointSettings, EndpointTag, IdDigest, Lifespans};
+    use crate::session::{
+        Counts, EndpointPath, EndpointSettings, EndpointTag, Gateways, IdDigest, KnownGateway, Lifespans,
+    };
 
     const NOW: Timestamp = Timestamp::NEVER;
     const MARKUP: &str = "</script><img/src=x/onerror=alert(1)>&'\"\\";
@@ -326,6 +328,36 @@ mod tests {
     }
 
     #[test]
+    fn it_shows_the_fleet() {
+        let gateway = |id, share, waits| KnownGateway { id, share, waits };
+        let fleet = |until| Fleet {
+            limit: Limit::Places { most: 30, until },
+            is_lost: false,
+            gateways: Gateways {
+                own: 0xa1,
+                cap: 100,
+                all: vec![gateway(0xa1, 30, false), gateway(u64::MAX, 50, true)],
+            },
+        };
+        let mut look = look(&[], "/mcp", Vec::new());
+        // The look is of the last moment that there is.
+        for (until, share) in [(Timestamp::START, 0), (NOW, 0)] {
+            look.fleet = Some(fleet(until));
+            assert_eq!(value(&look, LogSessionId::Off)["fleet"]["share"], share);
+        }
+        look.fleet = Some(Fleet {
+            limit: Limit::Own,
+            is_lost: true,
+            ..fleet(NOW)
+        });
+        let expected = json!({"limit": 100, "share": 0, "used": 3, "lost": true, "gateways": [
+            {"gateway": "00000000000000a1", "share": 30, "waiting": false, "self": true},
+            {"gateway": "ffffffffffffffff", "share": 50, "waiting": true, "self": false},
+        ]});
+        assert_eq!(value(&look, LogSessionId::Off)["fleet"], expected);
+    }
+
+    #[test]
     fn sessions_are_named_as_configured() {
         let hex = |id: &[u8]| String::from_utf8(IdDigest::of(id).to_hex().to_vec()).unwrap();
         for (names, id, expected) in [
@@ -362,11 +394,25 @@ mod tests {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let sessions = |len: usize| vec![listed(names[0], &vec![b'<'; len], NOW.as_millis(), 0); 50];
         for (path, len, partial) in [("/mcp", 36, true), (&"<".repeat(1024), 1024, true)] {
-            let look = look(&names, path, sessions(len));
+            let mut look = look(&names, path, sessions(len));
+            let gateway = |id| KnownGateway {
+                id,
+                share: u32::MAX,
+                waits: false,
+            };
+            look.fleet = Some(Fleet {
+                limit: Limit::Own,
+                is_lost: true,
+                gateways: Gateways {
+                    all: (0..1_024).map(gateway).collect(),
+                    ..Gateways::default()
+                },
+            });
             let written = text(&look, LogSessionId::Plain);
             assert!(written.len() < MAX_BYTES, "{}", written.len());
             let document = value(&look, LogSessionId::Plain);
             assert_eq!(document["partial"], json!(partial));
+            assert!(document["fleet"]["gateways"].as_array().unwrap().len() > 300);
             for list in ["endpoints", "oldest", "most_idle"] {
                 assert!(document[list].as_array().unwrap().len() > 3, "{list}");
             }

@@ -67,6 +67,11 @@ fn live(configuration: &str) -> Worker {
 const SSE: &str = r#"{"filter_state": [], "endpoints": [
     {"name": "mcp", "path": "/mcp", "transport": "http_sse", "message_path": "/message"}]}"#;
 
+/// The host calls of a GET and of a POST of the live session `s`.
+pub(crate) fn bills_of_live_session(worker: &Worker) -> [String; 2] {
+    [bill_of_get(worker).text, bill_of_post(worker).text]
+}
+
 fn bill_of_get(worker: &Worker) -> Bill<'_> {
     let stream = worker.stream();
     let mut bill = Bill::new(worker);

@@ -16,7 +16,8 @@ use proxy_wasm::types::Action;
 use serde_json::json;
 
 use self::world::{Gateway, World, finish, is_in, newcomer, with_cap, with_fleet};
-use crate::envoy::goes_on;
+use crate::costs::bills_of_live_session;
+use crate::envoy::{Envoy, Worker, goes_on};
 use crate::requests::{INITIALIZE, VIA_UPSTREAM, answer, head, of_session};
 
 #[test]
@@ -128,6 +129,46 @@ fn a_gateway_at_rest_sends_one_request_a_second() {
     world.run(&[&a, &b], 30_000);
     assert!((55..=62).contains(&world.calls.get()), "{}", world.calls.get());
     assert_eq!((a.fleet("failed"), b.fleet("failed")), (0, 0));
+}
+
+/// Not even where the share is used up, newcomers wait, and it is this worker that speaks.
+#[test]
+fn a_request_of_a_live_session_makes_the_same_host_calls_as_without_a_fleet() {
+    let without =
+        r#"{"filter_state": [], "endpoints": [{"name": "mcp", "path": "/mcp", "admission": "body"}]}"#;
+    let alone = Envoy::new().worker(without);
+    crate::requests::open_session(&alone, "s");
+    let expected = bills_of_live_session(&alone);
+    let world = World::new();
+    let gateway = world.gateway(&with_cap(1), 1);
+    world.open(&gateway, 0, "s");
+    assert_eq!(bills_of_live_session(gateway.worker(0)), expected);
+    let stream = newcomer(gateway.worker(0));
+    assert!(stream.is_held());
+    assert_eq!(bills_of_live_session(gateway.worker(0)), expected);
+    stream.close();
+}
+
+#[test]
+fn a_newcomer_that_finds_a_place_makes_the_same_host_calls_as_without_a_fleet() {
+    let bill = |worker: &Worker| {
+        worker.calls();
+        let stream = newcomer(worker);
+        assert!(is_in(&stream));
+        let calls = worker.calls();
+        stream.close();
+        calls
+    };
+    let without =
+        r#"{"filter_state": [], "endpoints": [{"name": "mcp", "path": "/mcp", "admission": "body"}]}"#;
+    let alone = Envoy::new().worker(without);
+    let world = World::new();
+    let gateway = world.gateway(&with_cap(100), 1);
+    for worker in [&alone, gateway.worker(0)] {
+        // The first request brings the configuration into force.
+        newcomer(worker).close();
+    }
+    assert_eq!(bill(gateway.worker(0)), bill(&alone));
 }
 
 #[test]

@@ -68,21 +68,17 @@ impl<S: Store> Table<S> {
         now: Timestamp,
     ) -> Result<Attended, StoreError> {
         let may_speak = self.ledger()?.has_fleet_of(attendant.configuration);
-        self.update_speech(|speech| {
-            let before = speech.clone();
+        let mut speaks = false;
+        let speech = self.update_speech(&mut |speech| {
             let waits = [now, now.after(WAIT_BEFORE), now.after(WAIT)];
             speech.set_waiting(self.root, waiting, waits);
-            let speaks = self.take_turn(speech, attendant, may_speak, now);
-            let attended = Attended {
-                term: speaks.then_some(speech.term),
-                gateway: speech.gateway,
-                findings: speech.findings,
-                waiting: speech.waiting(now),
-            };
-            match *speech == before {
-                true => Change::Nothing(attended),
-                false => Change::Write(attended),
-            }
+            speaks = self.take_turn(speech, attendant, may_speak, now);
+        })?;
+        Ok(Attended {
+            term: speaks.then_some(speech.term),
+            gateway: speech.gateway,
+            findings: speech.findings,
+            waiting: speech.waiting(now),
         })
     }
 
@@ -115,18 +111,17 @@ impl<S: Store> Table<S> {
         true
     }
 
-    /// Ends this root's turn, so that another root can take over at once. Returns false if it had none.
+    /// Ends this root's turn, so that another root can take over at once. Returns false if another has done so.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be read or written; the turn then ends by itself.
     pub fn stop_speaking(&self, term: u32, now: Timestamp) -> Result<bool, StoreError> {
-        self.update_speech(|speech| {
-            if speech.term != term || speech.until <= now {
-                return Change::Nothing(false);
+        let speech = self.update_speech(&mut |speech| {
+            if speech.term == term {
+                speech.until = speech.until.min(now);
             }
-            speech.until = now;
-            Change::Write(true)
-        })
+        })?;
+        Ok(speech.term == term)
     }
 
     /// Tells the other roots, and the next one that speaks, what this one has found out. Returns false if its turn is
@@ -135,17 +130,12 @@ impl<S: Store> Table<S> {
     /// # Errors
     /// [`StoreError`] if the table cannot be read or written.
     pub fn tell(&self, term: u32, findings: Findings) -> Result<bool, StoreError> {
-        self.update_speech(|speech| {
-            if speech.term != term {
-                return Change::Nothing(false);
+        let speech = self.update_speech(&mut |speech| {
+            if speech.term == term {
+                speech.findings = findings;
             }
-            let is_known = speech.findings == findings;
-            speech.findings = findings;
-            match is_known {
-                true => Change::Nothing(true),
-                false => Change::Write(true),
-            }
-        })
+        })?;
+        Ok(speech.term == term)
     }
 
     /// Sees to it that no limit of an earlier turn is written any more, and returns the limit as it is. `None` if this
@@ -201,13 +191,15 @@ impl<S: Store> Table<S> {
         Ok((gateways, speech.findings.is_lost))
     }
 
-    fn update_speech<T>(&self, mut change: impl FnMut(&mut Speech) -> Change<T>) -> Result<T, StoreError> {
+    /// Changes the value, and writes it if that makes a difference. Returns it.
+    #[inline(never)]
+    fn update_speech(&self, change: &mut dyn FnMut(&mut Speech)) -> Result<Speech, StoreError> {
         self.update(Key::Speech, |bytes| {
             let mut speech = Speech::from_value(&bytes)?;
-            Ok(match change(&mut speech) {
-                Change::Write(result) => (result, Some(speech.to_value())),
-                Change::Nothing(result) => (result, None),
-            })
+            change(&mut speech);
+            let value = speech.to_value();
+            let is_same = bytes == value;
+            Ok((speech, (!is_same).then_some(value)))
         })
     }
 }

@@ -72,6 +72,16 @@ function card(endpoint) {
       labelled('POSTs by revision', endpoint.requests)));
 }
 
+function fleet({limit, share, used, lost, gateways}) {
+  const row = one => h('li', {}, h('code', {}, one.gateway), ' ' + count(one.share) +
+    (one.self ? ', this one' : '') + (one.waiting ? ', wants more' : ''));
+  return [
+    meter('Shares of all gateways', gateways.reduce((sum, one) => sum + one.share, 0), 0, limit),
+    lost ? h('p', {}, h('strong', {}, 'Lost: etcd gives this gateway no lease.'))
+      : h('p', {}, 'This gateway has ' + count(used) + ' sessions, and a share of ' + count(share) + '.'),
+    h('ul', {}, ...gateways.map(row))];
+}
+
 function table(list) {
   if (!list.length) return h('p', {class: 'faint'}, 'There are none.');
   const head = ['Session', 'Endpoint', 'Age', 'Idle', 'In use'].map(title => h('th', {scope: 'col'}, title));
@@ -136,6 +146,8 @@ function show(view) {
   $('vm').replaceChildren(
     meter('Sessions of all endpoints', view.vm.active, view.vm.reserved, view.vm.limit),
     h('p', {class: 'faint'}, 'The table takes ' + count(Math.ceil(view.vm.table_bytes / 1024)) + ' KiB.'));
+  $('of-fleet').hidden = !view.fleet;
+  if (view.fleet) $('fleet').replaceChildren(...fleet(view.fleet));
   $('endpoints').replaceChildren(...view.endpoints.length ? view.endpoints.map(card) : [h('p', {class: 'faint'}, 'No endpoint is governed.')]);
   $('rates').replaceChildren(...['Opened', 'Ended', 'Refused'].map(plot));
   $('partial').hidden = !view.partial;

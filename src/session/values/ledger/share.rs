@@ -58,6 +58,12 @@ impl Ledger {
         self.share.limit
     }
 
+    /// The turn that has written the limit.
+    #[cfg(test)]
+    pub(in crate::session) fn fleet_term(&self) -> u32 {
+        self.share.term
+    }
+
     /// Begins a worker's turn at speaking: from now on no limit of an earlier turn is written. `None` if a later turn
     /// has begun already; else the limit as it is.
     pub(in crate::session) fn begin_term(&mut self, term: u32) -> Option<Limit> {
