@@ -93,13 +93,14 @@ impl Config {
             endpoints.push("-");
         }
         format!(
-            "max_sessions={} endpoints={} sweep_interval={} log_session_id={} filter_state={} status={}",
+            "max_sessions={} endpoints={} sweep_interval={} log_session_id={} filter_state={} status={} fleet={}",
             self.vm_cap(),
             endpoints.join(","),
             duration::Words(self.sweep_interval),
             self.log_session_id.as_str(),
             self.filter_state.count(),
             self.status.as_ref().map_or("off", StatusPath::as_str),
+            self.fleet.as_ref().map_or("off", |fleet| fleet.name.as_str()),
         )
     }
 }
@@ -332,11 +333,11 @@ mod tests {
                        "status": {"path": "/s"}, "endpoints": [{"name": "a", "path": "/a"}, {"name": "b", "path": "/b"}]}"#;
         assert_eq!(
             Config::parse(text.as_bytes()).unwrap().summary(),
-            "max_sessions=5 endpoints=a,b sweep_interval=250ms log_session_id=off filter_state=0 status=/s"
+            "max_sessions=5 endpoints=a,b sweep_interval=250ms log_session_id=off filter_state=0 status=/s fleet=off"
         );
         assert_eq!(
             Config::default().summary(),
-            "max_sessions=10000 endpoints=mcp sweep_interval=1s log_session_id=hash filter_state=6 status=off"
+            "max_sessions=10000 endpoints=mcp sweep_interval=1s log_session_id=hash filter_state=6 status=off fleet=off"
         );
     }
 }

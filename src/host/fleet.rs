@@ -14,7 +14,7 @@ use super::stream::{WAITING_TICK, let_go};
 use crate::exchange::Exchange;
 use crate::fleet::{Answer, COUNT_EVERY, Call, Etcd, MAX_ANSWER_BYTES, Outlook, Settings};
 use crate::session::{Attendant, Findings, Timestamp};
-use crate::worker::speaker::{News, Speaker, Spoken, outlook};
+use crate::worker::speaker::{News, Numbers, Speaker, Spoken, outlook};
 
 /// The root that speaks attends at least so often: newcomers of other workers wait for it.
 const ATTEND_EVERY: Duration = Duration::from_millis(100);
@@ -173,10 +173,12 @@ impl FleetRoot {
         tried
     }
 
-    /// Handles the root's end: another takes over at once.
+    /// Handles the root's end: another takes over at once. If none does, the fleet is gone, and so are its numbers.
     pub(super) fn leave(&mut self, shared: &Shared, now: Timestamp) {
-        if let Err(error) = self.speaker.leave(&shared.table, now) {
-            shared.failed("stop_speaking", error);
+        match self.speaker.leave(&shared.table, now) {
+            Ok(true) => self.metrics.show(&Numbers::default()),
+            Ok(false) => {}
+            Err(error) => shared.failed("stop_speaking", error),
         }
     }
 }

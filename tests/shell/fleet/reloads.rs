@@ -85,6 +85,8 @@ fn a_gateway_whose_last_configuration_has_no_fleet_has_its_own_caps() {
     let streams: Vec<_> = (0..5).map(|_| newcomer(gateway.worker(0))).collect();
     assert_eq!(finish(streams, "t"), 5);
     assert_eq!(world.shares(), []);
+    let shown = ["limit", "share", "used", "gateways", "lost"].map(|name| gateway.fleet(name));
+    assert_eq!(shown, [0; 5]);
 }
 
 #[test]
