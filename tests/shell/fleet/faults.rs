@@ -67,7 +67,6 @@ fn the_newcomers_of_a_dead_worker_are_forgotten() {
     let stream = newcomer(gateway.worker(dies));
     world.run(&[&gateway], 100);
     assert!(stream.is_held());
-    drop(stream);
     gateway.workers.remove(dies);
     world.run(&[&gateway], 1_500);
     world.calls.set(0);
