@@ -17,11 +17,11 @@ pub(super) const PRINCIPALS: u16 = 4_096;
 /// with another layout starts an empty table beside the old one, and neither reads nor writes the old values: Envoy
 /// keeps shared data through an update of the module, and both releases run while the old listener drains.
 ///
-/// Layout 1, of release 0.1.0, had no number in its names.
-pub(super) const LAYOUT: u8 = 2;
+/// Layout 1, of release 0.1.0, had no number in its names. Layout 2 is of release 0.2.0.
+pub(super) const LAYOUT: u8 = 3;
 
 /// The beginning of every key's name.
-const PREFIX: &str = "mcp_sessions/2/";
+const PREFIX: &str = "mcp_sessions/3/";
 
 /// Bytes of the name of a bucket, or of a value with books.
 pub(super) const INDEXED_NAME_LEN: usize = PREFIX.len() + "b/0000".len();

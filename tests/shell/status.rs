@@ -179,7 +179,7 @@ fn a_table_that_cannot_be_read_is_503() {
     let envoy = Envoy::new();
     let worker = envoy.worker(VIEW);
     worker.tick();
-    envoy.shared_data(|data| data.set("mcp_sessions/2/ledger", &[99], 0).unwrap());
+    envoy.shared_data(|data| data.set("mcp_sessions/3/ledger", &[99], 0).unwrap());
     let stream = worker.stream();
     stream.request(get("/s", "*/*"), true);
     assert_eq!(stream.reply().map(|reply| reply.status), Some(503));

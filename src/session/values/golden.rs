@@ -6,18 +6,20 @@ use core::time::Duration;
 use super::book::{BookOwner, Books};
 use super::bucket::Bucket;
 use super::delete_request::DeleteRequest;
+use super::gateways::{Gateways, KnownGateway};
 use super::ledger::Ledger;
 use super::paths::{EndpointPath, Paths};
 use super::record::{IdDigest, Leaseholders, Owner, RootTag, Session, SessionKey, ShortKey};
+use super::speech::{Findings, Speech};
 use super::tombstone::{Remembered, Tombstone};
 use super::upstream_delete::PendingDelete;
 use crate::mcp::revision::Revision;
-use crate::session::settings::EndpointTag;
+use crate::session::settings::{ConfigurationId, EndpointTag, FleetTag};
 use crate::session::store::{LAYOUT, Version};
 use crate::session::time::Timestamp;
 
 /// The layout number of these bytes. A change of the bytes below must change this and [`LAYOUT`].
-const NUMBER: u8 = 2;
+const NUMBER: u8 = 3;
 
 fn at(millis: u64) -> Timestamp {
     Timestamp::from_millis(millis)
@@ -87,7 +89,7 @@ fn a_bucket_with_a_session_that_has_all_parts() {
         DELETE,
     ];
     let used = format!("{:02x}00", 9 + record.concat().len() / 2);
-    let fields = [&["02", &used, "0900000000", "03"], &record[..]].concat();
+    let fields = [&["03", &used, "0900000000", "03"], &record[..]].concat();
     assert_bytes(&bucket.into_value(), &fields);
 }
 
@@ -130,7 +132,7 @@ fn what_is_left_of_sessions() {
         bucket.bury(&key(byte), Some(tombstone));
     }
     let fields = [
-        "02",
+        "03",
         "3d00",
         "0000000000",
         "00",
@@ -197,7 +199,7 @@ fn a_book() {
         "bbbbbbbbbbbbbbbb",
     ];
     let used = format!("{:02x}000000", 5 + book.concat().len() / 2);
-    assert_bytes(&books.into_value(), &[&["02", used.as_str()], &book[..]].concat());
+    assert_bytes(&books.into_value(), &[&["03", used.as_str()], &book[..]].concat());
 }
 
 #[test]
@@ -209,7 +211,7 @@ fn a_ledger() {
     let nobody = "0000000000000000ffffffffff";
     assert_bytes(
         &ledger.to_value(),
-        &["02", "00", "00", nobody, "00", &groups, "00", "0000"],
+        &["03", "00", "00", nobody, "00", &groups, "00", "0000"],
     );
     ledger.add_session(endpoint, 0, at(5));
     ledger.deepen(4);
@@ -222,7 +224,7 @@ fn a_ledger() {
     let lifetime = "005c260500000000";
     let name = &hex(b"unknown_01020304");
     let fields = [
-        &["02", "00", "04", nobody, "00", &group, "01"][..],
+        &["03", "00", "04", nobody, "00", &group, "01"][..],
         &[
             ENDPOINT,
             "00",
@@ -249,6 +251,64 @@ fn a_ledger() {
 }
 
 #[test]
+fn what_the_root_that_speaks_has_found_out() {
+    let root = RootTag::from_bits(0x0a0b_0c0d);
+    let mut speech = Speech::none();
+    (speech.term, speech.speaker, speech.until) = (3, root, at(6));
+    (speech.configuration, speech.fleet) = (ConfigurationId::from_number(4), FleetTag::from_number(5));
+    speech.gateway = 7;
+    speech.findings = Findings {
+        lease: Some((8, at(9), at(10))),
+        is_lost: true,
+        caps_differ: true,
+        full_at: Some(at(11)),
+    };
+    speech.set_waiting(root, 2, [at(0), at(0), at(12)]);
+    let fields = [
+        "03",
+        "0f",
+        "03000000",
+        "0d0c0b0a",
+        "0400000000000000",
+        "0600000000",
+        "0500000000000000",
+        "0700000000000000",
+        "0800000000000000",
+        "0900000000",
+        "0a00000000",
+        "0b00000000",
+        "0100",
+        "0d0c0b0a",
+        "02000000",
+        "0c00000000",
+    ];
+    assert_bytes(&speech.to_value(), &fields);
+}
+
+#[test]
+fn the_gateways_of_a_fleet() {
+    let gateways = Gateways {
+        own: 1,
+        cap: 2,
+        all: vec![KnownGateway {
+            id: 1,
+            share: 3,
+            waits: true,
+        }],
+    };
+    let fields = [
+        "03",
+        "0100000000000000",
+        "02000000",
+        "0100",
+        "0100000000000000",
+        "03000000",
+        "01",
+    ];
+    assert_bytes(&gateways.to_value(), &fields);
+}
+
+#[test]
 fn the_paths_of_two_endpoints() {
     let path = |tag, is_http_sse, path: &str| EndpointPath {
         tag: EndpointTag::from_bytes(tag),
@@ -261,7 +321,7 @@ fn the_paths_of_two_endpoints() {
     assert_bytes(
         &paths.to_value(),
         &[
-            "0202",
+            "0302",
             ENDPOINT,
             "0500000000",
             "00",

@@ -61,7 +61,8 @@ impl Speech {
     const IS_FULL: u8 = 4;
     const CAPS_DIFFER: u8 = 8;
 
-    fn none() -> Self {
+    /// No worker has spoken yet.
+    pub(super) fn none() -> Self {
         Self {
             term: 0,
             speaker: RootTag::from_bits(0),

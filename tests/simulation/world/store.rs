@@ -14,7 +14,7 @@ const MAX_BUCKET_BYTES: usize = 64 * 1024 - 1;
 const KEYS: usize = session::BUCKETS as usize + 4_096 + 2;
 
 /// The first byte of every value of this version of the filter.
-const LAYOUT: u8 = 2;
+const LAYOUT: u8 = 3;
 
 /// The state that all workers share.
 pub struct Shared {
