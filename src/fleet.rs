@@ -49,6 +49,10 @@ use crate::session::Timestamp;
 /// answer.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
+/// The same while the gateway asks for a share. It asks because newcomers come: one of them must not give up just before
+/// the gateway is lost and lets it in.
+pub const PATIENCE_WITHOUT_LEASE: Duration = Duration::from_secs(2);
+
 /// The shell counts the demand anew after this time at the latest, so that a place that a session has left is free
 /// everywhere before a newcomer loses its patience.
 pub const COUNT_EVERY: Duration = Duration::from_millis(250);
@@ -95,12 +99,23 @@ pub enum Outlook {
 
 impl Outlook {
     /// The outlook of a newcomer that came at `came`, if a look that was sent at `full_at` has shown a full fleet.
-    /// `refuses` says that the gateway is lost, and lets nobody in.
-    pub fn of(came: Timestamp, full_at: Option<Timestamp>, refuses: bool, now: Timestamp) -> Self {
+    /// `refuses` says that the gateway is lost, and lets nobody in; `has_lease`, that it is not asking for a share.
+    pub fn of(
+        came: Timestamp,
+        full_at: Option<Timestamp>,
+        refuses: bool,
+        has_lease: bool,
+        now: Timestamp,
+    ) -> Self {
         let seen_full = full_at.is_some_and(|full_at| full_at >= came);
+        let patience = if has_lease {
+            PATIENCE
+        } else {
+            PATIENCE_WITHOUT_LEASE
+        };
         if refuses {
             Self::Lost
-        } else if seen_full || now >= came.after(PATIENCE) {
+        } else if seen_full || now >= came.after(patience) {
             Self::Full
         } else {
             Self::Wait

@@ -178,7 +178,8 @@ impl Gateway {
     /// What a newcomer that came at `came`, and for which [`Gateway::limit`] has no room, must do.
     pub fn outlook(&self, came: Timestamp, now: Timestamp) -> Outlook {
         let refuses = self.is_lost() && self.terms.when_lost == WhenLost::Refuse;
-        Outlook::of(came, self.full_at, refuses, now)
+        let has_lease = self.kept().lease.is_some_and(|lease| now < lease.until);
+        Outlook::of(came, self.full_at, refuses, has_lease, now)
     }
 
     /// When the last look was sent that has shown a full fleet.

@@ -199,7 +199,8 @@ impl Speaker {
 /// What a newcomer that came at `came` must do, as far as all roots know.
 pub fn outlook(findings: &Findings, when_lost: WhenLost, came: Timestamp, now: Timestamp) -> Outlook {
     let refuses = findings.is_lost && when_lost == WhenLost::Refuse;
-    Outlook::of(came, findings.full_at, refuses, now)
+    let has_lease = findings.lease.is_some_and(|(_, _, until)| now < until);
+    Outlook::of(came, findings.full_at, refuses, has_lease, now)
 }
 
 /// The gateway where the last root has left it. That root has told of the lease first, and written the limit under it

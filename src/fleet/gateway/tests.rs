@@ -249,6 +249,19 @@ fn a_gateway_without_an_answer_is_lost_after_a_second() {
 }
 
 #[test]
+fn a_newcomer_that_came_before_the_first_call_waits_until_the_gateway_is_lost() {
+    let mut pair = Pair::new(TERMS, &[]);
+    for millis in 100..1_100 {
+        pair.now = millis;
+        let _ = pair.call(demand(0, 1));
+        assert_eq!(pair.gateway.outlook(at(0), at(millis)), Outlook::Wait);
+    }
+    pair.now = 1_100;
+    let _ = pair.call(demand(0, 1));
+    assert_eq!(pair.gateway.limit(), Limit::Own);
+}
+
+#[test]
 fn a_lost_gateway_brings_its_sessions_along_even_over_the_cap() {
     let mut pair = Pair::new(TERMS, &[entry(OTHER, 90)]);
     for millis in 0..3_000 {
