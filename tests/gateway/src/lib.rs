@@ -10,6 +10,7 @@ pub mod call;
 pub mod client;
 pub mod envoy;
 pub mod gateway;
+pub mod listeners;
 pub mod mcp_server;
 pub mod message;
 pub mod odd_server;

@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
+use gateway::listeners::{Listeners, from_file};
 use gateway::{Call, Client, Gateway, Http, OddServer, RawConnection, Reply, Setup, poll, setup};
 use serde_json::{Value, json};
-
-use crate::updates::{Listeners, from_file};
 
 /// A gateway whose VM can be taken down, with this cap of the VM.
 fn with_cap(server: &OddServer, cap: u32) -> Setup {

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use gateway::client::BOTH;
 use gateway::envoy::root;
+use gateway::listeners::{Listeners, from_file};
 use gateway::stage::expect_refused;
 use gateway::{Answer, Call, Client, Gateway, Http, OddServer, RawConnection, Reply, Request, Setup, poll};
 use serde_json::json;
-
-use crate::updates::{Listeners, from_file};
 
 /// The cap of each endpoint: `busy`, where more clients than that are at once, and `held`, where nobody but the test
 /// opens sessions.

@@ -1,9 +1,8 @@
 //! The status view on its own listener, as it ships.
 
+use gateway::listeners::{Listeners, from_file};
 use gateway::{Answer, Call, Encoding, Gateway, Http, OddServer, Reply, Setup, client::BOTH, poll};
 use serde_json::{Value, json};
-
-use crate::updates::{Listeners, from_file};
 
 /// What a server could try to bring into the view, as an id.
 const MARKUP: &str = "</script><img/src=x/onerror=alert(1)>&lt;'\"\\";

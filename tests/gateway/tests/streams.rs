@@ -5,10 +5,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gateway::envoy::tells_of_broken_answers;
+use gateway::listeners::{Listeners, from_file};
 use gateway::{Call, Gate, Gateway, Http, OddServer, Reply, Request, Setup, Stream, message, setup};
 use serde_json::{Value, json};
-
-use crate::updates::{Listeners, from_file};
 
 const CAP: u64 = 50;
 const TOO_MANY: &str = "Too many open streams";

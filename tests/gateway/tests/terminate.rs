@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use gateway::listeners::{Listeners, from_file};
 use gateway::{Call, Gateway, Http, OddServer, Reply, Request, Setup, message, poll};
 use serde_json::{Value, json};
-
-use crate::updates::{Listeners, from_file};
 
 /// Ends sessions after a second, and tells the server, with these further fields.
 fn telling(server: &OddServer, fields: Value) -> Setup {

@@ -1,54 +1,13 @@
 //! Listener updates from a file while requests come: another configuration, another module. No request fails, and no
 //! session is lost.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use gateway::listeners::{Listeners, from_file};
 use gateway::{Call, Client, Http, OddServer, Reply, Setup, poll, setup};
-use serde_json::{Value, json};
-
-/// A file with the listeners of a setup, which Envoy watches.
-pub(crate) struct Listeners {
-    directory: tempfile::TempDir,
-}
-
-impl Listeners {
-    pub(crate) fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        Self { directory }
-    }
-
-    pub(crate) fn file(&self) -> PathBuf {
-        self.directory.path().join("lds.json")
-    }
-
-    /// Replaces the listeners with those of this setup, at once.
-    pub(crate) fn write(&self, setup: &Setup) {
-        let mut listeners = setup.config()["static_resources"]["listeners"].take();
-        for listener in listeners.as_array_mut().expect("listeners") {
-            listener["@type"] = json!("type.googleapis.com/envoy.config.listener.v3.Listener");
-        }
-        let next = self.directory.path().join("next");
-        std::fs::write(&next, json!({"resources": listeners}).to_string()).expect("written");
-        std::fs::rename(next, self.file()).expect("renamed");
-    }
-}
-
-/// Has Envoy take its listener from this file.
-pub(crate) fn from_file(setup: Setup, file: &Path) -> Setup {
-    let file = file.to_owned();
-    setup.patch(move |config: &mut Value| {
-        config["static_resources"]
-            .as_object_mut()
-            .expect("an object")
-            .remove("listeners");
-        config["node"] = json!({"id": "test", "cluster": "test"});
-        config["dynamic_resources"] =
-            json!({"lds_config": {"resource_api_version": "V3", "path_config_source": {"path": file}}});
-    })
-}
+use serde_json::json;
 
 /// How the requests went that were sent while listeners came and went.
 #[derive(Debug, Default)]
