@@ -62,6 +62,11 @@ watch: prometheus build $(ENVOY_NEEDED) ## a gateway under load with Prometheus 
 	cargo build --locked --manifest-path $(GATEWAY) --package watch
 	@exec $(GATEWAY_BIN)/watch run
 
+.PHONY: run-fleet
+run-fleet: etcd build $(ENVOY_NEEDED) ## two gateways with one cap, and an etcd: how places move between them, then left up
+	cargo build --locked --manifest-path $(GATEWAY) --package fleet
+	@exec $(GATEWAY_BIN)/fleet run
+
 .PHONY: demo
 demo: stage ## the same without staying up; fails if any step went wrong
 	@exec $(GATEWAY_BIN)/play demo
@@ -134,6 +139,13 @@ test-servers: build $(ENVOY_NEEDED) $(SERVERS_NEED) ## real servers of four lang
 test-protection: build $(ENVOY_NEEDED) $(PROTECTION_NEEDS) ## what breaks real servers, direct and through the filter: ONLY=sessionless,lost,flood,owner,bodies
 	cargo build --locked --manifest-path $(GATEWAY) --package conformance --package protection
 	@exec $(GATEWAY_BIN)/protection $(subst $(comma), ,$(ONLY))
+
+# DOCS=1 puts the table into docs/fleet.md.
+.PHONY: test-fleet
+test-fleet: etcd build build-trap $(ENVOY_NEEDED) ## several gateways with one cap, and a real etcd: ONLY=burst,churn,killed,leader,... (docs/fleet.md has all)
+	@cargo test --quiet --locked --manifest-path $(GATEWAY) --package fleet
+	cargo build --locked --manifest-path $(GATEWAY) --package fleet
+	@exec $(GATEWAY_BIN)/fleet $(if $(DOCS),docs) $(subst $(comma), ,$(ONLY))
 
 .PHONY: test-rules
 test-rules: prometheus ## the Prometheus rules and alerts that ship, by promtool
@@ -366,6 +378,10 @@ rust:
 .PHONY: prometheus
 prometheus:
 	@tests/set-up prometheus
+
+.PHONY: etcd
+etcd:
+	@tests/set-up etcd
 
 .PHONY: envoy
 envoy: $(ENVOY_NEEDED) ## have an Envoy: the one there is, or one of our own

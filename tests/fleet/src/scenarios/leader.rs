@@ -1,0 +1,50 @@
+//! etcd's leader dies.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::Fallible;
+use crate::bed::Bed;
+use crate::clients::{Tally, open, open_at_once};
+use crate::report::Findings;
+
+const CAP: usize = 300;
+const BEFORE: usize = 30;
+const TIME: Duration = Duration::from_secs(12);
+
+pub async fn play(mut findings: Findings) -> Fallible<Findings> {
+    let mut bed = Bed::start_as(3, 3, json!({"max_sessions": CAP}), |setup| setup).await?;
+    let before = Tally::of(open_at_once(&bed.clients, &[BEFORE; 3]).await);
+    findings.equals("sessions before", before.opened(), 3 * BEFORE);
+    let leader = bed.etcd.leader().await?;
+    bed.etcd.kill(leader);
+    println!("  the leader, member {leader}, was killed; one newcomer comes every 300 ms");
+    let begun = Instant::now();
+    let (mut tally, mut lost, mut number) = (Tally::default(), 0, 0);
+    while begun.elapsed() < TIME {
+        number += 1;
+        let next = begun + Duration::from_millis(300) * number;
+        let gateway = number as usize % bed.clients.len();
+        tally.add(open(&bed.clients[gateway], gateway).await);
+        lost = lost.max(bed.sum("fleet.lost"));
+        tokio::time::sleep(next.saturating_duration_since(Instant::now())).await;
+    }
+    findings.equals("newcomers refused in the 12 s after", tally.refused, 0);
+    findings.check(
+        "other answers",
+        format!("{:?}", tally.wrong),
+        tally.wrong.is_empty(),
+    );
+    findings.equals("gateways lost at any time", lost, 0);
+    findings.figure("time to the answer", &tally.waits);
+    bed.etcd.start_again().await?;
+    let full = Tally::of(open_at_once(&bed.clients, &[200, 100, 100]).await);
+    let wanted = CAP - before.opened() - tally.opened();
+    findings.equals(
+        "newcomers let in after it has come back, of 400",
+        full.opened(),
+        wanted,
+    );
+    Ok(findings)
+}
