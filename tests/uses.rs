@@ -34,9 +34,12 @@ fn documents(path: &Path) -> Vec<Value> {
     serde_saphyr::from_multiple(&read(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// The folders for a control plane.
+const PLANES: [&str; 4] = ["istio", "envoy-gateway", "fleet/istio", "fleet/envoy-gateway"];
+
 /// All resources that ship for a control plane, each with its file.
 fn resources() -> impl Iterator<Item = (PathBuf, Value)> {
-    let files = ["istio", "envoy-gateway"].into_iter().flat_map(yaml_below);
+    let files = PLANES.into_iter().flat_map(yaml_below);
     let files = files.filter(|path| !path.ends_with("kustomization.yaml"));
     files.flat_map(|path| {
         let documents = documents(&path).into_iter();
@@ -117,8 +120,8 @@ fn every_image_is_pinned_and_of_this_version() {
         }
     }
     assert_eq!(
-        pinned, 7,
-        "two forms twice in Istio, three folders of Envoy Gateway"
+        pinned, 8,
+        "two forms twice in Istio, three folders of Envoy Gateway, and that of a fleet"
     );
 }
 
@@ -165,15 +168,62 @@ fn untargeted(mut resource: Value) -> Value {
     resource
 }
 
+/// A file that differs from its template in the configuration's `fleet` and in nothing else. The fleet is returned.
+fn fleet_beside(template: &str, file: &str, configuration: &str) -> Value {
+    let mut with = documents(&Path::new("envoy").join(file))[0].take();
+    let template = documents(&Path::new("envoy").join(template))[0].take();
+    let plugin = with.pointer_mut(configuration).and_then(Value::as_object_mut);
+    let fleet = plugin.expect(file).remove("fleet").expect("a fleet");
+    assert_eq!(with, template, "{file}");
+    fleet
+}
+
+#[test]
+fn the_files_of_a_fleet_add_the_fleet_and_nothing_else() {
+    let istio = fleet_beside(
+        "istio/gateway-api/envoyfilter.yaml",
+        "fleet/istio/envoyfilter.yaml",
+        "/spec/configPatches/0/patch/value/typed_config/config/configuration/value",
+    );
+    let entry = documents(Path::new("envoy/fleet/istio/serviceentry.yaml"))[0]["spec"].take();
+    let (host, port) = (entry["hosts"][0].as_str().unwrap(), &entry["ports"][0]["number"]);
+    assert_eq!(istio["cluster"], format!("outbound|{port}||{host}"));
+    let envoy_gateway = fleet_beside(
+        "envoy-gateway/body/envoyextensionpolicy.yaml",
+        "fleet/envoy-gateway/envoyextensionpolicy.yaml",
+        "/spec/wasm/0/config",
+    );
+    let patch = documents(Path::new("envoy/fleet/envoy-gateway/envoypatchpolicy.yaml"))[0].take();
+    let cluster = &patch["spec"]["jsonPatches"][0]["operation"]["value"];
+    assert_eq!(envoy_gateway["cluster"], cluster["name"]);
+    let mut standalone = documents(Path::new("envoy/fleet/one.yaml"))[0].take();
+    let etcd = &standalone.pointer_mut("/static_resources/clusters").unwrap()[1];
+    assert_eq!(cluster["health_checks"], etcd["health_checks"]);
+}
+
+#[test]
+fn the_two_gateways_of_the_fleet_differ_in_ports_only() {
+    let without_ports = |name: &str| {
+        let text = read(Path::new("envoy/fleet").join(name));
+        let lines = text
+            .lines()
+            .map(|line| line.split("port_value: 10").next().unwrap());
+        let lines = lines.map(|line| line.split("port_value: 99").next().unwrap());
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(without_ports("one.yaml"), without_ports("two.yaml"));
+    assert_ne!(read("envoy/fleet/one.yaml"), read("envoy/fleet/two.yaml"));
+}
+
 /// `kubectl apply -k` finds all that it is told to, and each file is an alternative or applied.
 #[test]
 fn every_kustomization_leads_to_the_files_of_its_folder() {
-    let kustomizations: Vec<PathBuf> = ["istio", "envoy-gateway"]
+    let kustomizations: Vec<PathBuf> = PLANES
         .into_iter()
         .flat_map(yaml_below)
         .filter(|path| path.ends_with("kustomization.yaml"))
         .collect();
-    assert_eq!(kustomizations.len(), 5);
+    assert_eq!(kustomizations.len(), 7);
     for path in kustomizations {
         let folder = path.parent().unwrap();
         let text = read(&path);
