@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::Fallible;
 
-/// What a member has to end by itself.
-const END: Duration = Duration::from_secs(5);
+/// What members have to end by themselves. The last of three waits for the others, which have ended.
+const END: Duration = Duration::from_secs(1);
 
 /// How often other ports are tried, should another process take one between its choice and its use.
 const TRIES: u32 = 3;
@@ -118,29 +118,36 @@ impl Etcd {
         Ok(())
     }
 
-    /// Waits until every member that runs knows a leader.
+    /// Waits until a member that runs leads all that run.
     pub async fn wait_until_led(&mut self) -> Fallible<()> {
         let end = Instant::now() + poll::SOON;
-        loop {
-            let running: Vec<usize> = (0..self.members.len())
-                .filter(|number| self.members[*number].process.is_some())
-                .collect();
-            let mut led = 0;
-            for number in &running {
-                if self.members[*number].has_ended() {
-                    return Err(format!("etcd has ended:\n{}", self.log(*number)));
+        while !self.is_led().await {
+            for number in 0..self.members.len() {
+                if self.members[number].has_died() {
+                    return Err(format!("etcd has ended:\n{}", self.log(number)));
                 }
-                let status = self.status(*number).await;
-                led += usize::from(status.is_some_and(|status| status["leader"].is_string()));
-            }
-            if led == running.len() {
-                return Ok(());
             }
             if Instant::now() > end {
-                return Err(format!("etcd has no leader:\n{}", self.log(running[0])));
+                return Err(format!("etcd has no leader:\n{}", self.log(0)));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        Ok(())
+    }
+
+    async fn is_led(&self) -> bool {
+        let (mut leaders, mut ids) = (Vec::new(), Vec::new());
+        for number in 0..self.members.len() {
+            if self.members[number].process.is_some() {
+                let Some(status) = self.status(number).await else {
+                    return false;
+                };
+                leaders.push(status["leader"].clone());
+                ids.push(status["header"]["member_id"].clone());
+            }
+        }
+        leaders.dedup();
+        leaders.len() == 1 && ids.contains(&leaders[0])
     }
 
     /// Where its members listen for clients.
@@ -186,8 +193,9 @@ impl Etcd {
     /// Ends every member. What they have kept stays.
     pub fn stop(&mut self) {
         self.signal(Signal::TERM);
+        let end = Instant::now() + END;
         for member in &mut self.members {
-            member.end();
+            member.end_until(end);
         }
     }
 
@@ -248,14 +256,14 @@ impl Drop for Etcd {
 }
 
 impl Member {
-    fn has_ended(&mut self) -> bool {
+    /// Whether its process has ended by itself.
+    fn has_died(&mut self) -> bool {
         let process = self.process.as_mut();
-        process.is_none_or(|process| !matches!(process.try_wait(), Ok(None)))
+        process.is_some_and(|process| !matches!(process.try_wait(), Ok(None)))
     }
 
-    fn end(&mut self) {
-        let end = Instant::now() + END;
-        while !self.has_ended() && Instant::now() < end {
+    fn end_until(&mut self, end: Instant) {
+        while self.process.is_some() && !self.has_died() && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(10));
         }
         if let Some(mut process) = self.process.take() {
@@ -367,5 +375,37 @@ mod tests {
             (entry.gateway.as_str(), entry.share, entry.cap),
             ("0123456789abcdef", 10, 100)
         );
+    }
+
+    async fn put(etcd: &Etcd, key: &str, value: &str) {
+        let put = json!({"key": base64(key.as_bytes()), "value": base64(value.as_bytes())});
+        for (number, address) in etcd.addresses().into_iter().enumerate() {
+            if etcd.members[number].process.is_some() {
+                ask(address, "/v3/kv/put", &put).await.expect("etcd takes it");
+                return;
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn keeps_what_was_written_when_its_leader_dies_and_when_all_stop() {
+        let mut etcd = Etcd::start(3, None).await.expect("etcd starts");
+        put(&etcd, "mcp/growth", "").await;
+        put(&etcd, "mcp/share/b", r#"{"share":7,"cap":9,"waiting":true}"#).await;
+        put(&etcd, "mcp/share/a", r#"{"share":5,"cap":9,"waiting":false}"#).await;
+        let leader = etcd.leader().await.expect("one leads");
+        etcd.kill(leader);
+        etcd.wait_until_led().await.expect("another leads");
+        assert_ne!(etcd.leader().await.expect("one leads"), leader);
+        etcd.start_again().await.expect("it comes back");
+        etcd.stop();
+        assert!(etcd.entries("mcp").await.is_err());
+        etcd.start_again().await.expect("all come back");
+        let entries = etcd.entries("mcp").await.expect("entries");
+        assert_eq!(
+            entries.iter().map(|entry| entry.share).collect::<Vec<_>>(),
+            [5, 7]
+        );
+        assert_eq!(etcd.shares("other").await, Ok(0));
     }
 }

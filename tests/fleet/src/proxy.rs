@@ -217,3 +217,46 @@ fn endless() -> Response<Body> {
     });
     answered(StatusCode::OK, body.boxed_unsync())
 }
+
+#[cfg(test)]
+mod tests {
+    use gateway::{Call, Client, Http};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::etcd::Etcd;
+
+    /// What a client of the proxy gets to a request that every etcd answers: status and body, or nothing.
+    async fn asked(proxy: &Proxy) -> Option<(u16, Value)> {
+        let client = Client::new(proxy.address(), Http::One).at("/v3/maintenance/status");
+        let answer = tokio::time::timeout(
+            Duration::from_millis(300),
+            client.try_send(Call::post(&json!({}))),
+        )
+        .await;
+        let answer = answer.ok()?.ok()?;
+        Some((answer.status, answer.json()))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn answers_as_no_etcd_would_and_as_etcd_again() {
+        let etcd = Etcd::start(1, None).await.expect("etcd starts");
+        let proxy = Proxy::start(etcd.addresses()[0]).await.expect("a port");
+        let (status, body) = asked(&proxy).await.expect("an answer");
+        assert_eq!((status, body["version"].is_string()), (200, true));
+        proxy.set(Mode::Refuse);
+        assert_eq!(asked(&proxy).await, Some((503, Value::Null)));
+        proxy.set(Mode::Rubbish);
+        for _ in 0..RUBBISH.len() {
+            let (status, body) = asked(&proxy).await.expect("an answer");
+            assert_eq!((status, body["version"].is_string()), (200, false));
+        }
+        for mode in [Mode::Half, Mode::Nothing, Mode::Endless] {
+            proxy.set(mode);
+            assert_eq!(asked(&proxy).await, None, "{mode:?}");
+        }
+        proxy.set(Mode::Pass);
+        assert!(asked(&proxy).await.is_some());
+        assert_eq!(proxy.requests(), 6 + RUBBISH.len() as u64);
+    }
+}
