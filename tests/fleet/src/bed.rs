@@ -119,6 +119,24 @@ impl Bed {
         }
     }
 
+    /// Waits until no share moves any more: each gateway has places to spare, as far as the cap has some for all, and says
+    /// what etcd says.
+    pub async fn at_rest(&self) -> Fallible<()> {
+        let has_spare = || {
+            let (shares, used) = (self.each("fleet.share"), self.each("vm.active"));
+            let slack = self.gateways[0].stat("fleet.limit") / (8 * (shares.len() as u64 + 1));
+            shares
+                .iter()
+                .zip(used)
+                .all(|(share, used)| *share >= used + slack / 2)
+        };
+        if !until(gateway::poll::SOON, has_spare).await {
+            let (shares, used) = (self.each("fleet.share"), self.each("vm.active"));
+            return Err(format!("nothing to spare: shares {shares:?}, used {used:?}"));
+        }
+        self.agrees_with_etcd(gateway::poll::SOON).await.map(drop)
+    }
+
     /// Waits until the stat has this value at every gateway. Returns how long that took.
     pub async fn all_say(&self, stat: &str, value: u64, within: Duration) -> Fallible<Duration> {
         let begun = Instant::now();
@@ -141,12 +159,36 @@ impl Bed {
         kill_process(process, signal).map_err(|error| format!("no signal for Envoy: {error}"))
     }
 
+    /// Stops the gateway's Envoy, and waits until all its threads stand still.
+    pub async fn stop(&self, gateway: usize) -> Fallible<()> {
+        self.signal(gateway, Signal::STOP)?;
+        let process = self.gateways[gateway].envoy().process_id();
+        let stands = until(Duration::from_secs(5), || {
+            threads(process).all(|state| state == "T")
+        })
+        .await;
+        stands
+            .then_some(())
+            .ok_or_else(|| "Envoy does not stand still".to_owned())
+    }
+
     /// How many lines of the gateway's log have this event.
     pub fn logged(&self, gateway: usize, event: &str) -> usize {
         let log = self.gateways[gateway].envoy().log();
         let event = format!("event={event}");
         log.lines().filter(|line| line.contains(&event)).count()
     }
+}
+
+/// The state of each thread of a process (`proc_pid_stat(5)`).
+fn threads(process: u32) -> impl Iterator<Item = String> {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task"));
+    threads.into_iter().flatten().flatten().filter_map(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).ok()?;
+        // Behind the name, which may hold anything.
+        let (_, rest) = stat.rsplit_once(") ")?;
+        Some(rest.split(' ').next()?.to_owned())
+    })
 }
 
 /// A gateway of the fleet: as it ships, with two workers and these fields of `fleet`.

@@ -1,6 +1,6 @@
 //! What the gateways tell of the fleet is what lies in etcd.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gateway::{Call, Http};
 use serde_json::{Value, json};
@@ -13,6 +13,8 @@ use crate::report::Findings;
 
 const CAP: usize = 300;
 const SESSIONS: [usize; 3] = [70, 7, 23];
+/// Until then nothing moves any more.
+const AT_REST: Duration = Duration::from_secs(8);
 
 pub async fn play(mut findings: Findings) -> Fallible<Findings> {
     let change = |setup: gateway::Setup| setup.status_view(json!({}));
@@ -28,6 +30,7 @@ pub async fn play(mut findings: Findings) -> Fallible<Findings> {
     Ok(findings)
 }
 
+/// Compares them until nothing moves any more, and all say the same.
 async fn compare(bed: &Bed, when: &str, sessions: [usize; 3], findings: &mut Findings) -> Fallible<()> {
     let wanted = sessions.map(|count| count as u64).to_vec();
     let used = crate::bed::until(Duration::from_secs(5), || bed.each("fleet.used") == wanted).await;
@@ -36,38 +39,50 @@ async fn compare(bed: &Bed, when: &str, sessions: [usize; 3], findings: &mut Fin
         format!("{:?}", bed.each("fleet.used")),
         used,
     );
-    let agreed = bed.agrees_with_etcd(Duration::from_secs(8)).await;
-    let entries = agreed.clone().unwrap_or_default();
-    findings.check(
-        format!("{when}: share, gateways and limit at each gateway and in etcd"),
-        agreed
-            .as_ref()
-            .map_or_else(Clone::clone, |entries| shown(entries)),
-        agreed.is_ok(),
-    );
-    for (number, gateway) in bed.gateways.iter().enumerate() {
-        let call = Call::get().without("accept");
-        let call = call.header("accept", "application/json");
-        let view = gateway.status_view(Http::One).send(call).await.json();
-        let problem = problem(
-            &view["fleet"],
-            &entries,
-            gateway.stat("fleet.share"),
-            sessions[number],
-        );
-        let seen = problem.clone().unwrap_or_else(|| "equal".to_owned());
-        findings.check(
-            format!("{when}: the status view of gateway {} and etcd", number + 1),
-            seen,
-            problem.is_none(),
-        );
+    let begun = Instant::now();
+    loop {
+        let seen = differences(bed, sessions).await?;
+        let is_over = begun.elapsed() > AT_REST;
+        if let Ok(shares) = &seen {
+            let seen = format!(
+                "equal after {} ms: shares {shares:?}",
+                begun.elapsed().as_millis()
+            );
+            findings.check(
+                format!("{when}: the stats and status view of each gateway, and etcd"),
+                seen,
+                true,
+            );
+            return Ok(());
+        } else if let Err(reason) = seen
+            && is_over
+        {
+            findings.check(
+                format!("{when}: the stats and status view of each gateway, and etcd"),
+                reason,
+                false,
+            );
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    Ok(())
 }
 
-fn shown(entries: &[Entry]) -> String {
-    let shares: Vec<u64> = entries.iter().map(|entry| entry.share).collect();
-    format!("equal: shares {shares:?}")
+/// The shares, if all say the same; or else what differs.
+async fn differences(bed: &Bed, sessions: [usize; 3]) -> Fallible<Result<Vec<u64>, String>> {
+    let entries = match bed.agrees_with_etcd(Duration::ZERO).await {
+        Ok(entries) => entries,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    for (number, gateway) in bed.gateways.iter().enumerate() {
+        let call = Call::get().without("accept").header("accept", "application/json");
+        let view = gateway.status_view(Http::One).try_send(call).await?.json();
+        let share = gateway.stat("fleet.share");
+        if let Some(problem) = problem(&view["fleet"], &entries, share, sessions[number]) {
+            return Ok(Err(format!("gateway {}: {problem}", number + 1)));
+        }
+    }
+    Ok(Ok(entries.iter().map(|entry| entry.share).collect()))
 }
 
 /// What differs between a status view and etcd.

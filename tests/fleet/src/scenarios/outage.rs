@@ -52,7 +52,7 @@ async fn outage(when_lost: &str, way: Way, findings: &mut Findings) -> Fallible<
         all.len(),
         BEFORE.iter().sum(),
     );
-    bed.agrees_with_etcd(Duration::from_secs(3)).await?;
+    bed.at_rest().await?;
 
     away(&mut bed, way);
     let begun = Instant::now();

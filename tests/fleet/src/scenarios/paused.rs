@@ -32,7 +32,7 @@ async fn paused(round: usize, findings: &mut Findings) -> Fallible<()> {
     let spare = first.sessions.split_off(OF_THE_PAUSED / 2);
     let connected = connected(&bed).await;
     let failed = close(&bed.clients, spare).await;
-    bed.signal(0, Signal::STOP)?;
+    bed.stop(0).await?;
     let stopped = Instant::now();
     let waiting = send_to_the_paused(connected);
     tokio::time::sleep(Duration::from_secs(LEASE_S + 2)).await;

@@ -38,20 +38,17 @@ pub async fn play(mut findings: Findings) -> Fallible<Findings> {
     bed.joined(2).await?;
     let names = names(&bed).await?;
     let traffic = Traffic::start(&bed);
+    // A configuration that is loaded again, byte for byte, while its listener drains, comes into force later: so each has
+    // another `idle_timeout`.
     let updates = [
-        (
-            "another idle_timeout at both",
-            CAP,
-            [true, true],
-            json!({"idle_timeout": "20m"}),
-            CAP,
-        ),
-        ("a higher cap at the first", RAISED, [true, false], json!({}), CAP),
-        ("a higher cap at both", RAISED, [false, true], json!({}), RAISED),
-        ("a lower cap at the first", CAP, [true, false], json!({}), CAP),
+        ("the same cap at both", CAP, [true, true], "20m", CAP),
+        ("a higher cap at the first", RAISED, [true, false], "21m", CAP),
+        ("a higher cap at both", RAISED, [false, true], "21m", RAISED),
+        ("a lower cap at the first", CAP, [true, false], "22m", CAP),
     ];
-    for (what, cap, which, endpoint, in_force) in updates {
-        update(&bed, &files, which, cap, &endpoint).await?;
+    for (what, cap, which, idle, in_force) in updates {
+        traffic.goes_on().await?;
+        update(&bed, &files, which, cap, &json!({"idle_timeout": idle})).await?;
         let took = bed.all_say("fleet.limit", in_force, Duration::from_secs(5)).await;
         let seen = took.as_ref().map_or_else(Clone::clone, |took| {
             format!("{in_force} after {} ms", took.as_millis())
@@ -133,6 +130,16 @@ impl Traffic {
             tally,
             is_over,
         }
+    }
+
+    /// Waits until thirty more sessions were opened.
+    async fn goes_on(&self) -> Fallible<()> {
+        let opened = || self.tally.lock().expect("no client has panicked").opened();
+        let before = opened();
+        let went_on = crate::bed::until(poll::SOON, || opened() > before + 30).await;
+        went_on
+            .then_some(())
+            .ok_or_else(|| "no more sessions are opened".to_owned())
     }
 
     fn told(&self) -> String {

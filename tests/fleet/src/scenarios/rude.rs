@@ -19,8 +19,14 @@ const WAVE: u64 = 400;
 
 pub async fn play(mut findings: Findings) -> Fallible<Findings> {
     let bed = Bed::start(2, json!({"max_sessions": CAP})).await?;
-    let mut full = Tally::of(open_at_once(&bed.clients, &[60, 0]).await);
-    findings.equals("sessions that fill the fleet", full.opened(), CAP);
+    let mut full = Tally::default();
+    while full.opened() < CAP {
+        // The other gateway has some to spare, and gives them back when it hears that this one is short.
+        for attempt in open_at_once(&bed.clients, &[CAP - full.opened(), 0]).await {
+            full.add(attempt);
+        }
+    }
+    findings.equals("sessions that fill the fleet", bed.server.held(), CAP);
     let before = bed.gateways[1].envoy().resident_bytes() >> 20;
     let mut random = Random::new(1);
     for wave in 1..=WAVES {

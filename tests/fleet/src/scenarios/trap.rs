@@ -42,6 +42,7 @@ pub async fn play(mut findings: Findings) -> Fallible<Findings> {
         names == self::names(&bed).await?,
     );
     findings.equals("gateways that are lost", bed.sum("fleet.lost"), 0);
+    every_worker_serves(&bed).await?;
     let held = bed.server.held();
     let rest = Tally::of(open_at_once(&bed.clients, &[CAP, CAP]).await);
     findings.check(
@@ -65,6 +66,25 @@ async fn first_that_needs_a_place(bed: &Bed, trapped: Instant) -> Duration {
         tally.add(open(&bed.clients[0], 0).await);
     }
     trapped.elapsed()
+}
+
+/// Waits until no request gets a 503 of Envoy's, which a worker gives until its VM is loaded anew.
+async fn every_worker_serves(bed: &Bed) -> Fallible<()> {
+    let end = Instant::now() + Duration::from_secs(15);
+    let mut served = 0;
+    while served < 20 {
+        let client = bed.gateways[0].client(Http::One);
+        let answer = client.try_send(Call::delete().session("none")).await;
+        served = if answer.is_ok_and(|answer| answer.status != 503) {
+            served + 1
+        } else {
+            0
+        };
+        if Instant::now() > end {
+            return Err("a worker does not serve again".to_owned());
+        }
+    }
+    Ok(())
 }
 
 async fn names(bed: &Bed) -> Fallible<Vec<String>> {
