@@ -14,6 +14,7 @@ mod ends;
 mod envoy_gateway;
 mod eras;
 mod evictions;
+mod fleet;
 mod from_0_1_0;
 mod harness;
 mod header_mismatch;

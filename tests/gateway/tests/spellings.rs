@@ -292,6 +292,8 @@ fn every_route_that_ships_is_one_path() {
         "replicas/envoy.yaml",
         "gateways/edge.yaml",
         "rate-limit/envoy.yaml",
+        "fleet/one.yaml",
+        "fleet/two.yaml",
     ] {
         let mut config = yaml(file);
         let hosts = connection_manager(&mut config)["route_config"]["virtual_hosts"].take();

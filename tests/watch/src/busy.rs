@@ -57,6 +57,25 @@ fn answer(request: &Request) -> Reply {
     }
 }
 
+/// A fleet whose etcd does not answer. Its gateway is lost, and so its own caps decide alone, and it has more sessions than
+/// the fleet may have.
+fn fleet() -> Value {
+    json!({"cluster": "etcd", "name": "watch", "max_sessions": 5, "lease": "3s"})
+}
+
+/// Nothing listens on the first port.
+fn etcd_that_is_away(config: &mut Value) {
+    let address = json!({"socket_address": {"address": "127.0.0.1", "port_value": 1}});
+    let hosts = json!([{"lb_endpoints": [{"endpoint": {"address": address}}]}]);
+    let clusters = config["static_resources"]["clusters"]
+        .as_array_mut()
+        .expect("clusters");
+    clusters.push(json!({
+        "name": "etcd", "type": "STATIC", "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": "etcd", "endpoints": hosts},
+    }));
+}
+
 /// The gateway, with what holds its streams and sessions open.
 pub struct Busy {
     pub gateway: Gateway,
@@ -75,7 +94,10 @@ impl Busy {
         let server = OddServer::start(answer).await;
         let gateway = Setup::new(server.address())
             .workers(2)
-            .plugin(json!({"sweep_interval": "100ms", "max_sessions": 1000, "endpoints": endpoints()}))
+            .plugin(json!({
+                "sweep_interval": "100ms", "max_sessions": 1000, "fleet": fleet(), "endpoints": endpoints(),
+            }))
+            .patch(etcd_that_is_away)
             .filter(json!({"vm_config": {"code": {"local": {"filename": setup::trap_module()}}}}))
             .patch(flush_each_second)
             .faults_expected()

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::Fallible;
 use crate::busy::Busy;
 use crate::dashboard::{Dashboard, Query};
+use crate::fleet::Fleet;
 use crate::load_thread::LoadThread;
 use crate::prometheus::Prometheus;
 use crate::queries::{labels, selectors, substituted};
@@ -17,11 +18,17 @@ use crate::queries::{labels, selectors, substituted};
 const DEADLINE: Duration = Duration::from_secs(90);
 
 /// Alerts that this traffic does not bring about: a VM that never comes back, counts that a VM has left wrong, which a
-/// crash does only between two writes, and no stats at all. Promtool's cases are all that tries them.
-const QUIET: [&str; 3] = ["McpFilterDown", "McpCountsRepaired", "McpStatsAbsent"];
+/// crash does only between two writes, no stats at all, and a fleet of three gateways. Promtool's cases are all that tries
+/// them.
+const QUIET: [&str; 4] = [
+    "McpFilterDown",
+    "McpCountsRepaired",
+    "McpStatsAbsent",
+    "McpFleetUneven",
+];
 
-/// Starts two gateways, one where everything happens and one as shipped under load, and a Prometheus that scrapes both.
-/// Then asks it every query of every panel, variable and rule.
+/// Starts three gateways, one where everything happens, one as shipped under load and one of a fleet, and a Prometheus that
+/// scrapes them. Then asks it every query of every panel, variable and rule.
 ///
 /// # Errors
 /// With all that stayed empty or was refused.
@@ -39,7 +46,12 @@ pub async fn check() -> Fallible<()> {
         .status_view(serde_json::json!({}));
     let shipped = shipped.try_start().await?;
     let admin = |gateway: &Gateway| gateway.envoy().admin_address();
-    let envoys = [("busy", admin(&busy.gateway)), ("shipped", admin(&shipped))];
+    let fleet = Fleet::start().await?;
+    let envoys = [
+        ("busy", admin(&busy.gateway)),
+        ("shipped", admin(&shipped)),
+        ("fleet", admin(&fleet.gateway)),
+    ];
     let prometheus = Prometheus::start(SocketAddr::from(([127, 0, 0, 1], 0)), &envoys).await?;
     // A counter rises only from what a scrape has seen before.
     seen(&prometheus, "mcp_sessions_vm_limit", envoys.len()).await?;

@@ -5,6 +5,7 @@
 mod busy;
 mod check;
 mod dashboard;
+mod fleet;
 mod load_thread;
 mod prometheus;
 mod queries;
