@@ -2,7 +2,8 @@
 //!
 //! `fleet run` is `make run-fleet`: two gateways and an etcd, one session after the other, step by step. All else is
 //! `make test-fleet`: each [scenario](scenarios) plays by itself, says what it saw, and whether that is right. The table
-//! of all is printed at the end and written to `target/fleet/report.md`; with `docs` it goes into `docs/fleet.md`, too.
+//! of all is printed at the end and written to `target/fleet/report.md`; with `docs` its figures go into `docs/fleet.md`, too.
+//! `fleet page` puts them there from the last results.
 
 mod bed;
 mod clients;
@@ -27,6 +28,7 @@ async fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let done = match words.first().map(String::as_str) {
         Some("run") => run::run().await.map(|()| true),
+        Some("page") => report::write_page().map(|()| true),
         _ => play(&words).await,
     };
     match done {
@@ -73,7 +75,7 @@ fn usage() -> String {
     let line = |scenario: &Scenario| format!("  {:<16} {}", scenario.name, scenario.about);
     let lines: Vec<String> = Scenario::ALL.iter().map(line).collect();
     format!(
-        "usage: fleet run | fleet [docs] [SCENARIO...]\n\n{}",
+        "usage: fleet run | fleet page | fleet [docs] [SCENARIO...]\n\n{}",
         lines.join("\n")
     )
 }

@@ -117,19 +117,64 @@ fn last(scenario: &str) -> Vec<Row> {
     rows.iter().filter_map(Row::from_json).collect()
 }
 
+/// What the page shows, besides whether all was right: all the rest is in `target/fleet/report.md`.
+const FIGURES: [&str; 17] = [
+    "sessions let in, of 1,000 at once",
+    "longest time to an answer",
+    "time from the last DELETE",
+    "sessions opened",
+    "newcomers refused",
+    "time to the answer",
+    "the first newcomer",
+    "time until",
+    "both gateways are",
+    "newcomers let in while lost",
+    "newcomers let in then",
+    "let in by the one that goes on",
+    "memory of",
+    "and etcd",
+    "requests",
+    "CPU of Envoy",
+    "difference of the medians",
+];
+
 const HEAD: &str = "| scenario | what | seen |\n|---|---|---|\n";
 
 fn table(scenario: &str, rows: &[Row]) -> String {
     rows.iter().map(|row| row.line(scenario)).collect()
 }
 
-/// All scenarios, each as it was last played.
+/// All scenarios, each as it was last played: with all rows.
 fn whole_table() -> String {
     let lines = Scenario::ALL.iter().map(|scenario| match last(scenario.name) {
-        rows if rows.is_empty() => format!("| {} | {} | not measured |\n", scenario.name, scenario.about),
+        rows if rows.is_empty() => not_measured(scenario),
         rows => table(scenario.name, &rows),
     });
     format!("{HEAD}{}", lines.collect::<String>())
+}
+
+/// The same with what a reader of the page wants to know.
+fn page_table() -> String {
+    let lines = Scenario::ALL.iter().map(|scenario| {
+        let rows = last(scenario.name);
+        if rows.is_empty() {
+            return not_measured(scenario);
+        }
+        let good = rows.iter().filter(|row| row.is_good).count();
+        let first = Row {
+            what: scenario.about.to_owned(),
+            seen: format!("{good} of {} as they must be", rows.len()),
+            is_good: good == rows.len(),
+        };
+        let is_figure = |row: &&Row| FIGURES.iter().any(|part| row.what.contains(part));
+        let figures: Vec<Row> = rows.iter().filter(is_figure).cloned().collect();
+        first.line(scenario.name) + &table("", &figures)
+    });
+    format!("{HEAD}{}", lines.collect::<String>())
+}
+
+fn not_measured(scenario: &Scenario) -> String {
+    format!("| {} | {} | not measured |\n", scenario.name, scenario.about)
 }
 
 /// Prints the table of what was played, and writes that of all; into the page, too, if `docs` says so.
@@ -152,7 +197,8 @@ pub fn write(played: &[Findings], docs: bool) -> Fallible<()> {
     if docs { write_page() } else { Ok(()) }
 }
 
-fn write_page() -> Fallible<()> {
+/// Puts the figures into the page.
+pub fn write_page() -> Fallible<()> {
     let path = root().join(PAGE);
     let page = std::fs::read_to_string(&path).map_err(|error| format!("{PAGE}: {error}"))?;
     let [begin, end] = MARKS;
@@ -160,6 +206,6 @@ fn write_page() -> Fallible<()> {
         .split_once(begin)
         .and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
     let (before, after) = parts.ok_or_else(|| format!("{PAGE}: no place for the figures"))?;
-    let page = format!("{before}{begin}\n{}\n{end}{after}", whole_table());
+    let page = format!("{before}{begin}\n{}\n{end}{after}", page_table());
     std::fs::write(&path, page).map_err(|error| format!("{PAGE}: {error}"))
 }
