@@ -337,12 +337,12 @@ CONTROL_PLANES = ENVOY_PATH=$(abspath .cache/envoy-$(ENVOY_VERSION)/envoy) KUBEC
   tests/control-planes/run $(GATEWAY_BIN)/control-planes
 
 .PHONY: test-istio
-test-istio: control-planes .cache/istio/discovery ## Istio itself with each file of envoy/istio; needs Go: FILE=gateway-api/wasm
+test-istio: etcd control-planes .cache/istio/discovery ## Istio itself with each file of envoy/istio and envoy/fleet/istio; needs Go: FILE=gateway-api/wasm
 	@$(CONTROL_PLANES) istio $(FILE)
 
 # The name of one play, or a part of it: `FILE=tools`, `FILE=digest`.
 .PHONY: test-envoy-gateway
-test-envoy-gateway: control-planes $(ENVOY_GATEWAY) ## Envoy Gateway itself with each folder of envoy/envoy-gateway; needs Go: FILE=tools
+test-envoy-gateway: etcd control-planes $(ENVOY_GATEWAY) ## Envoy Gateway itself with each folder of envoy/envoy-gateway and that of a fleet; needs Go: FILE=tools
 	@ENVOY_GATEWAY=$(abspath $(ENVOY_GATEWAY)) $(CONTROL_PLANES) envoy-gateway $(FILE)
 
 # One after the other: each takes what two cores can do.

@@ -9,8 +9,10 @@ mod xds;
 
 use bed::{Bed, CAP};
 
-use crate::Fallible;
+use serde_json::json;
+
 use crate::show::Show;
+use crate::{Fallible, fleet};
 
 /// Plays what has `only` in its name: that of a folder that ships, or of what is done with it.
 pub async fn play(only: &str) -> Fallible<()> {
@@ -35,6 +37,7 @@ pub async fn play(only: &str) -> Fallible<()> {
                 Part::ByHttp => by_http(&bed).await,
                 Part::TwoPolicies => two_policies(&bed).await,
                 Part::WrongDigest => wrong_digest::play(&bed, &show).await,
+                Part::Fleet => in_fleet(&bed).await,
             };
             show.done(&played.map_err(|error| format!("{name}: {error}"))?);
         }
@@ -49,14 +52,16 @@ enum Part {
     ByHttp,
     WrongDigest,
     TwoPolicies,
+    Fleet,
 }
 
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part); 6] = [
     ("the folder body without its policies for traffic", Part::Unmended),
     ("the folder body without its EnvoyPatchPolicy", Part::Unpatched),
     ("the module by http://", Part::ByHttp),
     ("two policies, each with a route of its own", Part::TwoPolicies),
     ("a digest that nothing has", Part::WrongDigest),
+    ("envoy/fleet/envoy-gateway, with an etcd", Part::Fleet),
 ];
 
 async fn play_folder(bed: &Bed, folder: &str, show: &Show) -> Fallible<()> {
@@ -107,6 +112,19 @@ async fn by_http(bed: &Bed) -> Fallible<String> {
     policy["spec"]["wasm"][0]["code"] = code;
     let plane = bed.control_plane(&resources).await?;
     plays::session(&plane.target(bed)).await
+}
+
+/// The files of a fleet. The cluster that they add finds etcd by its name.
+async fn in_fleet(bed: &Bed) -> Fallible<String> {
+    let mut resources = bed.resources("../fleet/envoy-gateway", bed.image())?;
+    let policy = resources::of_kind(&mut resources, "EnvoyExtensionPolicy")?;
+    policy["spec"]["wasm"][0]["config"]["fleet"]["max_sessions"] = json!(fleet::CAP);
+    println!("  replaced     fleet.max_sessions  by  {}", fleet::CAP);
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let _etcd = fleet::etcd(folder.path()).await?;
+    control_plane::name_here("etcd.mcp.svc.cluster.local")?;
+    let plane = bed.control_plane(&resources).await?;
+    fleet::play(&plane.target(bed)).await
 }
 
 async fn two_policies(bed: &Bed) -> Fallible<String> {

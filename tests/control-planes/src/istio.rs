@@ -1,4 +1,4 @@
-//! `make test-istio`: every file of `envoy/istio`, served by Istio's own discovery server to Istio's own agent, which
+//! `make test-istio`: every file of `envoy/istio` and of `envoy/fleet/istio`, served by Istio's own discovery server to Istio's own agent, which
 //! pulls the images and runs a real Envoy.
 
 mod bed;
@@ -13,7 +13,7 @@ use gateway::envoy::root;
 use crate::Fallible;
 use crate::registry::Registry;
 use crate::show::Show;
-use files::{FORMS, Form};
+use files::{FLEET, FORMS, Form};
 use pods::PODS;
 
 /// A module as Istio gets it: a file in the gateway's pods, and an image.
@@ -42,8 +42,8 @@ pub async fn play(only: &str) -> Fallible<()> {
         .into_iter()
         .filter(|form| form.to_string().contains(only))
         .collect();
-    let has_pods = PODS.contains(only);
-    if chosen.is_empty() && !has_pods {
+    let (has_pods, has_fleet) = (PODS.contains(only), FLEET.to_string().contains(only));
+    if chosen.is_empty() && !has_pods && !has_fleet {
         return Err(format!("no file has {only} in its path"));
     }
     let show = Show::start();
@@ -62,6 +62,10 @@ pub async fn play(only: &str) -> Fallible<()> {
         plays::from_0_1_0(*form, &modules, &show)
             .await
             .map_err(|reason| format!("{form}, from 0.1.0: {reason}"))?;
+    }
+    if has_fleet {
+        let played = plays::fleet(&modules, &show).await;
+        played.map_err(|reason| format!("{FLEET}: {reason}"))?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! It runs inside of `tests/control-planes/run`, so that its ports are fixed and its folders are its own.
 
 mod envoy_gateway;
+mod fleet;
 mod istio;
 mod play;
 mod process;

@@ -59,7 +59,12 @@ impl<'a> Target<'a> {
 
     /// A stat of the endpoint; 0 if there is none.
     pub fn stat(&self, name: &str) -> u64 {
-        let name = format!("wasmcustom.mcp_sessions.endpoint.{}.{name}", self.endpoint);
+        self.number(&format!("endpoint.{}.{name}", self.endpoint))
+    }
+
+    /// A stat of the filter; 0 if there is none.
+    pub fn number(&self, name: &str) -> u64 {
+        let name = format!("wasmcustom.mcp_sessions.{name}");
         let answer = gateway::envoy::ask(self.admin, "GET", "/stats?format=json&filter=wasmcustom");
         answer.map_or(0, |json| stats::read(&json).get(&name).copied().unwrap_or(0))
     }

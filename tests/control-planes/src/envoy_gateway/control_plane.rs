@@ -152,18 +152,22 @@ fn certificates(programs: &Programs, folder: &Path) -> Fallible<Value> {
     )?;
     let certificates = folder.join("config/certs/envoy");
     let found = fs::create_dir_all(AUTHORITY)
-        .and_then(|()| fs::copy(certificates.join("ca.crt"), Path::new(AUTHORITY).join("ca.crt")))
-        .and_then(|_| name_the_server());
-    found.map_err(|error| format!("{AUTHORITY} and /etc/hosts: {error}"))?;
+        .and_then(|()| fs::copy(certificates.join("ca.crt"), Path::new(AUTHORITY).join("ca.crt")));
+    found.map_err(|error| format!("{AUTHORITY}: {error}"))?;
+    name_here(SERVER)?;
     resources::secret(&certificates)
 }
 
-fn name_the_server() -> std::io::Result<()> {
-    if fs::read_to_string("/etc/hosts")?.contains(SERVER) {
-        return Ok(());
-    }
-    let mut hosts = File::options().append(true).open("/etc/hosts")?;
-    writeln!(hosts, "127.0.0.1 {SERVER}")
+/// Gives this machine one more name, which only what runs here sees.
+pub fn name_here(name: &str) -> Fallible<()> {
+    let named = fs::read_to_string("/etc/hosts").and_then(|hosts| {
+        if hosts.contains(name) {
+            return Ok(());
+        }
+        let mut hosts = File::options().append(true).open("/etc/hosts")?;
+        writeln!(hosts, "127.0.0.1 {name}")
+    });
+    named.map_err(|error| format!("/etc/hosts: {error}"))
 }
 
 fn serve(programs: &Programs, folder: &Path) -> Command {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use gateway::envoy::root;
 
 use super::Module;
+use super::plays::CAP;
 use crate::Fallible;
 use crate::registry::HOST;
 use crate::resources::{Replaced, kustomized, replaced};
@@ -48,9 +49,22 @@ pub const FORMS: [Form; 8] = [
     form("gateway-api", "wasmplugin", Code::Image),
 ];
 
+/// The EnvoyFilter of a fleet, at a gateway of the Gateway API, in a folder of its own.
+pub const FLEET: Form = form("gateway-api", "fleet", Code::File);
+
+/// The members of etcd that the ServiceEntry of a fleet names, and other addresses of this machine.
+const ETCD: [(&str, &str); 3] = [
+    ("192.0.2.11", "127.0.0.1"),
+    ("192.0.2.12", "127.0.0.2"),
+    ("192.0.2.13", "127.0.0.3"),
+];
+
 impl fmt::Display for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "envoy/istio/{}/{}.yaml", self.folder, self.file)
+        match *self == FLEET {
+            true => write!(f, "envoy/fleet/istio"),
+            false => write!(f, "envoy/istio/{}/{}.yaml", self.folder, self.file),
+        }
     }
 }
 
@@ -112,6 +126,9 @@ impl Form {
 
     /// All resources of the folder with this form, by kustomize, as they ship.
     pub fn built(&self, scratch: &Path) -> Fallible<String> {
+        if *self == FLEET {
+            return kustomized(&root().join("envoy/fleet/istio"));
+        }
         let folder = scratch.join("kustomized");
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir(&folder).map_err(|error| error.to_string())?;
@@ -153,6 +170,15 @@ impl Form {
             ]),
         }
     }
+}
+
+/// What is replaced in the files of a fleet: the addresses of etcd, and the fleet's cap.
+pub fn in_fleet(cap: u64) -> Vec<Replaced> {
+    let addresses = ETCD.map(|(there, here)| Replaced::new(there, here));
+    // As kustomize writes it: the field after the cluster.
+    let with = |cap: u64| format!("||etcd.example.internal\n                  max_sessions: {cap}\n");
+    let cap = Replaced::new(with(CAP), with(cap));
+    addresses.into_iter().chain([cap]).collect()
 }
 
 /// The image that the resources name.

@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use gateway::stats::Sample;
 
 use super::bed::Bed;
-use super::files::Form;
+use super::files::{self, FLEET, Form};
 use super::{Module, Modules};
-use crate::Fallible;
 use crate::play::is;
 use crate::process::sha256;
 use crate::resources::Replaced;
 use crate::show::Show;
+use crate::{Fallible, fleet};
 
 /// The cap that ships.
-const CAP: u64 = 10_000;
+pub const CAP: u64 = 10_000;
 
 /// How many sessions there are at the update from 0.1.0, and how many of them are used meanwhile.
 const OLD: u64 = 500;
@@ -201,6 +201,19 @@ async fn wrong_digest(bed: &mut Bed, modules: &Modules, ids: &[String], show: &S
         "the right digest again: 200; {alive} of {} sessions answered 200",
         ids.len()
     ));
+    Ok(())
+}
+
+/// A gateway of a fleet.
+pub async fn fleet(modules: &Modules, show: &Show) -> Fallible<()> {
+    show.heading(&FLEET.to_string());
+    let mut bed = Bed::start(FLEET, modules, &modules.shipped, &folder()).await?;
+    let _etcd = fleet::etcd(&folder()).await?;
+    let list = files::in_fleet(fleet::CAP);
+    show.replaced(&list);
+    bed.apply(&list).await?;
+    bed.is_up().await?;
+    show.done(&fleet::play(&bed.target()).await?);
     Ok(())
 }
 
