@@ -19,12 +19,16 @@ import (
 	"istio.io/istio/pilot/pkg/config/kube/crd"
 	"istio.io/istio/pilot/pkg/model"
 	"istio.io/istio/pilot/test/xds"
+	"istio.io/istio/pkg/log"
 	"istio.io/istio/pkg/test"
 )
 
 func main() {
 	if len(os.Args) < 4 {
 		fail(fmt.Errorf("usage: discovery ADDRESS FILE FILE..., or discovery pods TEMPLATE FILE..."))
+	}
+	if err := logToStderr(); err != nil {
+		fail(err)
 	}
 	run := func() error { return serve(os.Args[1], os.Args[2:]) }
 	if os.Args[1] == "pods" {
@@ -33,6 +37,13 @@ func main() {
 	if err := run(); err != nil {
 		fail(err)
 	}
+}
+
+// Has Istio's log go where it is not among what this program prints.
+func logToStderr() error {
+	options := log.DefaultOptions()
+	options.OutputPaths = []string{"stderr"}
+	return log.Configure(options)
 }
 
 func fail(err error) {

@@ -35,9 +35,7 @@ pub fn made(scratch: &Path, show: &Show) -> Fallible<()> {
     let mut command = Command::new(built("discovery"));
     command.arg("pods").arg(built("kube-gateway.yaml"));
     let printed = output(command.arg(form.around()).arg(&resources))?;
-    let deployment = printed.lines().last().unwrap_or_default();
-    let deployment: Value =
-        serde_json::from_str(deployment).map_err(|error| format!("{error}: {printed}"))?;
+    let deployment: Value = serde_json::from_str(&printed).map_err(|error| format!("{error}: {printed}"))?;
     let pod = &deployment["spec"]["template"];
     for (place, wanted) in WANTED.into_iter().chain([("/spec/volumes", "istio-envoy")]) {
         let found = pod.pointer(place).map(Value::to_string).unwrap_or_default();
