@@ -25,7 +25,8 @@ use std::fmt;
 use std::rc::Rc;
 
 use mcp_session_filter::exchange::Exchange;
-use mcp_session_filter::session::{SessionKey, Timestamp};
+use mcp_session_filter::session::testing::Memory;
+use mcp_session_filter::session::{RootTag, SessionKey, Table, Timestamp};
 
 use self::books::Books;
 use self::ids::{Id, Ids};
@@ -269,13 +270,20 @@ impl Hostile {
         self.after_tick(number, ticked);
     }
 
-    /// The keys under which the workers keep the session of this id.
+    /// The keys under which the workers keep the session of this id. While none of them lives, another handle tells.
     fn keys_of(&self, site: usize, id: Id) -> Vec<SessionKey> {
-        let Some(worker) = self.workers.iter().flatten().next() else {
-            return Vec::new();
-        };
         let tag = self.configured.sites[site].tag;
-        self.ids.keys(id, |text| worker.core.table.track(tag, text).key())
+        match self.workers.iter().flatten().next() {
+            Some(worker) => self.ids.keys(id, |text| worker.core.table.track(tag, text).key()),
+            None => self.table().map_or_else(Vec::new, |table| {
+                self.ids.keys(id, |text| table.track(tag, text).key())
+            }),
+        }
+    }
+
+    /// A handle without faults, which no worker has. `None` if the table cannot be joined.
+    fn table(&self) -> Option<Table<Memory>> {
+        Table::attach(self.shared.memory.clone(), RootTag::from_random(0), [0; 16]).ok()
     }
 
     /// Whether the table holds a session of this id.

@@ -1,8 +1,6 @@
 //! Checks each event of a hostile world.
 
-use mcp_session_filter::session::{
-    Counts, EndReason, EndedSession, EndpointCounts, IdDigest, RootTag, Table,
-};
+use mcp_session_filter::session::{Counts, EndReason, EndedSession, EndpointCounts, IdDigest};
 
 use super::super::world::worker::{Core, Ticked};
 use super::books::User;
@@ -34,10 +32,9 @@ impl Hostile {
         }
     }
 
-    /// The counts, read through a handle without faults.
+    /// The counts.
     pub(super) fn counts(&self) -> Option<Counts> {
-        let table = Table::attach(self.shared.memory.clone(), RootTag::from_random(0), [0; 16]);
-        table.ok()?.counts().ok().map(|(counts, _)| counts)
+        self.table()?.counts().ok().map(|(counts, _)| counts)
     }
 
     /// The ledger's row of each endpoint, in the ledger's order.
