@@ -306,17 +306,24 @@ fn nobody_is_let_in_while_a_lost_gateway_joins() {
     assert!(seen, "{:?}", pair.gateway);
 }
 
-#[test]
-fn an_answer_that_is_none_is_counted_and_tried_again_later() {
-    let mut pair = Pair::new(TERMS, &[]);
+/// The calls of a minute in which newcomers wait, and `answer` is all that comes.
+fn calls_of_a_minute(pair: &mut Pair, answer: impl Fn(&Ask) -> Answer) -> u64 {
     let mut calls = 0;
     for millis in 0..60_000 {
         pair.now = millis;
         if let Ok(call) = pair.call(demand(0, 3)) {
             calls += 1;
-            pair.gateway.answered(call.number, Answer::Nothing, at(millis));
+            let answer = answer(&call.ask);
+            pair.gateway.answered(call.number, answer, at(millis));
         }
     }
+    calls
+}
+
+#[test]
+fn an_answer_that_is_none_is_counted_and_tried_again_later() {
+    let mut pair = Pair::new(TERMS, &[]);
+    let calls = calls_of_a_minute(&mut pair, |_| Answer::Nothing);
     assert_eq!(pair.gateway.take_tally().failed, calls);
     assert!((60..130).contains(&calls), "{calls} calls in a minute");
 }
@@ -324,18 +331,10 @@ fn an_answer_that_is_none_is_counted_and_tried_again_later() {
 #[test]
 fn an_etcd_that_knows_no_lease_is_not_flooded() {
     let mut pair = Pair::new(TERMS, &[]);
-    let mut calls = 0;
-    for millis in 0..60_000 {
-        pair.now = millis;
-        if let Ok(call) = pair.call(demand(0, 3)) {
-            calls += 1;
-            let answer = match call.ask {
-                Ask::Grant(lasts) => Answer::Granted { lease: 5, lasts },
-                Ask::Renew(_) | Ask::Look | Ask::Swap { .. } => Answer::NoLease,
-            };
-            pair.gateway.answered(call.number, answer, at(millis));
-        }
-    }
+    let calls = calls_of_a_minute(&mut pair, |ask| match *ask {
+        Ask::Grant(lasts) => Answer::Granted { lease: 5, lasts },
+        Ask::Renew(_) | Ask::Look | Ask::Swap { .. } => Answer::NoLease,
+    });
     assert!(calls < 900, "{calls} calls in a minute");
 }
 

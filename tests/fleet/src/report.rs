@@ -7,6 +7,7 @@ use gateway::envoy::root;
 use serde_json::{Value, json};
 
 use crate::Fallible;
+use crate::clients::Tally;
 use crate::scenarios::Scenario;
 
 /// The page that shows the table.
@@ -67,6 +68,11 @@ impl Findings {
     /// Something that was measured.
     pub fn figure(&mut self, what: impl Into<String>, seen: impl Display) {
         self.check(what, seen, true);
+    }
+
+    /// Checks that clients got no answers but those that let in or refuse.
+    pub fn nothing_else(&mut self, what: impl Into<String>, tally: &Tally) {
+        self.check(what, format!("{:?}", tally.wrong), tally.wrong.is_empty());
     }
 
     /// Whether all was right, and anything was seen.

@@ -42,11 +42,7 @@ pub async fn play(mut findings: Findings) -> Fallible<Findings> {
     let tally = std::mem::take(&mut *tally.lock().expect("no client has panicked"));
     findings.figure("sessions opened", tally.opened());
     findings.equals("newcomers refused", tally.refused, 0);
-    findings.check(
-        "other answers",
-        format!("{:?}", tally.wrong),
-        tally.wrong.is_empty(),
-    );
+    findings.nothing_else("other answers", &tally);
     findings.equals("DELETEs that failed", failed, 0);
     findings.figure("time to the answer", &tally.waits);
     findings.figure("answers after more than 250 ms", tally.waits.over(250));

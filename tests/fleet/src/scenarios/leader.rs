@@ -34,11 +34,7 @@ pub async fn play(mut findings: Findings) -> Fallible<Findings> {
         tokio::time::sleep(next.saturating_duration_since(Instant::now())).await;
     }
     findings.equals("newcomers refused in the 12 s after", tally.refused, 0);
-    findings.check(
-        "other answers",
-        format!("{:?}", tally.wrong),
-        tally.wrong.is_empty(),
-    );
+    findings.nothing_else("other answers", &tally);
     findings.equals("gateways lost at any time, lease 10 s", lost, 0);
     findings.figure("time to the answer", &tally.waits);
     bed.etcd.start_again().await?;

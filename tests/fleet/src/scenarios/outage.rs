@@ -137,11 +137,7 @@ async fn while_lost(
         tally.opened(),
         wanted,
     );
-    findings.check(
-        format!("{way:?}: other answers"),
-        format!("{:?}", tally.wrong),
-        tally.wrong.is_empty(),
-    );
+    findings.nothing_else(format!("{way:?}: other answers"), &tally);
     let stat = format!("endpoint.mcp.rejected.reason.{reason}");
     let told = crate::bed::until(Duration::from_secs(3), || bed.sum(&stat) == tally.refused as u64).await;
     findings.check(

@@ -59,11 +59,7 @@ pub async fn play(mut findings: Findings) -> Fallible<Findings> {
     let tally = traffic.end().await;
     findings.figure("sessions opened meanwhile", tally.opened());
     findings.equals("newcomers refused", tally.refused, 0);
-    findings.check(
-        "other answers",
-        format!("{:?}", tally.wrong),
-        tally.wrong.is_empty(),
-    );
+    findings.nothing_else("other answers", &tally);
     findings.figure("time to the answer", &tally.waits);
     findings.check(
         "the gateways in etcd are the same",
